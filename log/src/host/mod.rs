@@ -1,0 +1,33 @@
+//! The world outside: disk, clock and dice, as traits.
+//!
+//! Nothing in this workspace's core (log, projections, replication, engine) touches `std::fs`, the system time or
+//! the operating system's randomness directly; `clippy.toml` bans them. [`real`] is the one real implementation,
+//! the simulator brings its own.
+
+mod disk;
+pub mod real;
+
+pub use disk::{
+    Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskReply, DiskResult, FilePath, Folder, Ticket,
+};
+
+/// What time it is.
+pub trait Clock: Send + Sync {
+    /// Wall-clock milliseconds since the Unix epoch. May jump either way.
+    fn wall_millis(&self) -> u64;
+    /// Nanoseconds since some fixed instant of this process. Never goes back.
+    fn monotonic_nanos(&self) -> u64;
+}
+
+/// Where identifiers, salts and keys come from.
+pub trait Entropy: Send + Sync {
+    /// Fills the buffer with unpredictable bytes.
+    fn fill(&self, buffer: &mut [u8]);
+}
+
+/// Draws a fixed-size array, for identifiers and salts.
+pub fn draw<const N: usize>(entropy: &dyn Entropy) -> [u8; N] {
+    let mut bytes = [0; N];
+    entropy.fill(&mut bytes);
+    bytes
+}

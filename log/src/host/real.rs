@@ -1,0 +1,328 @@
+//! The real disk, clock and dice. The only file of the core that may use them.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place where the traits of `host` meet the operating system"
+)]
+
+use super::{Clock, Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskReply, DiskResult, Entropy};
+use super::{FilePath, Folder, Ticket};
+use bytes::Bytes;
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, IoSlice};
+use std::num::NonZeroU64;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// The most buffers one `pwritev` takes (Linux `IOV_MAX`).
+const MAX_SLICES: usize = 1024;
+
+struct Shared {
+    root: PathBuf,
+    writable: bool,
+    open: Mutex<BTreeMap<FilePath, Arc<File>>>,
+}
+
+/// The data directory on a real file system. Clones share open files; completions belong to the clone that
+/// submitted. Operations run on the caller's thread and block it.
+pub struct RealDisk {
+    shared: Arc<Shared>,
+    done: VecDeque<Completion>,
+}
+
+impl Clone for RealDisk {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone(), done: VecDeque::new() }
+    }
+}
+
+impl RealDisk {
+    /// Opens a data directory for reading and writing. The directory and its folders must exist.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self::with_access(root.into(), true)
+    }
+
+    /// Opens a data directory for reading only, as `log verify` does beside a running server.
+    pub fn read_only(root: impl Into<PathBuf>) -> Self {
+        Self::with_access(root.into(), false)
+    }
+
+    fn with_access(root: PathBuf, writable: bool) -> Self {
+        let shared = Shared { root, writable, open: Mutex::new(BTreeMap::new()) };
+        Self { shared: Arc::new(shared), done: VecDeque::new() }
+    }
+
+    /// The data directory.
+    pub fn root(&self) -> &Path {
+        &self.shared.root
+    }
+
+    fn folder_path(&self, folder: Folder) -> PathBuf {
+        self.shared.root.join(folder.name())
+    }
+
+    fn path(&self, file: &FilePath) -> PathBuf {
+        self.folder_path(file.folder).join(&*file.name)
+    }
+
+    fn open(&self, file: &FilePath) -> io::Result<Arc<File>> {
+        // The lock covers the table only; no read or write happens under it.
+        let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = open.get(file) {
+            return Ok(handle.clone());
+        }
+        let handle = OpenOptions::new().read(true).write(self.shared.writable).open(self.path(file))?;
+        let handle = Arc::new(handle);
+        open.insert(file.clone(), handle.clone());
+        Ok(handle)
+    }
+
+    fn forget(&self, file: &FilePath) {
+        self.shared.open.lock().unwrap_or_else(PoisonError::into_inner).remove(file);
+    }
+
+    /// Performs one operation and waits for it.
+    pub fn execute(&self, op: &DiskOp) -> DiskResult {
+        let (operation, target, result) = match op {
+            DiskOp::Create { file, len } => ("create", file.to_string(), self.create(file, *len)),
+            DiskOp::Write { file, offset, data } => {
+                ("write", file.to_string(), self.write(file, *offset, data))
+            }
+            DiskOp::StartWriteback { file, offset, len } => {
+                ("fadvise", file.to_string(), self.start_writeback(file, *offset, *len))
+            }
+            DiskOp::Sync { file } => (
+                "fdatasync",
+                file.to_string(),
+                self.open(file).and_then(|f| f.sync_data()).map(|()| DiskReply::Done),
+            ),
+            DiskOp::SyncFolder { folder } => {
+                let synced = File::open(self.folder_path(*folder)).and_then(|dir| dir.sync_all());
+                ("fsync of folder", folder.name().to_owned(), synced.map(|()| DiskReply::Done))
+            }
+            DiskOp::Read { file, offset, len, from_disk } => {
+                ("read", file.to_string(), self.read(file, *offset, *len, *from_disk))
+            }
+            DiskOp::List { folder } => ("list", folder.name().to_owned(), self.list(*folder)),
+            DiskOp::Rename { file, to } => ("rename", file.to_string(), self.rename(file, to)),
+            DiskOp::Remove { file } => {
+                self.forget(file);
+                ("remove", file.to_string(), fs::remove_file(self.path(file)).map(|()| DiskReply::Done))
+            }
+            DiskOp::Punch { file, offset, len } => {
+                ("punch hole", file.to_string(), self.punch(file, *offset, *len))
+            }
+            DiskOp::Truncate { file, len } => (
+                "truncate",
+                file.to_string(),
+                self.open(file).and_then(|f| f.set_len(*len)).map(|()| DiskReply::Done),
+            ),
+            DiskOp::FreeSpace { folder } => ("statvfs", folder.name().to_owned(), self.free_space(*folder)),
+        };
+        result.map_err(|error| DiskError {
+            kind: kind_of(&error),
+            operation,
+            target,
+            message: error.to_string(),
+        })
+    }
+
+    fn create(&self, file: &FilePath, len: u64) -> io::Result<DiskReply> {
+        let path = self.path(file);
+        let mode = if file.folder == Folder::Keys { 0o600 } else { 0o640 };
+        let handle = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path)?;
+        if len > 0
+            && let Err(error) = fallocate(&handle, FallocateFlags::empty(), 0, len)
+        {
+            // Half an allocation is of no use and would be found by the next start as an empty segment.
+            drop(handle);
+            fs::remove_file(&path)?;
+            return Err(error.into());
+        }
+        let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.insert(file.clone(), Arc::new(handle));
+        Ok(DiskReply::Done)
+    }
+
+    fn write(&self, file: &FilePath, mut offset: u64, data: &[Bytes]) -> io::Result<DiskReply> {
+        let handle = self.open(file)?;
+        for group in data.chunks(MAX_SLICES) {
+            let mut slices: Vec<IoSlice<'_>> = group.iter().map(|bytes| IoSlice::new(bytes)).collect();
+            let mut rest = slices.as_mut_slice();
+            // A leading empty slice would make a full write look like no progress.
+            IoSlice::advance_slices(&mut rest, 0);
+            while !rest.is_empty() {
+                match rustix::io::pwritev(&*handle, rest, offset) {
+                    Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                    Ok(written) => {
+                        offset += written as u64;
+                        IoSlice::advance_slices(&mut rest, written);
+                    }
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(DiskReply::Done)
+    }
+
+    fn start_writeback(&self, file: &FilePath, offset: u64, len: u64) -> io::Result<DiskReply> {
+        // On Linux DONTNEED starts asynchronous writeback of the range's dirty pages (mm/fadvise.c) and drops only
+        // clean ones: the safe way to what sync_file_range does.
+        fadvise(&*self.open(file)?, offset, NonZeroU64::new(len), Advice::DontNeed)?;
+        Ok(DiskReply::Done)
+    }
+
+    fn read(&self, file: &FilePath, offset: u64, len: u64, from_disk: bool) -> io::Result<DiskReply> {
+        let handle = self.open(file)?;
+        if from_disk {
+            fadvise(&*handle, offset, NonZeroU64::new(len), Advice::DontNeed)?;
+        }
+        // The file's end bounds the allocation, whatever length a damaged header asked for.
+        let available = handle.metadata()?.len().saturating_sub(offset).min(len);
+        let mut buffer = vec![0; usize::try_from(available).map_err(io::Error::other)?];
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match handle.read_at(rest, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        buffer.truncate(filled);
+        Ok(DiskReply::Data(buffer.into()))
+    }
+
+    fn list(&self, folder: Folder) -> io::Result<DiskReply> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(self.folder_path(folder))? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            // A name that is not UTF-8 is none of ours.
+            if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
+                files.push((Arc::from(name), metadata.len()));
+            }
+        }
+        files.sort();
+        Ok(DiskReply::Files(files))
+    }
+
+    fn rename(&self, file: &FilePath, to: &str) -> io::Result<DiskReply> {
+        self.forget(file);
+        self.forget(&FilePath::new(file.folder, to));
+        fs::rename(self.path(file), self.folder_path(file.folder).join(to))?;
+        Ok(DiskReply::Done)
+    }
+
+    fn punch(&self, file: &FilePath, offset: u64, len: u64) -> io::Result<DiskReply> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        fallocate(&*self.open(file)?, flags, offset, len)?;
+        Ok(DiskReply::Done)
+    }
+
+    fn free_space(&self, folder: Folder) -> io::Result<DiskReply> {
+        let stat = rustix::fs::statvfs(self.folder_path(folder))?;
+        Ok(DiskReply::Free(stat.f_bavail.saturating_mul(stat.f_frsize)))
+    }
+}
+
+impl Disk for RealDisk {
+    fn submit(&mut self, ticket: Ticket, op: DiskOp) {
+        let result = self.execute(&op);
+        self.done.push_back(Completion { ticket, result });
+    }
+
+    fn poll(&mut self) -> Option<Completion> {
+        self.done.pop_front()
+    }
+}
+
+fn kind_of(error: &io::Error) -> DiskErrorKind {
+    match error.kind() {
+        ErrorKind::NotFound => DiskErrorKind::NotFound,
+        ErrorKind::AlreadyExists => DiskErrorKind::Exists,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DiskErrorKind::NoSpace,
+        _ => DiskErrorKind::Io,
+    }
+}
+
+/// The system's clocks.
+pub struct RealClock {
+    started: Instant,
+}
+
+impl Default for RealClock {
+    fn default() -> Self {
+        Self { started: Instant::now() }
+    }
+}
+
+impl Clock for RealClock {
+    fn wall_millis(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn monotonic_nanos(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The system's random generator.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealEntropy;
+
+impl Entropy for RealEntropy {
+    #[expect(clippy::expect_used, reason = "a system without randomness can neither salt nor sign: stop")]
+    fn fill(&self, buffer: &mut [u8]) {
+        getrandom::fill(buffer).expect("the operating system gives random bytes");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> (tempfile::TempDir, RealDisk) {
+        let root = tempfile::tempdir().unwrap();
+        for folder in [Folder::Log, Folder::Packs] {
+            fs::create_dir_all(root.path().join(folder.name())).unwrap();
+        }
+        let disk = RealDisk::new(root.path());
+        (root, disk)
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_and_a_punched_range_reads_as_zeros() {
+        let (_root, disk) = disk();
+        let file = FilePath::new(Folder::Log, "a");
+        let run = |op| disk.execute(&op);
+        run(DiskOp::Create { file: file.clone(), len: 16384 }).unwrap();
+        let data = vec![Bytes::new(), Bytes::from_static(b"abc"), Bytes::new(), Bytes::from_static(b"def")];
+        run(DiskOp::Write { file: file.clone(), offset: 4094, data }).unwrap();
+        run(DiskOp::Sync { file: file.clone() }).unwrap();
+        run(DiskOp::SyncFolder { folder: Folder::Log }).unwrap();
+        let read = |from_disk| run(DiskOp::Read { file: file.clone(), offset: 4093, len: 8, from_disk });
+        assert_eq!(read(true), Ok(DiskReply::Data(Bytes::from_static(b"\0abcdef\0"))));
+        run(DiskOp::Punch { file: file.clone(), offset: 4096, len: 4096 }).unwrap();
+        assert_eq!(read(false), Ok(DiskReply::Data(Bytes::from_static(b"\0ab\0\0\0\0\0"))));
+        let listed = run(DiskOp::List { folder: Folder::Log });
+        assert_eq!(listed, Ok(DiskReply::Files(vec![(Arc::from("a"), 16384)])));
+    }
+
+    #[test]
+    fn errors_say_what_failed_on_which_file() {
+        let (_root, disk) = disk();
+        let file = FilePath::new(Folder::Packs, "x");
+        let error = disk.execute(&DiskOp::Sync { file: file.clone() }).unwrap_err();
+        assert_eq!((error.kind, error.operation), (DiskErrorKind::NotFound, "fdatasync"));
+        disk.execute(&DiskOp::Create { file: file.clone(), len: 0 }).unwrap();
+        let error = disk.execute(&DiskOp::Create { file, len: 0 }).unwrap_err();
+        assert_eq!((error.kind, error.target.as_str()), (DiskErrorKind::Exists, "packs/x"));
+    }
+}

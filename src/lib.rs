@@ -1,0 +1,2 @@
+//! The server: doors, the one write path, wiring.
+//! placeholder
