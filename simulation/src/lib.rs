@@ -1,1 +1,3 @@
-//! placeholder
+//! Deterministic simulation of one node: the product's own state machines on a simulated disk and clock.
+
+pub mod world;

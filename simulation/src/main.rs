@@ -1,1 +1,3 @@
+//! `siltstone-sim`.
+
 fn main() {}

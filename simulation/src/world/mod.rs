@@ -1,0 +1,5 @@
+//! The simulated world.
+
+pub mod clock;
+pub mod disk;
+pub mod random;
