@@ -13,5 +13,6 @@ pub mod hlc;
 pub mod host;
 pub mod id;
 pub mod name;
+pub mod pack;
 pub mod record;
 pub mod script;
