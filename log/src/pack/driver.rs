@@ -5,13 +5,13 @@ use super::index::{BlobIndex, BlobIndexError};
 use super::place::{BlobPlace, ExtentPlace};
 use super::stager::{BlobHasher, BlobStager};
 use super::writer::{PackEffect, PackInput, PackRefusal, PackWriter};
-use crate::host::{Completion, Disk, DiskError, DiskOp, Ticket};
+use crate::host::{Disk, DiskError, DiskOp, Ticket};
 use crate::id::{BlobId, LogId, Salt};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
 
 /// Requests for room that may wait in front of the writer; more are refused as [`PackError::Busy`].
@@ -145,9 +145,9 @@ impl PackThread {
         };
         let replies = BTreeMap::new();
         let failed: FailedReply = Box::new(failed);
-        let desk =
-            Desk { writer, index, replies, waiting, sync, files, failed: Some(failed), stopped: false };
-        let decide = Builder::new().name("pack-writer".into()).spawn(move || desk.run(&inbox))?;
+        let driver =
+            Driver { writer, index, replies, waiting, sync, files, failed: Some(failed), stopped: false };
+        let decide = Builder::new().name("pack-writer".into()).spawn(move || driver.run(&inbox))?;
         Ok((Self { calls, threads: vec![decide, sync_thread, files_thread] }, client))
     }
 
@@ -159,6 +159,27 @@ impl PackThread {
             let _ = thread.join();
         }
     }
+}
+
+type Work = (Ticket, DiskOp);
+
+/// A thread that executes operations in turn and sends their completions to the writer.
+fn worker(
+    name: &str,
+    mut disk: impl Disk + Send + 'static,
+    done: Sender<Call>,
+) -> io::Result<(Sender<Work>, JoinHandle<()>)> {
+    let (work, inbox) = channel::<Work>();
+    let thread = Builder::new().name(name.into()).spawn(move || {
+        for (ticket, op) in inbox {
+            disk.submit(ticket, op);
+            while let Some(completion) = disk.poll() {
+                // A writer that has ended waits for nothing.
+                let _ = done.send(Call::Plain(PackInput::Disk(completion)));
+            }
+        }
+    })?;
+    Ok((work, thread))
 }
 
 type FailedReply = Box<dyn FnOnce(DiskError) + Send>;
@@ -177,18 +198,18 @@ impl Reply {
     }
 }
 
-struct Desk {
+struct Driver {
     writer: PackWriter,
     index: Arc<dyn BlobIndex>,
     replies: BTreeMap<BlobId, VecDeque<Reply>>,
     waiting: Arc<AtomicUsize>,
-    sync: Sender<(Ticket, DiskOp)>,
-    files: Sender<(Ticket, DiskOp)>,
+    sync: Sender<Work>,
+    files: Sender<Work>,
     failed: Option<FailedReply>,
     stopped: bool,
 }
 
-impl Desk {
+impl Driver {
     fn run(mut self, inbox: &Receiver<Call>) {
         let mut effects = Vec::new();
         while !self.stopped

@@ -18,37 +18,9 @@
 
 use super::place::{BlobPlace, ExtentPlace};
 use super::{BLOCK, MAX_EXTENT, PAGE, pages};
+use crate::codec::{Fields, crc32c, is_zero};
 use crate::id::{BlobId, Hash, LogId, Salt};
 use bytes::Bytes;
-
-/// CRC-32C (Castagnoli).
-pub(super) mod crc32c {
-    use crc_fast::CrcAlgorithm::Crc32Iscsi;
-
-    pub struct Digest(crc_fast::Digest);
-
-    impl Digest {
-        pub fn new() -> Self {
-            Self(crc_fast::Digest::new(Crc32Iscsi))
-        }
-
-        pub fn update(&mut self, bytes: &[u8]) {
-            self.0.update(bytes);
-        }
-
-        pub fn finish(&self) -> u32 {
-            low(self.0.finalize())
-        }
-    }
-
-    pub fn of(bytes: &[u8]) -> u32 {
-        low(crc_fast::checksum(Crc32Iscsi, bytes))
-    }
-
-    fn low(sum: u64) -> u32 {
-        u32::try_from(sum & u64::from(u32::MAX)).unwrap_or_default()
-    }
-}
 
 /// The format written, and the oldest that can be read.
 pub const FORMAT_VERSION: u16 = 1;
@@ -80,39 +52,6 @@ pub enum FormatError {
     TooNew(u16),
 }
 
-/// Takes fields off the front of bytes.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (field, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*field)
-    }
-
-    fn slice(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (field, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(field)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.take().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.take().map(u64::from_le_bytes)
-    }
-}
-
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
-}
-
 fn damaged_or_empty(bytes: &[u8]) -> FormatError {
     if is_zero(bytes) { FormatError::Empty } else { FormatError::Damaged }
 }
@@ -131,7 +70,7 @@ pub fn encode_pack_header(log_id: LogId, number: u32) -> Bytes {
     out.extend_from_slice(&log_id.0);
     out.extend_from_slice(&number.to_le_bytes());
     out.resize(PAGE_LEN - 4, 0);
-    out.extend_from_slice(&crc32c::of(&out).to_le_bytes());
+    out.extend_from_slice(&crc32c(&out).to_le_bytes());
     out.into()
 }
 
@@ -141,10 +80,10 @@ pub fn check_pack_header(page: &[u8], log_id: LogId, number: u32) -> Result<(), 
         let (before, crc) = page.split_last_chunk()?;
         let mut fields = Fields(before);
         let sound = page.len() == PAGE_LEN
-            && u32::from_le_bytes(*crc) == crc32c::of(before)
-            && fields.take()? == PACK_MAGIC;
+            && u32::from_le_bytes(*crc) == crc32c(before)
+            && fields.array()? == PACK_MAGIC;
         let (_, min_reader, _) = (fields.u16()?, fields.u16()?, fields.u32()?);
-        sound.then_some((min_reader, LogId(fields.take()?), fields.u32()?))
+        sound.then_some((min_reader, LogId(fields.array()?), fields.u32()?))
     };
     match parsed() {
         None => Err(damaged_or_empty(page)),
@@ -236,7 +175,7 @@ impl ExtentHeader {
         out.resize(PAGE_LEN - 8, 0);
         let mut page = Vec::with_capacity(PAGE_LEN);
         page.extend_from_slice(&EXTENT_MAGIC);
-        page.extend_from_slice(&crc32c::of(&out).to_le_bytes());
+        page.extend_from_slice(&crc32c(&out).to_le_bytes());
         page.extend_from_slice(&out);
         page.into()
     }
@@ -250,10 +189,10 @@ impl ExtentHeader {
         let mut fields = Fields(page);
         let sound = |fields: &mut Fields<'_>| {
             let (_, crc) = (fields.u32()?, fields.u32()?);
-            (crc == crc32c::of(fields.0)).then_some(())
+            (crc == crc32c(fields.0)).then_some(())
         };
         sound(&mut fields).ok_or(FormatError::Damaged)?;
-        let found_log = fields.take::<8>();
+        let found_log = fields.array::<8>();
         let (header, flags) = Self::parse(&mut fields).ok_or(FormatError::Damaged)?;
         let place = header.info.place;
         if found_log != Some(log_id_low(log_id)) || place.pack != pack || place.offset != offset {
@@ -264,9 +203,9 @@ impl ExtentHeader {
 
     fn parse(fields: &mut Fields<'_>) -> Option<(Self, u32)> {
         let (pack, index, offset) = (fields.u32()?, fields.u32()?, fields.u64()?);
-        let (blob, salt) = (BlobId(fields.take()?), Salt(fields.take()?));
+        let (blob, salt) = (BlobId(fields.array()?), Salt(fields.array()?));
         let (flags, data_len, blob_offset) = (fields.u32()?, fields.u32()?, fields.u64()?);
-        let end = ExtentInfo::parse_end(flags, fields.u64()?, Hash(fields.take()?));
+        let end = ExtentInfo::parse_end(flags, fields.u64()?, Hash(fields.array()?));
         let count = data_len.min(MAX_EXTENT).div_ceil(BLOCK);
         let blocks = (0..count).map(|_| fields.u32()).collect::<Option<_>>()?;
         let place = ExtentPlace { pack, offset, data_len };
@@ -308,10 +247,10 @@ pub fn encode_footer<'a>(
         out.extend_from_slice(&total_len.to_le_bytes());
         out.extend_from_slice(&hash.0);
     }
-    out.extend_from_slice(&crc32c::of(&out).to_le_bytes());
+    out.extend_from_slice(&crc32c(&out).to_le_bytes());
     out.resize(len.saturating_sub(16), 0);
     out.extend_from_slice(&offset.to_le_bytes());
-    out.extend_from_slice(&crc32c::of(&offset.to_le_bytes()).to_le_bytes());
+    out.extend_from_slice(&crc32c(&offset.to_le_bytes()).to_le_bytes());
     out.extend_from_slice(&FOOTER_MAGIC);
     out.into()
 }
@@ -320,7 +259,7 @@ pub fn encode_footer<'a>(
 pub fn footer_offset(trailer: &[u8], file_len: u64) -> Option<u64> {
     let mut fields = Fields(trailer);
     let (offset, crc) = (fields.u64()?, fields.u32()?);
-    let sound = fields.0 == FOOTER_MAGIC && crc == crc32c::of(&offset.to_le_bytes());
+    let sound = fields.0 == FOOTER_MAGIC && crc == crc32c(&offset.to_le_bytes());
     let fits = offset >= PAGE && offset.is_multiple_of(PAGE) && offset < file_len;
     (sound && fits).then_some(offset)
 }
@@ -329,13 +268,13 @@ pub fn footer_offset(trailer: &[u8], file_len: u64) -> Option<u64> {
 pub fn decode_footer(bytes: &[u8], log_id: LogId, pack: u32) -> Result<Vec<ExtentInfo>, FormatError> {
     let parsed = || {
         let mut fields = Fields(bytes);
-        let magic: [u8; 4] = fields.take()?;
+        let magic: [u8; 4] = fields.array()?;
         let (version, _) = (fields.u16()?, fields.u16()?);
-        let (found_log, found) = (LogId(fields.take()?), fields.u32()?);
+        let (found_log, found) = (LogId(fields.array()?), fields.u32()?);
         let count = usize::try_from(fields.u32()?).ok()?;
-        let entries = fields.slice(count.checked_mul(ENTRY)?)?;
+        let entries = fields.take(count.checked_mul(ENTRY)?)?;
         let covered = bytes.get(..FOOTER_HEAD + entries.len())?;
-        let sound = magic == FOOTER_MAGIC && fields.u32()? == crc32c::of(covered);
+        let sound = magic == FOOTER_MAGIC && fields.u32()? == crc32c(covered);
         sound.then_some((version, found_log, found, entries))
     };
     match parsed() {
@@ -352,9 +291,9 @@ pub fn decode_footer(bytes: &[u8], log_id: LogId, pack: u32) -> Result<Vec<Exten
 
 fn parse_entry(fields: &mut Fields<'_>, pack: u32) -> Option<ExtentInfo> {
     let (offset, data_len, index, flags) = (fields.u64()?, fields.u32()?, fields.u32()?, fields.u32()?);
-    let (blob, salt) = (BlobId(fields.take()?), Salt(fields.take()?));
+    let (blob, salt) = (BlobId(fields.array()?), Salt(fields.array()?));
     let blob_offset = fields.u64()?;
-    let end = ExtentInfo::parse_end(flags, fields.u64()?, Hash(fields.take()?));
+    let end = ExtentInfo::parse_end(flags, fields.u64()?, Hash(fields.array()?));
     let place = ExtentPlace { pack, offset, data_len };
     let info = ExtentInfo { blob, salt, index, blob_offset, place, end };
     info.plausible(flags).then_some(info)

@@ -3,9 +3,10 @@
 //! A plan without I/O: execute what [`BlobReader::next_read`] asks for, hand the bytes to [`BlobReader::accept`],
 //! until there is nothing more to read.
 
-use super::format::{ExtentHeader, ExtentInfo, FormatError, crc32c, extents_of};
+use super::format::{ExtentHeader, ExtentInfo, FormatError, extents_of};
 use super::place::BlobPlace;
 use super::{BLOCK, PAGE, pack_file};
+use crate::codec::crc32c;
 use crate::host::DiskOp;
 use crate::id::{BlobId, LogId};
 use bytes::Bytes;
@@ -149,7 +150,7 @@ impl BlobReader {
         bytes.truncate(to_usize(asked.len));
         let crcs = self.blocks.iter().flatten().skip(to_usize(asked.from / u64::from(BLOCK)));
         for ((block, crc), number) in bytes.chunks(BLOCK as usize).zip(crcs).zip(0u64..) {
-            if crc32c::of(block) != *crc {
+            if crc32c(block) != *crc {
                 return Err(damage(data_at + number * u64::from(BLOCK), Damage::Block));
             }
         }

@@ -8,13 +8,14 @@
 //! Nothing is ever given back in a sealed pack: a blob that is incomplete there has been damaged, or freed by half.
 
 use super::format::{
-    ExtentHeader, ExtentInfo, FormatError, TRAILER, assemble, check_pack_header, crc32c, decode_footer,
+    ExtentHeader, ExtentInfo, FormatError, TRAILER, assemble, check_pack_header, decode_footer,
     encode_footer, encode_pack_header, footer_offset,
 };
 use super::index::{BlobIndex, BlobIndexError};
 use super::place::BlobPlace;
 use super::reader::{BlobDamage, Damage};
 use super::{BLOCK, PAGE, pack_file, pack_number};
+use crate::codec::crc32c;
 use crate::host::{DiskError, DiskOp, FilePath, Folder};
 use crate::id::{BlobId, LogId};
 use crate::script::Io;
@@ -334,7 +335,7 @@ async fn first_bad_block(window: &mut Window, header: &ExtentHeader) -> Result<O
     for crc in &header.blocks {
         let len = left.min(BLOCK.into());
         let block = window.read(offset, len).await?;
-        if bad.is_none() && (block.len() as u64 != len || crc32c::of(&block) != *crc) {
+        if bad.is_none() && (block.len() as u64 != len || crc32c(&block) != *crc) {
             bad = Some(offset);
         }
         offset += len;

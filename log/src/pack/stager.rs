@@ -9,12 +9,13 @@
 //!                       ─► Done
 //! ```
 
-use super::format::{BlobEnd, ExtentHeader, ExtentInfo, crc32c};
+use super::format::{BlobEnd, ExtentHeader, ExtentInfo};
 use super::place::{BlobPlace, ExtentPlace};
 use super::{BLOCK, pack_file};
 use crate::host::{DiskOp, FilePath};
 use crate::id::{BlobId, Hash, LogId, Salt};
 use bytes::{Bytes, BytesMut};
+use crc_fast::{CrcAlgorithm, Digest};
 use std::collections::VecDeque;
 
 /// Bytes of content written at once: whole blocks.
@@ -297,8 +298,12 @@ impl BlobHasher {
 
 /// Appends the checksum of each block of bytes that begin at a block's start.
 fn block_checksums(data: &[Bytes], out: &mut Vec<u32>) {
-    let mut digest = crc32c::Digest::new();
+    let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
     let mut filled = 0;
+    let mut close = |digest: &mut Digest| {
+        let crc = digest.finalize_reset() & u64::from(u32::MAX);
+        out.push(u32::try_from(crc).unwrap_or_default());
+    };
     for chunk in data {
         let mut rest: &[u8] = chunk;
         while !rest.is_empty() {
@@ -307,13 +312,12 @@ fn block_checksums(data: &[Bytes], out: &mut Vec<u32>) {
             filled += part.len();
             rest = after;
             if filled == BLOCK as usize {
-                out.push(digest.finish());
-                digest = crc32c::Digest::new();
+                close(&mut digest);
                 filled = 0;
             }
         }
     }
     if filled > 0 {
-        out.push(digest.finish());
+        close(&mut digest);
     }
 }
