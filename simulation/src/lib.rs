@@ -1,3 +1,8 @@
 //! Deterministic simulation of one node: the product's own state machines on a simulated disk and clock.
 
+pub mod fault;
+pub mod invariants;
+pub mod oracle;
+pub mod sometimes;
+pub mod trace;
 pub mod world;

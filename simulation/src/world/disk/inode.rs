@@ -93,7 +93,7 @@ impl Inode {
             at = end;
         }
         let written: Vec<u64> = self.holes.range(offset / PAGE..at.div_ceil(PAGE)).copied().collect();
-        written.iter().for_each(|page| drop(self.holes.remove(page)));
+        self.holes.retain(|page| !written.contains(page));
     }
 
     pub(super) fn punch(&mut self, offset: u64, len: u64) {
@@ -126,7 +126,7 @@ impl Inode {
             if let Change::Write { offset, data } = &change {
                 let sectors = offset / SECTOR..(offset + data.len() as u64).div_ceil(SECTOR);
                 let rewritten: Vec<u64> = self.unreadable.range(sectors).copied().collect();
-                rewritten.iter().for_each(|sector| drop(self.unreadable.remove(sector)));
+                self.unreadable.retain(|sector| !rewritten.contains(sector));
             }
             apply(&mut self.durable, &change);
         }
