@@ -5,4 +5,5 @@ pub mod invariants;
 pub mod oracle;
 pub mod sometimes;
 pub mod trace;
+pub mod workload;
 pub mod world;

@@ -96,7 +96,7 @@ pub struct World {
     pub node: Option<Node>,
     pub(crate) boot: Option<Boot>,
     pub(crate) clients: Vec<Client>,
-    pub(crate) uploads: Vec<client::KnownUpload>,
+    pub(crate) uploads: Vec<crate::workload::KnownUpload>,
     pub(crate) entropy: SimEntropy,
     /// Decides when things are done.
     pub(crate) schedule: Random,
@@ -112,6 +112,10 @@ pub struct World {
     pub(crate) next_op: u64,
     /// Whether content may have rotted, so that a reader may report damage.
     pub rotten: bool,
+    /// Why the last start came to nothing.
+    pub start_failure: Option<boot::StartFailure>,
+    /// Ranges of positions that an administrator gave up.
+    pub accepted_losses: Vec<(Position, Position)>,
     /// Events handled.
     pub handled: u64,
     queue: BTreeMap<(u64, u64), Happening>,
@@ -151,6 +155,8 @@ impl World {
             operations_left: 0,
             next_op: 1,
             rotten: false,
+            start_failure: None,
+            accepted_losses: Vec::new(),
             handled: 0,
             queue: BTreeMap::new(),
             next_event: 0,

@@ -2,7 +2,7 @@
 
 use super::client::Phase;
 use crate::oracle::OpId;
-use siltstone::engine::stream_task::StreamTask;
+use siltstone::engine::stream_task::{StreamTask, TaskEffect, TaskInput};
 use siltstone_log::hlc::HlcClock;
 use siltstone_log::id::{Epoch, Position, Seq, StreamId};
 use siltstone_log::pack::PackWriter;
@@ -65,13 +65,16 @@ pub struct Node {
     /// Whether the log is between two segments.
     pub rolling: bool,
     heads: BTreeMap<StreamId, Seq>,
+    /// The last record of each stream whose task was dropped.
+    idle: BTreeMap<StreamId, Seq>,
     next_token: u64,
 }
 
 impl Node {
     /// Continues what recovery found.
     pub fn new(recovered: Recovered, writer: Writer, packs: PackWriter, follower: Follower) -> Self {
-        let heads = recovered.heads.iter().map(|(stream, head)| (*stream, head.seq)).collect();
+        let heads: BTreeMap<StreamId, Seq> =
+            recovered.heads.iter().map(|(stream, head)| (*stream, head.seq)).collect();
         Self {
             writer,
             packs,
@@ -88,6 +91,7 @@ impl Node {
             serving: false,
             stuck: false,
             rolling: false,
+            idle: heads.clone(),
             heads,
             next_token: 1,
         }
@@ -109,10 +113,15 @@ impl Node {
         self.next_token
     }
 
-    /// The task of a stream.
-    pub fn task(&mut self, stream: StreamId) -> &mut StreamTask {
-        let last = self.durable(stream);
-        self.tasks.entry(stream).or_insert_with(|| StreamTask::new(stream, last, Epoch(0)))
+    /// Tells a stream's task something. A task that has nothing left to do is dropped, as a shard does.
+    pub fn feed(&mut self, stream: StreamId, rows: &dyn Rows, input: TaskInput, out: &mut Vec<TaskEffect>) {
+        let last = self.idle.get(&stream).copied().unwrap_or_default();
+        let task = self.tasks.entry(stream).or_insert_with(|| StreamTask::new(stream, last, Epoch(0)));
+        task.handle(rows, input, out);
+        if task.is_idle() {
+            self.idle.insert(stream, task.last());
+            self.tasks.remove(&stream);
+        }
     }
 
     /// Whether nothing waits to be committed, applied or answered.
