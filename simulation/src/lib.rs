@@ -1,8 +1,10 @@
 //! Deterministic simulation of one node: the product's own state machines on a simulated disk and clock.
 
+pub mod audit;
 pub mod fault;
 pub mod invariants;
 pub mod oracle;
+pub mod scenario;
 pub mod sometimes;
 pub mod trace;
 pub mod workload;

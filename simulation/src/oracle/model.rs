@@ -1,6 +1,7 @@
 //! The reference: what a log means, folded a second time by the plainest means there are.
 
 use super::history::{Condition, History, Intent, OpId};
+use siltstone::engine::command::MIN_PART_SIZE;
 use siltstone::engine::outcome::{FailedCondition, Rejection};
 use siltstone_log::event::{Content, ContentSource, Event};
 use siltstone_log::id::{BlobId, Seq, StreamId, UploadId};
@@ -60,6 +61,10 @@ pub struct Bucket {
     pub objects: BTreeMap<String, Object>,
     /// Its uploads under way.
     pub uploads: BTreeMap<UploadId, Upload>,
+    /// Objects ever stored in it.
+    pub versions: u64,
+    /// Their bytes.
+    pub version_bytes: u64,
     /// The newest record.
     pub seq: Seq,
 }
@@ -88,9 +93,12 @@ impl Bucket {
         }
         match intent {
             Intent::DeleteBucket { .. } => (!self.objects.is_empty()).then_some(Rejection::BucketNotEmpty),
-            Intent::Put { key, condition, .. } | Intent::Delete { key, condition, .. } => {
-                self.failed_condition(key.as_str(), condition)
-            }
+            Intent::Put { key, condition, .. } => self.failed_condition(key.as_str(), condition),
+            // A delete that names what it removes finds a condition unmet where there is nothing.
+            Intent::Delete { key, condition, .. } => match self.failed_condition(key.as_str(), condition) {
+                Some(Rejection::NoSuchKey) => Some(Rejection::PreconditionFailed(FailedCondition::IfMatch)),
+                other => other,
+            },
             Intent::Part { key, upload, .. } | Intent::Abort { key, upload, .. } => {
                 let found = self.uploads.get(upload).is_some_and(|found| found.key == key.as_str());
                 (!found).then_some(Rejection::NoSuchUpload)
@@ -132,7 +140,15 @@ impl Bucket {
         };
         let differs =
             |(number, etag): &&(u16, String)| found.parts.get(number).is_none_or(|part| part.etag != *etag);
-        parts.iter().find(differs).map(|(number, _)| Rejection::InvalidPart { number: *number })
+        if let Some((number, _)) = parts.iter().find(differs) {
+            return Some(Rejection::InvalidPart { number: *number });
+        }
+        let (_, but_last) = parts.split_last()?;
+        let part = |number| found.parts.get(number).map(|part: &Part| (part.etag.clone(), part.piece.len));
+        but_last.iter().filter_map(|(number, _)| Some((*number, part(number)?))).find_map(|(number, (etag, size))| {
+            let minimum = MIN_PART_SIZE;
+            (size < minimum).then_some(Rejection::EntityTooSmall { number, etag, size, minimum })
+        })
     }
 }
 
@@ -260,7 +276,7 @@ impl Bucket {
             {
                 let pieces: Vec<Piece> = piece_of(op, *size, &put.content)?.into_iter().collect();
                 remember(blobs, &pieces);
-                self.objects.insert(key.to_string(), Object { seq, size: *size, etag: etag.clone(), pieces });
+                self.store(key.as_str(), Object { seq, size: *size, etag: etag.clone(), pieces });
                 Ok(())
             }
             (Event::ObjectDeleted(deleted), Intent::Delete { key, .. }) if deleted.key == *key => {
@@ -307,7 +323,7 @@ impl Bucket {
                     return contradiction("a completed upload is not the sum of its parts");
                 }
                 let etag = completed.etag.clone();
-                self.objects.insert(key.to_string(), Object { seq, size, etag, pieces });
+                self.store(key.as_str(), Object { seq, size, etag, pieces });
                 Ok(())
             }
             (Event::MultipartAborted(aborted), Intent::Abort { upload, .. }) if aborted.upload == *upload => {
@@ -315,6 +331,12 @@ impl Bucket {
             }
             (event, intent) => contradiction(format!("{op:?} ({}) wrote {event:?}", intent.name())),
         }
+    }
+
+    fn store(&mut self, key: &str, object: Object) {
+        self.versions += 1;
+        self.version_bytes += object.size;
+        self.objects.insert(key.to_owned(), object);
     }
 
     fn delete(&mut self, key: &str) -> Result<(), Contradiction> {

@@ -60,6 +60,8 @@ pub struct Node {
     pub packs_stopped: bool,
     /// Whether clients are let in.
     pub serving: bool,
+    /// Whether its start is recorded, or was refused.
+    pub started: bool,
     /// Whether the projections could not follow the log.
     pub stuck: bool,
     /// Whether the log is between two segments.
@@ -89,6 +91,7 @@ impl Node {
             writer_stopped: false,
             packs_stopped: false,
             serving: false,
+            started: false,
             stuck: false,
             rolling: false,
             idle: heads.clone(),

@@ -285,7 +285,9 @@ impl World {
         match waiter {
             Waiter::Client { client, op, phase } => self.client_answered(client, op, phase, result),
             Waiter::Start => {
-                self.let_clients_in();
+                if let Some(node) = &mut self.node {
+                    node.started = true;
+                }
                 Ok(())
             }
             Waiter::Finish => {
