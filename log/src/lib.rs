@@ -11,6 +11,7 @@
 //! This crate depends on no other of the workspace.
 
 pub mod batch;
+mod catalogue;
 pub mod chain;
 mod codec;
 pub mod driver;
