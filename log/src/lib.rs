@@ -30,5 +30,7 @@ pub mod repair;
 mod scan;
 pub mod script;
 pub mod segment;
+#[cfg(test)]
+mod testing;
 pub mod witness;
 pub mod writer;
