@@ -3,6 +3,8 @@
 pub mod audit;
 pub mod fault;
 pub mod invariants;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod oracle;
 pub mod scenario;
 pub mod sometimes;

@@ -1,3 +1,9 @@
-//! `siltstone-sim`.
+//! `siltstone-sim`: runs the simulation from seeds.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

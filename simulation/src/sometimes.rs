@@ -1,5 +1,6 @@
 //! States that a sweep must have reached: a checker that never met the case it is for has checked nothing.
 
+use crate::fault::Scenario;
 use std::fmt;
 
 macro_rules! states {
@@ -77,6 +78,22 @@ states! {
     GroupCommit "several submissions in one batch";
     /// Damage was found in content by the reader.
     DamagedContent "damaged content reported";
+}
+
+impl State {
+    /// Whether a long sweep must reach it: of one scenario, or of all of them.
+    pub fn is_expected(self, scenario: Option<Scenario>) -> bool {
+        let of = |scenarios: &[Scenario]| scenario.is_none_or(|scenario| scenarios.contains(&scenario));
+        match self {
+            Self::Quarantine | Self::RefusedByQuarantine | Self::Repaired | Self::DamagedContent => {
+                of(&[Scenario::DiskRot])
+            }
+            Self::FailedSync => of(&[Scenario::FailedFsync]),
+            Self::NoSpace | Self::SpaceBack => of(&[Scenario::FullDisk]),
+            Self::CreationFinished | Self::DeletionFinished => of(&[Scenario::BucketProtocol]),
+            _ => of(&[Scenario::CrashRecovery]),
+        }
+    }
 }
 
 /// How often each state was reached, and what a run did besides.
