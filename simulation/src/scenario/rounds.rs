@@ -123,9 +123,9 @@ impl World {
 
     /// Goes on until the crash would interrupt what the draw aims at, or it has not come up for a while.
     fn aim(&mut self) -> Result<Ended, Violation> {
-        let aim = self.faults.below(4);
+        let aim = self.faults.below(5);
         let hit = |world: &Self| match aim {
-            0 => world.is_writing_log(),
+            0 | 3 => world.is_writing_log(),
             1 => world.is_writing_packs(),
             2 => world.node.as_ref().is_some_and(Node::is_rolling),
             _ => true,
@@ -137,7 +137,7 @@ impl World {
     pub(super) fn work(&mut self, operations: u64, crash: bool) -> Result<Ended, Violation> {
         self.operations_left = operations;
         self.let_clients_in();
-        let most = if crash { self.faults.between(1, operations * 25) } else { MOST_EVENTS };
+        let most = if crash { self.faults.between(1, operations * 7) } else { MOST_EVENTS };
         match self.run_until(most, |world| world.operations_left == 0 && world.is_quiet())? {
             Ended::Crashed => match self.aim()? {
                 Ended::Failed => Ok(Ended::Failed),
@@ -186,7 +186,7 @@ impl World {
     }
 
     /// The last start: nothing fails any more, and everything is compared.
-    fn last_look(&mut self) -> Checked {
+    pub(super) fn last_look(&mut self) -> Checked {
         self.disk.options.failed_sync_one_in = 0;
         self.disk.options.failed_write_one_in = 0;
         self.plan.crash_in_recovery_percent = 0;
@@ -219,9 +219,5 @@ pub(super) fn crash_and_recover(world: &mut World) -> Checked {
 }
 
 pub(super) fn fail_and_recover(world: &mut World) -> Checked {
-    crash_and_recover(world)
-}
-
-pub(super) fn fill_and_drain(world: &mut World) -> Checked {
     crash_and_recover(world)
 }

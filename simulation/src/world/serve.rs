@@ -56,6 +56,9 @@ impl World {
         let Some(node) = &mut self.node else { return Ok(()) };
         let token = node.token();
         node.waiters.insert(token, waiter);
+        if node.failed {
+            return self.answered(token, Err(Fault::LogStopped.into()));
+        }
         let fields = json!({"token": token, "action": command.action.name(), "stream": stream.to_string()});
         self.event("command", &fields);
         self.task(stream, TaskInput::Command { token, command: Box::new(command), now })
@@ -272,14 +275,15 @@ impl World {
         let Some(waiter) = node.waiters.remove(&token) else {
             return Err(Violation::new("each command is answered once", format!("token {token}: {result:?}")));
         };
-        let failed = node.failed;
+        let (failed, quarantine) = (node.failed, node.recovered.quarantine.clone());
         self.event("answer", &json!({"token": token, "result": format!("{result:?}")}));
         if let Ok(receipt) = &result {
             if failed {
                 return Err(Violation::new("nothing is acknowledged after a failure", format!("{receipt:?}")));
             }
             let seen = visible(self.store.rows(), receipt.stream);
-            if receipt.stream != StreamId::ACCESS && seen < receipt.seq {
+            let refused = is_refused(&quarantine, receipt.stream);
+            if receipt.stream != StreamId::ACCESS && seen < receipt.seq && !refused {
                 let message = format!("{receipt:?} was given while readers see record {seen}");
                 return Err(Violation::new("what is acknowledged is visible", message));
             }
