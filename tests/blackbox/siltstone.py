@@ -43,10 +43,12 @@ class Server:
     def unique(prefix):
         return f"{prefix}-{os.getpid()}-{next(_names)}"
 
-    def start(self):
+    def start(self, *, same_ports=False):
+        """Starts on free ports, or on those it had before, where its clients wait for it."""
         command = self.wrapper + [str(BINARY), "serve", "--data-dir", str(self.data_dir)]
         for listener in ("s3", "console", "metrics"):
-            command += [f"--{listener}-listen", "127.0.0.1:0"]
+            port = self.address(listener)[1] if same_ports else 0
+            command += [f"--{listener}-listen", f"127.0.0.1:{port}"]
         self.process = subprocess.Popen(
             command + self.arguments,
             env={"PATH": os.environ["PATH"], **self.environment},
