@@ -65,7 +65,7 @@ sim: debug ## simulation: $(SEEDS) seeds
 
 .PHONY: mutants
 mutants: .ci/toolchain.done ## planted bugs: each must be caught
-	cargo run --locked -p siltstone-simulation --features mutants --target-dir target/mutants -- mutants
+	cargo run --locked -p siltstone-simulation --features mutants -- mutants
 
 .PHONY: crash
 crash: setup debug ## kill -9 under load, $(ROUNDS) rounds

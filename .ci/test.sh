@@ -39,7 +39,7 @@ step "simulation is deterministic" one target/debug/siltstone-sim meta --seed 1
 step "simulation, fixed seeds" one target/debug/siltstone-sim sweep --from 1 --count 200
 fresh=$(( 16#$(git rev-parse HEAD 2>/dev/null | cut -c1-8 || echo 1) ))
 step "simulation, fresh seeds from $fresh" one target/debug/siltstone-sim sweep --from "$fresh" --count 100
-step "planted bugs" one cargo run --locked -q -p siltstone-simulation --features mutants --target-dir target/mutants -- mutants
+step "planted bugs" one cargo run --locked -q -p siltstone-simulation --features mutants -- mutants
 step "black box" pytest "${PYTEST[@]}" tests/blackbox
 echo
 echo "Left to 'make nightly': long simulations, kill -9 loops in the thousands."
