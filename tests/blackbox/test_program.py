@@ -239,3 +239,21 @@ def test_the_aws_command_line(own_server, tmp_path):
     assert (tmp_path / "back").read_bytes() == source.read_bytes()
     aws("s3", "rm", "--recursive", "s3://cli")
     aws("s3", "rb", "s3://cli")
+
+
+def disk_usage(folder):
+    return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize("size", [64 * KIB, 300 * KIB, 8 * MIB])
+def test_size_on_disk_is_close_to_what_is_stored(own_server, size):
+    client = own_server.client()
+    client.create_bucket(Bucket="size")
+    count = 160 * MIB // size
+    body = os.urandom(size)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: client.put_object(Bucket="size", Key=f"k{number}", Body=body), range(count)))
+    assert own_server.stop() == 0
+    used, live = disk_usage(own_server.data_dir), count * size
+    print(f"{size} B objects: {used / live:.3f} of live content")
+    assert used <= 1.1 * live
