@@ -124,7 +124,7 @@ impl Writer {
     pub fn handle(&mut self, now: Now, input: WriterInput, out: &mut Vec<WriterEffect>) {
         self.checkpoint_at.get_or_insert(now.monotonic_nanos);
         match input {
-            WriterInput::Submit(submission) => self.submit(now, submission, out),
+            WriterInput::Submit(submission) => self.enqueue(now, submission, out),
             WriterInput::Disk(completion) => self.completed(now, completion, out),
             WriterInput::Tick => {}
             WriterInput::Stop => self.stopping = true,
@@ -157,7 +157,9 @@ impl Writer {
         self.no_space_until.is_some()
     }
 
-    fn submit(&mut self, now: Now, submission: Submission, out: &mut Vec<WriterEffect>) {
+    /// Queues a submission without starting a batch: a driver that has several at hand enqueues them all and then
+    /// sends one [`WriterInput::Tick`], so that they share a sync.
+    pub fn enqueue(&mut self, now: Now, submission: Submission, out: &mut Vec<WriterEffect>) {
         let token = submission.token;
         match self.admit(&submission) {
             Ok(bytes) => self.queue.push(submission, bytes, now.monotonic_nanos),
@@ -287,8 +289,8 @@ impl Writer {
     /// Allocates the next segment before it is needed, beside the appends.
     fn reserve_spare(&mut self, now: Now, out: &mut Vec<WriterEffect>) {
         let half = self.config.segment_bytes / 2;
-        let wanted = self.taken.is_some()
-            || self.active.as_ref().is_none_or(|active| active.tally.offset >= half);
+        let wanted =
+            self.taken.is_some() || self.active.as_ref().is_none_or(|active| active.tally.offset >= half);
         // ORDER: while a segment is being opened, the spare's name is still its own.
         let running = !self.stopping && !matches!(self.step, Step::Failed | Step::Stopped | Step::Open(_));
         let possible = self.no_space_until.is_none_or(|at| now.monotonic_nanos >= at);
