@@ -11,6 +11,8 @@ pub mod request;
 pub mod response;
 pub mod server;
 pub mod sigv4;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use crate::auth::Authenticator;
 use error::S3Error;
