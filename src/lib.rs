@@ -1,2 +1,2 @@
 //! The server: doors, the one write path, wiring.
-//! placeholder
+pub mod s3;

@@ -1,0 +1,2 @@
+//! The S3 door.
+pub mod xml;
