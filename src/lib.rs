@@ -1,2 +1,4 @@
 //! The server: doors, the one write path, wiring.
+
+pub mod auth;
 pub mod s3;
