@@ -38,7 +38,8 @@ pub enum ReadRefusal {
 impl ReadConditions {
     /// Reads the headers. A date that is none is ignored, as RFC 9110 asks.
     pub fn parse(headers: &HeaderMap) -> Result<Self, S3Error> {
-        let date = |name: &'static str| Ok::<_, S3Error>(joined(headers, name)?.and_then(|v| parse_http_date(&v)));
+        let date =
+            |name: &'static str| Ok::<_, S3Error>(joined(headers, name)?.and_then(|v| parse_http_date(&v)));
         // A weak tag never matches strongly, so it can match nothing here.
         let strong = |etags: Vec<Etag>| etags.into_iter().filter(|etag| !etag.weak).collect();
         let if_range = joined(headers, IF_RANGE.as_str())?.map(|value| match parse_http_date(&value) {
@@ -87,7 +88,9 @@ impl ReadConditions {
 
 /// Reads the conditions of a write. Dates are refused: S3 has none for writes, and a condition must not be ignored.
 pub fn write_conditions(headers: &HeaderMap) -> Result<Conditions, S3Error> {
-    for (name, shown) in [(IF_MODIFIED_SINCE, "If-Modified-Since"), (IF_UNMODIFIED_SINCE, "If-Unmodified-Since")] {
+    for (name, shown) in
+        [(IF_MODIFIED_SINCE, "If-Modified-Since"), (IF_UNMODIFIED_SINCE, "If-Unmodified-Since")]
+    {
         if headers.contains_key(name) {
             return Err(S3Error::new(S3ErrorCode::NotImplemented).extra("Header", shown));
         }
@@ -257,7 +260,11 @@ mod tests {
             ("if-match", "\"a", S3ErrorCode::InvalidArgument),
             ("if-match", "\"a\" \"b\"", S3ErrorCode::InvalidArgument),
         ] {
-            assert_eq!(write_conditions(&headers(&[(name, value)])).unwrap_err().code, code, "{name}: {value}");
+            assert_eq!(
+                write_conditions(&headers(&[(name, value)])).unwrap_err().code,
+                code,
+                "{name}: {value}"
+            );
         }
     }
 

@@ -4,11 +4,11 @@
 use super::error::{S3Error, S3ErrorCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use http::HeaderMap;
 use http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, EXPIRES,
     HeaderName, HeaderValue,
 };
-use http::HeaderMap;
 use siltstone_log::event::{Checksum, ChecksumAlgorithm, ChecksumKind, ContentHeaders};
 use std::borrow::Cow;
 
@@ -29,7 +29,8 @@ fn text(value: &HeaderValue) -> Cow<'_, str> {
 
 /// The standard headers that are kept with an object.
 pub fn content_headers(headers: &HeaderMap) -> ContentHeaders {
-    let get = |name| headers.get(name).map(|value| text(value).into_owned()).filter(|value| !value.is_empty());
+    let get =
+        |name| headers.get(name).map(|value| text(value).into_owned()).filter(|value| !value.is_empty());
     ContentHeaders {
         content_type: get(CONTENT_TYPE),
         cache_control: get(CACHE_CONTROL),
@@ -83,7 +84,11 @@ pub fn metadata(headers: &HeaderMap) -> Result<Vec<(String, String)>, S3Error> {
     for (name, value) in headers {
         let Some(name) = name.as_str().strip_prefix(METADATA_PREFIX) else { continue };
         if name.is_empty() {
-            return Err(S3Error::invalid_argument("x-amz-meta-", "", "A metadata header has a name behind its prefix"));
+            return Err(S3Error::invalid_argument(
+                "x-amz-meta-",
+                "",
+                "A metadata header has a name behind its prefix",
+            ));
         }
         let value = decode_words(&text(value));
         bytes += value.len();
@@ -303,7 +308,10 @@ pub fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
             || name.starts_with("x-amz-object-lock-")
             || matches!(
                 name,
-                "x-amz-tagging" | "x-amz-website-redirect-location" | "x-amz-write-offset-bytes" | "x-amz-mfa"
+                "x-amz-tagging"
+                    | "x-amz-website-redirect-location"
+                    | "x-amz-write-offset-bytes"
+                    | "x-amz-mfa"
             );
         if refused {
             return Err(S3Error::new(S3ErrorCode::NotImplemented).extra("Header", name));

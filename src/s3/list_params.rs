@@ -110,7 +110,8 @@ impl ListUploadsParams {
     pub fn parse(query: &Query) -> Result<Self, S3Error> {
         let key_marker = owned(query.get("key-marker").filter(|marker| !marker.is_empty()));
         // Without a key the upload's marker means nothing, and S3 ignores it.
-        let upload_id_marker = query.get("upload-id-marker").filter(|id| !id.is_empty() && key_marker.is_some());
+        let upload_id_marker =
+            query.get("upload-id-marker").filter(|id| !id.is_empty() && key_marker.is_some());
         let upload_id_marker = upload_id_marker.map(|id| {
             let refusal = || S3Error::invalid_argument("upload-id-marker", id, "Invalid uploadId marker");
             UploadId::parse(id).map_err(|_| refusal())
@@ -211,9 +212,11 @@ fn url_encoding(query: &Query) -> Result<bool, S3Error> {
     match query.get("encoding-type") {
         None | Some("") => Ok(false),
         Some(kind) if kind.eq_ignore_ascii_case("url") => Ok(true),
-        Some(other) => {
-            Err(S3Error::invalid_argument("encoding-type", other, "Invalid Encoding Method specified in Request"))
-        }
+        Some(other) => Err(S3Error::invalid_argument(
+            "encoding-type",
+            other,
+            "Invalid Encoding Method specified in Request",
+        )),
     }
 }
 
@@ -330,7 +333,8 @@ mod tests {
     #[test]
     fn uploads_parts_and_buckets_are_read() {
         let id = UploadId([7; 16]);
-        let parsed = ListUploadsParams::parse(&query(&format!("key-marker=k&upload-id-marker={id}&max-uploads=3")));
+        let parsed =
+            ListUploadsParams::parse(&query(&format!("key-marker=k&upload-id-marker={id}&max-uploads=3")));
         let parsed = parsed.unwrap();
         assert_eq!((parsed.key_marker.as_deref(), parsed.upload_id_marker), (Some("k"), Some(id)));
         assert_eq!(parsed.max_uploads, 3);

@@ -133,6 +133,18 @@ impl<'a> XmlReader<'a> {
         self.text()?.trim().parse().map_err(|_| XmlError::InvalidValue)
     }
 
+    /// Leaves the element we are in without looking at what it holds.
+    pub fn skip(&mut self) -> Result<(), XmlError> {
+        let depth = self.depth;
+        loop {
+            match self.next()? {
+                Token::End if self.depth < depth => return Ok(()),
+                Token::Eof => return Err(XmlError::Syntax),
+                Token::Start(_) | Token::End | Token::Text(_) | Token::Reference(_) => {}
+            }
+        }
+    }
+
     /// Checks that nothing follows the root, which has been left.
     pub fn finish(mut self) -> Result<(), XmlError> {
         loop {

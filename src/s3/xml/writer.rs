@@ -88,6 +88,11 @@ impl XmlWriter {
         self.out.push_str("&quot;</ETag>");
     }
 
+    /// Text of the element we are in.
+    pub fn characters(&mut self, value: &str) {
+        self.escaped(value);
+    }
+
     fn open(&mut self, name: &str) {
         self.out.push('<');
         self.out.push_str(name);
