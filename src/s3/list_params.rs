@@ -6,6 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use siltstone_log::id::UploadId;
+use siltstone_projections::multipart::UploadMarker;
+use siltstone_projections::objects::After;
 use std::borrow::Cow;
 
 /// The most entries of one page of keys, uploads or parts.
@@ -26,7 +28,7 @@ pub enum ListVersion {
         /// The token as given.
         token: Option<String>,
         /// Where it says to go on.
-        resume: Option<String>,
+        resume: Option<After>,
         /// As given.
         start_after: Option<String>,
         /// Whether entries name their owner.
@@ -78,14 +80,29 @@ impl ListObjectsParams {
         })
     }
 
-    /// The key or common prefix that the page begins behind.
-    pub fn after(&self) -> Option<&str> {
+    /// Where the page begins.
+    pub fn after(&self) -> Option<After> {
         match &self.version {
-            ListVersion::V1 { marker } => marker.as_deref(),
-            ListVersion::V2 { resume, start_after, .. } => resume.as_deref().or(start_after.as_deref()),
+            ListVersion::V1 { marker } => {
+                let marker = marker.as_ref().filter(|marker| !marker.is_empty())?;
+                if is_common_prefix(marker, &self.prefix, self.delimiter.as_deref()) {
+                    return Some(After::Prefix(marker.clone()));
+                }
+                Some(After::Key(marker.clone()))
+            }
+            ListVersion::V2 { resume, start_after, .. } => {
+                let start_after = start_after.clone().filter(|after| !after.is_empty());
+                resume.clone().or(start_after.map(After::Key))
+            }
         }
-        .filter(|after| !after.is_empty())
     }
+}
+
+/// Whether a marker is a common prefix of this listing. One that is was the last entry of the page before, and its
+/// keys are behind us; as a plain key it would come before them all, and the same page would be listed for ever.
+fn is_common_prefix(marker: &str, prefix: &str, delimiter: Option<&str>) -> bool {
+    let rest = marker.strip_prefix(prefix).zip(delimiter);
+    rest.is_some_and(|(rest, delimiter)| rest.find(delimiter).is_some_and(|at| at + delimiter.len() == rest.len()))
 }
 
 /// The parameters of `ListMultipartUploads`.
@@ -123,6 +140,16 @@ impl ListUploadsParams {
             upload_id_marker: upload_id_marker.transpose()?,
             max_uploads: count(query, "max-uploads")?,
             url_encoding: url_encoding(query)?,
+        })
+    }
+
+    /// Where the page begins.
+    pub fn after(&self) -> Option<UploadMarker> {
+        let key = self.key_marker.clone()?;
+        Some(match self.upload_id_marker {
+            Some(upload) => UploadMarker::Upload(key, upload),
+            None if is_common_prefix(&key, &self.prefix, self.delimiter.as_deref()) => UploadMarker::Prefix(key),
+            None => UploadMarker::Key(key),
         })
     }
 }
@@ -177,7 +204,7 @@ impl ListBucketsParams {
         Ok(Self {
             prefix: owned(query.get("prefix").filter(|prefix| !prefix.is_empty())),
             region: owned(query.get("bucket-region").filter(|region| !region.is_empty())),
-            after: token.map(parse_token).transpose()?,
+            after: token.map(|token| parse_token(token).map(|(After::Key(name) | After::Prefix(name))| name)).transpose()?,
             max_buckets,
         })
     }
@@ -220,31 +247,43 @@ fn url_encoding(query: &Query) -> Result<bool, S3Error> {
     }
 }
 
-const TOKEN_VERSION: u8 = 1;
+/// The first byte of a token that goes on after a key, and of one that goes on after a common prefix.
+const AFTER_KEY: u8 = 1;
+const AFTER_PREFIX: u8 = 2;
 const TOKEN_CHECK_BYTES: usize = 8;
 
-fn token_check(after: &str) -> [u8; TOKEN_CHECK_BYTES] {
-    let hash = blake3::derive_key("siltstone 2026 listing continuation token", after.as_bytes());
-    hash.first_chunk().copied().unwrap_or_default()
+fn token_check(kind: u8, after: &str) -> [u8; TOKEN_CHECK_BYTES] {
+    let mut hasher = blake3::Hasher::new_derive_key("siltstone 2026 listing continuation token");
+    hasher.update(&[kind]).update(after.as_bytes());
+    hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
-/// The token that continues a listing behind a key, common prefix or name. It says so in a form of its own with a
-/// check sum, so that a token which this server did not make is found out instead of listing from a random place.
-pub fn make_token(after: &str) -> String {
+/// The token that continues a listing. It has a form of its own with a check sum, so that a token which this server
+/// did not make is found out instead of listing from a random place.
+pub fn make_token(after: &After) -> String {
+    let (kind, after) = match after {
+        After::Key(key) => (AFTER_KEY, key),
+        After::Prefix(prefix) => (AFTER_PREFIX, prefix),
+    };
     let mut bytes = Vec::with_capacity(1 + TOKEN_CHECK_BYTES + after.len());
-    bytes.push(TOKEN_VERSION);
-    bytes.extend_from_slice(&token_check(after));
+    bytes.push(kind);
+    bytes.extend_from_slice(&token_check(kind, after));
     bytes.extend_from_slice(after.as_bytes());
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn parse_token(token: &str) -> Result<String, S3Error> {
+fn parse_token(token: &str) -> Result<After, S3Error> {
     let after = || {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
-        let (version, rest) = bytes.split_first()?;
+        let (kind, rest) = bytes.split_first()?;
         let (check, after) = rest.split_first_chunk::<TOKEN_CHECK_BYTES>()?;
         let after = std::str::from_utf8(after).ok()?;
-        (*version == TOKEN_VERSION && *check == token_check(after)).then(|| after.to_owned())
+        match *kind {
+            _ if *check != token_check(*kind, after) => None,
+            AFTER_KEY => Some(After::Key(after.to_owned())),
+            AFTER_PREFIX => Some(After::Prefix(after.to_owned())),
+            _ => None,
+        }
     };
     after().ok_or_else(|| {
         S3Error::invalid_argument("continuation-token", token, "The continuation token provided is incorrect")
@@ -264,6 +303,14 @@ mod tests {
     use super::*;
     use crate::s3::error::S3ErrorCode;
     use proptest::prelude::*;
+
+    fn key(key: &str) -> After {
+        After::Key(key.to_owned())
+    }
+
+    fn prefix(prefix: &str) -> After {
+        After::Prefix(prefix.to_owned())
+    }
 
     fn query(raw: &str) -> Query {
         Query::parse(raw).unwrap()
@@ -289,24 +336,36 @@ mod tests {
         };
         let parsed = ListObjectsParams::parse_v1(&query(raw)).unwrap();
         assert_eq!(parsed, full);
-        assert_eq!(parsed.after(), Some("m"));
+        assert_eq!(parsed.after(), Some(key("m")));
+    }
+
+    #[test]
+    fn a_marker_that_is_a_common_prefix_stands_for_all_its_keys() {
+        let after = |raw| ListObjectsParams::parse_v1(&query(raw)).unwrap().after();
+        assert_eq!(after("delimiter=/&marker=a/"), Some(prefix("a/")));
+        assert_eq!(after("delimiter=/&prefix=a/&marker=a/b/"), Some(prefix("a/b/")));
+        assert_eq!(after("delimiter=/&marker=a/b/"), Some(key("a/b/")));
+        assert_eq!(after("delimiter=/&prefix=a/&marker=a/"), Some(key("a/")));
+        assert_eq!(after("delimiter=/&prefix=b/&marker=a/"), Some(key("a/")));
+        assert_eq!(after("marker=a/"), Some(key("a/")));
+        assert_eq!(after("marker="), None);
     }
 
     #[test]
     fn a_token_goes_before_start_after() {
-        let token = make_token("k/");
+        let token = make_token(&prefix("k/"));
         let raw = format!("start-after=a&continuation-token={token}&fetch-owner=true&max-keys=0");
         let parsed = ListObjectsParams::parse_v2(&query(&raw)).unwrap();
-        assert_eq!((parsed.after(), parsed.max_keys), (Some("k/"), 0));
+        assert_eq!((parsed.after(), parsed.max_keys), (Some(prefix("k/")), 0));
         let parsed = ListObjectsParams::parse_v2(&query("start-after=a&continuation-token=")).unwrap();
-        assert_eq!(parsed.after(), Some("a"));
+        assert_eq!(parsed.after(), Some(key("a")));
         assert_eq!(ListObjectsParams::parse_v2(&query("start-after=")).unwrap().after(), None);
     }
 
     #[test]
     fn wrong_values_are_refused() {
         let changed = {
-            let mut token = make_token("key").into_bytes();
+            let mut token = make_token(&key("key")).into_bytes();
             let last = token.last_mut().unwrap();
             *last = if *last == b'A' { b'B' } else { b'A' };
             String::from_utf8(token).unwrap()
@@ -338,11 +397,15 @@ mod tests {
         let parsed = parsed.unwrap();
         assert_eq!((parsed.key_marker.as_deref(), parsed.upload_id_marker), (Some("k"), Some(id)));
         assert_eq!(parsed.max_uploads, 3);
+        assert_eq!(parsed.after(), Some(UploadMarker::Upload("k".into(), id)));
+        let after = |raw| ListUploadsParams::parse(&query(raw)).unwrap().after();
+        assert_eq!(after("key-marker=k"), Some(UploadMarker::Key("k".into())));
+        assert_eq!(after("key-marker=k/&delimiter=/"), Some(UploadMarker::Prefix("k/".into())));
         assert_eq!(ListUploadsParams::parse(&query("upload-id-marker=x")).unwrap().upload_id_marker, None);
         assert!(ListUploadsParams::parse(&query("key-marker=k&upload-id-marker=x")).is_err());
         let parts = ListPartsParams { part_number_marker: 5, max_parts: 1000, url_encoding: false };
         assert_eq!(ListPartsParams::parse(&query("part-number-marker=5")), Ok(parts));
-        let raw = format!("prefix=p&max-buckets=7&continuation-token={}&bucket-region=eu", make_token("b"));
+        let raw = format!("prefix=p&max-buckets=7&continuation-token={}&bucket-region=eu", make_token(&key("b")));
         let buckets = ListBucketsParams {
             prefix: Some("p".into()),
             region: Some("eu".into()),
@@ -363,7 +426,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_is_read_back_and_nothing_else_is(after in ".{0,40}", garbage in "[A-Za-z0-9_-]{0,40}") {
+        fn a_token_is_read_back_and_nothing_else_is(
+            after in ".{0,40}".prop_flat_map(|text| prop_oneof![Just(key(&text)), Just(prefix(&text))]),
+            garbage in "[A-Za-z0-9_-]{0,40}",
+        ) {
             prop_assert_eq!(parse_token(&make_token(&after)), Ok(after));
             prop_assert!(parse_token(&garbage).is_err());
         }

@@ -8,6 +8,7 @@ use crate::s3::list_params::{ListObjectsParams, ListVersion, encode_key, make_to
 use bytes::Bytes;
 use siltstone_log::event::Checksum;
 use siltstone_log::hlc::Hlc;
+use siltstone_projections::objects::After;
 
 /// An object in a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +38,8 @@ pub struct ListPage<'a> {
     pub objects: Vec<ListedObject<'a>>,
     /// Common prefixes in order.
     pub common_prefixes: Vec<&'a str>,
-    /// The last entry of the page, key or prefix, where more follows.
-    pub next: Option<&'a str>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<&'a After>,
 }
 
 impl ListPage<'_> {
@@ -70,7 +71,8 @@ impl ListPage<'_> {
             ListVersion::V1 { marker } => {
                 self.key(w, "Marker", marker.as_deref().unwrap_or_default());
                 // Without a delimiter S3 leaves it out: the last key is the next marker.
-                if let Some(next) = self.next.filter(|_| params.delimiter.is_some()) {
+                let next = self.next.filter(|_| params.delimiter.is_some());
+                if let Some(After::Key(next) | After::Prefix(next)) = next {
                     self.key(w, "NextMarker", next);
                 }
             }
@@ -145,7 +147,7 @@ mod tests {
             owner: &owner,
             objects: vec![object],
             common_prefixes: vec!["p/"],
-            next: Some("p/"),
+            next: Some(&After::Prefix("p/".into())),
         };
         String::from_utf8(page.render().to_vec()).unwrap()
     }
@@ -173,7 +175,7 @@ mod tests {
     fn the_second_version_has_tokens_and_counts() {
         let raw = "prefix=x%20&encoding-type=url&start-after=s%2B";
         let params = ListObjectsParams::parse_v2(&Query::parse(raw).unwrap()).unwrap();
-        let token = make_token("p/");
+        let token = make_token(&After::Prefix("p/".into()));
         let expected = format!(
             "<Prefix>x%20</Prefix><StartAfter>s%2B</StartAfter><NextContinuationToken>{token}</NextContinuationToken>\
              <KeyCount>2</KeyCount><MaxKeys>1000</MaxKeys><EncodingType>url</EncodingType>\

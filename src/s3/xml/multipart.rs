@@ -13,6 +13,7 @@ use bytes::Bytes;
 use siltstone_log::event::{Checksum, ChecksumAlgorithm, ChecksumKind};
 use siltstone_log::hlc::Hlc;
 use siltstone_log::id::UploadId;
+use siltstone_projections::multipart::UploadMarker;
 
 /// The most parts of an upload.
 pub const MAX_PARTS: usize = 10_000;
@@ -205,8 +206,8 @@ pub struct UploadsPage<'a> {
     pub uploads: Vec<ListedUpload>,
     /// Common prefixes in order.
     pub common_prefixes: Vec<String>,
-    /// Where more follows: the key (or common prefix) and upload that the next page begins behind.
-    pub next: Option<(String, Option<UploadId>)>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<UploadMarker>,
 }
 
 impl UploadsPage<'_> {
@@ -220,9 +221,13 @@ impl UploadsPage<'_> {
             w.text("Bucket", self.bucket);
             key(w, "KeyMarker", params.key_marker.as_deref().unwrap_or_default());
             w.plain("UploadIdMarker", upload_id(params.upload_id_marker));
-            if let Some((next_key, next_upload)) = &self.next {
+            let next = self.next.as_ref().map(|next| match next {
+                UploadMarker::Upload(key, upload) => (key, Some(*upload)),
+                UploadMarker::Key(key) | UploadMarker::Prefix(key) => (key, None),
+            });
+            if let Some((next_key, next_upload)) = next {
                 key(w, "NextKeyMarker", next_key);
-                w.plain("NextUploadIdMarker", upload_id(*next_upload));
+                w.plain("NextUploadIdMarker", upload_id(next_upload));
             }
             key(w, "Prefix", &params.prefix);
             if let Some(delimiter) = &params.delimiter {
@@ -389,7 +394,7 @@ mod tests {
                 checksum: None,
             }],
             common_prefixes: vec!["p /".into()],
-            next: Some(("p k".into(), Some(upload))),
+            next: Some(UploadMarker::Upload("p k".into(), upload)),
         };
         let expected = format!(
             "<ListMultipartUploadsResult {NS}><Bucket>b</Bucket><KeyMarker>k</KeyMarker>\
