@@ -15,7 +15,7 @@ pub mod response;
 pub mod sigv4;
 pub mod xml;
 
-use crate::auth::{Authenticator, Credentials};
+use crate::auth::Authenticator;
 use error::S3Error;
 use request::S3Request;
 use response::S3Response;
