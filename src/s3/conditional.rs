@@ -4,7 +4,8 @@
 //! with the write itself, so that two racing writes have one winner.
 
 use super::date::{HttpDate, parse_http_date};
-use super::error::{S3Error, S3ErrorCode};
+use super::error::S3Error;
+use super::refusal::unsupported;
 use crate::engine::command::{Conditions, EtagMatch};
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
@@ -92,12 +93,12 @@ pub fn write_conditions(headers: &HeaderMap) -> Result<Conditions, S3Error> {
         [(IF_MODIFIED_SINCE, "If-Modified-Since"), (IF_UNMODIFIED_SINCE, "If-Unmodified-Since")]
     {
         if headers.contains_key(name) {
-            return Err(S3Error::new(S3ErrorCode::NotImplemented).extra("Header", shown));
+            return Err(unsupported(shown));
         }
     }
     for name in ["x-amz-if-match-last-modified-time", "x-amz-if-match-size"] {
         if headers.contains_key(name) {
-            return Err(S3Error::new(S3ErrorCode::NotImplemented).extra("Header", name));
+            return Err(unsupported(name));
         }
     }
     Ok(Conditions {
@@ -170,6 +171,7 @@ fn joined(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, S3E
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::s3::error::S3ErrorCode;
     use http::HeaderValue;
     use proptest::prelude::*;
 

@@ -1,7 +1,9 @@
 //! Headers that are stored with an object and come back with it, and headers that promise something this server does
 //! not do, which are refused.
 
+use super::body::checksum::{decode_value, header_name};
 use super::error::{S3Error, S3ErrorCode};
+use super::refusal::unsupported;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::HeaderMap;
@@ -204,7 +206,7 @@ fn decode_q(payload: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The element that shows a checksum in XML, and with `x-amz-` in front and in lower case its header.
+/// The element that shows a checksum in XML.
 pub fn checksum_element(algorithm: ChecksumAlgorithm) -> &'static str {
     match algorithm {
         ChecksumAlgorithm::Crc32 => "ChecksumCRC32",
@@ -215,53 +217,18 @@ pub fn checksum_element(algorithm: ChecksumAlgorithm) -> &'static str {
     }
 }
 
-/// The header that carries a checksum.
-pub fn checksum_header(algorithm: ChecksumAlgorithm) -> HeaderName {
-    HeaderName::from_static(match algorithm {
-        ChecksumAlgorithm::Crc32 => "x-amz-checksum-crc32",
-        ChecksumAlgorithm::Crc32c => "x-amz-checksum-crc32c",
-        ChecksumAlgorithm::Crc64nvme => "x-amz-checksum-crc64nvme",
-        ChecksumAlgorithm::Sha1 => "x-amz-checksum-sha1",
-        ChecksumAlgorithm::Sha256 => "x-amz-checksum-sha256",
-    })
-}
-
-/// An algorithm's name in headers and XML.
-pub fn checksum_algorithm_name(algorithm: ChecksumAlgorithm) -> &'static str {
-    match algorithm {
-        ChecksumAlgorithm::Crc32 => "CRC32",
-        ChecksumAlgorithm::Crc32c => "CRC32C",
-        ChecksumAlgorithm::Crc64nvme => "CRC64NVME",
-        ChecksumAlgorithm::Sha1 => "SHA1",
-        ChecksumAlgorithm::Sha256 => "SHA256",
-    }
-}
-
-/// Every algorithm.
-pub const CHECKSUM_ALGORITHMS: [ChecksumAlgorithm; 5] = [
-    ChecksumAlgorithm::Crc32,
-    ChecksumAlgorithm::Crc32c,
-    ChecksumAlgorithm::Crc64nvme,
-    ChecksumAlgorithm::Sha1,
-    ChecksumAlgorithm::Sha256,
-];
-
-/// Bytes of a checksum's raw value.
-pub fn checksum_len(algorithm: ChecksumAlgorithm) -> usize {
-    match algorithm {
-        ChecksumAlgorithm::Crc32 | ChecksumAlgorithm::Crc32c => 4,
-        ChecksumAlgorithm::Crc64nvme => 8,
-        ChecksumAlgorithm::Sha1 => 20,
-        ChecksumAlgorithm::Sha256 => 32,
-    }
-}
-
 /// What a checksum covers, in headers and XML.
 pub fn checksum_kind_name(kind: ChecksumKind) -> &'static str {
     match kind {
         ChecksumKind::FullObject => "FULL_OBJECT",
         ChecksumKind::Composite => "COMPOSITE",
     }
+}
+
+/// Reads what a checksum covers.
+pub fn parse_checksum_kind(name: &str) -> Option<ChecksumKind> {
+    let kinds = [ChecksumKind::FullObject, ChecksumKind::Composite];
+    kinds.into_iter().find(|kind| checksum_kind_name(*kind).eq_ignore_ascii_case(name))
 }
 
 /// A checksum as text: base64, and for one over parts their number behind it.
@@ -277,15 +244,14 @@ pub fn checksum_text(checksum: &Checksum, parts: usize) -> String {
 /// Reads a checksum's text: base64, with or without the number of parts behind it.
 pub fn parse_checksum(algorithm: ChecksumAlgorithm, text: &str) -> Option<Vec<u8>> {
     // Base64 has no hyphen in this alphabet.
-    let base64 = text.split_once('-').map_or(text, |(value, _)| value);
-    BASE64.decode(base64).ok().filter(|value| value.len() == checksum_len(algorithm))
+    decode_value(algorithm, text.split_once('-').map_or(text, |(value, _)| value))
 }
 
 /// Writes checksums as headers, with the type that they all have.
 pub fn put_checksums(checksums: &[Checksum], parts: usize, out: &mut HeaderMap) {
     for checksum in checksums {
         if let Ok(value) = HeaderValue::try_from(checksum_text(checksum, parts)) {
-            out.insert(checksum_header(checksum.algorithm), value);
+            out.insert(header_name(checksum.algorithm), value);
         }
     }
     if let Some(checksum) = checksums.first() {
@@ -314,7 +280,7 @@ pub fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
                     | "x-amz-mfa"
             );
         if refused {
-            return Err(S3Error::new(S3ErrorCode::NotImplemented).extra("Header", name));
+            return Err(unsupported(name));
         }
     }
     match headers.get("x-amz-storage-class") {

@@ -11,6 +11,7 @@ use super::response::S3Response;
 use super::xml::Owner;
 use super::{Answer, Handler, bucket, multipart, object, service};
 use crate::engine::{Action, Command, Engine, Placement, Receipt, StagedContent, View};
+use siltstone_log::event::Actor;
 use siltstone_log::host::Entropy;
 use siltstone_log::id::{AccountId, StreamId};
 use siltstone_log::name::BucketName;
@@ -100,13 +101,9 @@ impl Operations {
         })
     }
 
-    /// Submits a mutation in the request's name.
-    pub(super) async fn submit(
-        &self,
-        request: &S3Request,
-        action: impl Into<Action>,
-    ) -> Result<Receipt, S3Error> {
-        self.submit_as(request.context.actor(), action).await
+    /// Submits a mutation in an actor's name.
+    pub(super) async fn submit(&self, actor: Actor, action: impl Into<Action>) -> Result<Receipt, S3Error> {
+        Ok(self.engine.submit(Command::new(actor, action, self.entropy())).await?)
     }
 
     /// Takes a body in, into memory or packs. Nothing is kept of one that fails on its way: what was staged is given
@@ -172,15 +169,4 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-impl Operations {
-    /// Submits a mutation in an actor's name.
-    pub(super) async fn submit_as(
-        &self,
-        actor: siltstone_log::event::Actor,
-        action: impl Into<Action>,
-    ) -> Result<Receipt, S3Error> {
-        Ok(self.engine.submit(Command::new(actor, action, self.entropy())).await?)
-    }
 }

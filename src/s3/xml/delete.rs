@@ -2,10 +2,8 @@
 
 use super::reader::{XmlError, XmlReader, once};
 use super::writer::XmlWriter;
+use crate::engine::command::MAX_DELETE_KEYS;
 use bytes::Bytes;
-
-/// The most keys one request may name.
-pub const MAX_KEYS: usize = 1000;
 
 /// The body of `DeleteObjects`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +36,7 @@ impl DeleteRequest {
         while let Some(name) = reader.child()? {
             match name.as_str() {
                 "Quiet" => once(&mut quiet, reader.value()?)?,
-                "Object" if objects.len() == MAX_KEYS => return Err(XmlError::TooMany),
+                "Object" if objects.len() == MAX_DELETE_KEYS => return Err(XmlError::TooMany),
                 "Object" => objects.push(parse_object(&mut reader)?),
                 _ => return Err(XmlError::Unexpected),
             }

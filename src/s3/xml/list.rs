@@ -3,7 +3,8 @@
 use super::Owner;
 use super::writer::XmlWriter;
 use crate::s3::date::Iso8601;
-use crate::s3::headers::{checksum_algorithm_name, checksum_kind_name};
+use crate::s3::body::checksum::wire_name;
+use crate::s3::headers::checksum_kind_name;
 use crate::s3::list_params::{ListObjectsParams, ListVersion, encode_key, make_token};
 use bytes::Bytes;
 use siltstone_log::event::Checksum;
@@ -107,7 +108,7 @@ impl ListPage<'_> {
             w.plain("LastModified", Iso8601(object.modified));
             w.etag(object.etag);
             for checksum in object.checksums {
-                w.plain("ChecksumAlgorithm", checksum_algorithm_name(checksum.algorithm));
+                w.plain("ChecksumAlgorithm", wire_name(checksum.algorithm));
             }
             if let Some(checksum) = object.checksums.first() {
                 w.plain("ChecksumType", checksum_kind_name(checksum.kind));

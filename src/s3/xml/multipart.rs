@@ -4,10 +4,9 @@ use super::Owner;
 use super::reader::{XmlError, XmlReader, once};
 use super::writer::XmlWriter;
 use crate::s3::date::Iso8601;
-use crate::s3::headers::{
-    CHECKSUM_ALGORITHMS, checksum_algorithm_name, checksum_element, checksum_kind_name, checksum_text,
-    parse_checksum,
-};
+use crate::engine::command;
+use crate::s3::body::checksum::{ALGORITHMS, wire_name};
+use crate::s3::headers::{checksum_element, checksum_kind_name, checksum_text, parse_checksum};
 use crate::s3::list_params::{ListPartsParams, ListUploadsParams, encode_key};
 use bytes::Bytes;
 use siltstone_log::event::{Checksum, ChecksumAlgorithm, ChecksumKind};
@@ -15,8 +14,7 @@ use siltstone_log::hlc::Hlc;
 use siltstone_log::id::UploadId;
 use siltstone_projections::multipart::UploadMarker;
 
-/// The most parts of an upload.
-pub const MAX_PARTS: usize = 10_000;
+const MAX_PARTS: usize = command::MAX_PARTS as usize;
 
 /// A part as the body of `CompleteMultipartUpload` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +49,7 @@ fn parse_part(reader: &mut XmlReader<'_>) -> Result<CompletedPart, XmlError> {
             "PartNumber" => once(&mut number, reader.value()?)?,
             "ETag" => once(&mut etag, reader.text()?.trim().trim_matches('"').to_owned())?,
             other => {
-                let algorithm = CHECKSUM_ALGORITHMS.into_iter().find(|a| checksum_element(*a) == other);
+                let algorithm = ALGORITHMS.into_iter().find(|a| checksum_element(*a) == other);
                 let algorithm = algorithm.ok_or(XmlError::Unexpected)?;
                 if checksums.iter().any(|(known, _)| *known == algorithm) {
                     return Err(XmlError::Unexpected);
@@ -106,7 +104,7 @@ fn write_checksums(w: &mut XmlWriter, checksums: &[Checksum], parts: usize) {
 
 fn write_checksum_choice(w: &mut XmlWriter, checksum: Option<(ChecksumAlgorithm, ChecksumKind)>) {
     if let Some((algorithm, kind)) = checksum {
-        w.plain("ChecksumAlgorithm", checksum_algorithm_name(algorithm));
+        w.plain("ChecksumAlgorithm", wire_name(algorithm));
         w.plain("ChecksumType", checksum_kind_name(kind));
     }
 }
