@@ -6,6 +6,7 @@ pub mod body;
 mod bucket;
 pub mod conditional;
 pub mod date;
+mod dispatch;
 mod engine_error;
 pub mod error;
 pub mod headers;
@@ -18,6 +19,7 @@ pub mod range;
 mod refusal;
 pub mod request;
 pub mod response;
+pub mod server;
 mod service;
 pub mod sigv4;
 pub mod xml;
@@ -34,6 +36,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+pub use dispatch::handle;
+
 /// A handler's answer in the making.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<S3Response, S3Error>> + Send + 'a>>;
 
@@ -46,7 +50,7 @@ pub trait Handler: Send + Sync + 'static {
     fn call(&self, request: S3Request) -> Answer<'_>;
 }
 
-/// What a finished request is reported as.
+/// What a finished request is reported as, once its answer is sent or given up.
 #[derive(Debug, Clone, Copy)]
 pub struct Observation {
     /// The operation's name; empty where the request was refused before it was known.
@@ -59,6 +63,8 @@ pub struct Observation {
     pub nanos: u64,
     /// Bytes of body received, decoded.
     pub received: u64,
+    /// Bytes of body sent.
+    pub sent: u64,
 }
 
 /// Who is told of requests: metrics, and the log of refused attempts.

@@ -18,12 +18,10 @@ use http::header::{
     CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, HeaderName, HeaderValue, LAST_MODIFIED, RANGE,
 };
 use http::{HeaderMap, StatusCode};
-use siltstone_log::id::StreamId;
 use siltstone_projections::rows::ObjectRow;
 
 /// What is to be sent.
 struct Found {
-    stream: StreamId,
     row: ObjectRow,
     /// `None`: all of it.
     range: Option<ByteRange>,
@@ -53,7 +51,7 @@ impl Ended {
 }
 
 pub(in crate::s3) async fn get(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
-    let Found { stream, row, range, response } = match find(operations, &request) {
+    let Found { row, range, response } = match find(operations, &request) {
         Ok(found) => found,
         Err(ended) => return ended.answer(),
     };
@@ -61,13 +59,18 @@ pub(in crate::s3) async fn get(operations: &Operations, request: S3Request) -> R
     if length == 0 {
         return Ok(response);
     }
-    let reader = operations.engine().read(stream, &row, first..first + length).await?;
-    Ok(response.body(ResponseBody::pulled(Some(length), Content(reader))))
+    let mut reader = operations.engine().reader(&row, first..first + length);
+    // The first bytes are read before the status is sent: damage that shows there is answered as an error.
+    let bytes = reader.next().await?.ok_or(S3ErrorCode::InternalError)?;
+    if bytes.len() as u64 == length {
+        return Ok(response.body(ResponseBody::bytes(bytes)));
+    }
+    Ok(response.body(ResponseBody::pulled(Some(length), Content { first: Some(bytes), reader })))
 }
 
 pub(in crate::s3) fn head(operations: &Operations, request: &S3Request) -> Result<S3Response, S3Error> {
     match find(operations, request) {
-        Ok(Found { row, range, response, .. }) => {
+        Ok(Found { row, range, response }) => {
             let length = range.map_or(row.size, |range| range.length);
             Ok(response.header(CONTENT_LENGTH, HeaderValue::from(length)))
         }
@@ -78,7 +81,7 @@ pub(in crate::s3) fn head(operations: &Operations, request: &S3Request) -> Resul
 fn find(operations: &Operations, request: &S3Request) -> Result<Found, Ended> {
     refuse_unsupported(request)?;
     let conditions = ReadConditions::parse(&request.headers)?;
-    let (bucket, row) = current(operations, request)?;
+    let (_, row) = current(operations, request)?;
     let mut response = S3Response::empty(StatusCode::OK)
         .header(ETAG, etag_value(&row.etag))
         .header(LAST_MODIFIED, shown(HttpDate(row.hlc)))
@@ -109,7 +112,7 @@ fn find(operations: &Operations, request: &S3Request) -> Result<Found, Ended> {
         }
         None => {}
     }
-    Ok(Found { stream: bucket.stream, row, range, response })
+    Ok(Found { row, range, response })
 }
 
 fn refuse_unsupported(request: &S3Request) -> Result<(), S3Error> {
@@ -170,11 +173,17 @@ fn shown(value: impl std::fmt::Display) -> HeaderValue {
     HeaderValue::try_from(value.to_string()).unwrap_or(HeaderValue::from_static(""))
 }
 
-struct Content(ContentReader);
+struct Content {
+    first: Option<Bytes>,
+    reader: ContentReader,
+}
 
 impl ChunkSource for Content {
     async fn next_chunk(&mut self) -> Result<Option<Bytes>, BodyFailure> {
-        Ok(self.0.next().await?)
+        match self.first.take() {
+            Some(first) => Ok(Some(first)),
+            None => Ok(self.reader.next().await?),
+        }
     }
 }
 
