@@ -102,7 +102,9 @@ impl ListObjectsParams {
 /// keys are behind us; as a plain key it would come before them all, and the same page would be listed for ever.
 fn is_common_prefix(marker: &str, prefix: &str, delimiter: Option<&str>) -> bool {
     let rest = marker.strip_prefix(prefix).zip(delimiter);
-    rest.is_some_and(|(rest, delimiter)| rest.find(delimiter).is_some_and(|at| at + delimiter.len() == rest.len()))
+    rest.is_some_and(|(rest, delimiter)| {
+        rest.find(delimiter).is_some_and(|at| at + delimiter.len() == rest.len())
+    })
 }
 
 /// The parameters of `ListMultipartUploads`.
@@ -148,7 +150,9 @@ impl ListUploadsParams {
         let key = self.key_marker.clone()?;
         Some(match self.upload_id_marker {
             Some(upload) => UploadMarker::Upload(key, upload),
-            None if is_common_prefix(&key, &self.prefix, self.delimiter.as_deref()) => UploadMarker::Prefix(key),
+            None if is_common_prefix(&key, &self.prefix, self.delimiter.as_deref()) => {
+                UploadMarker::Prefix(key)
+            }
             None => UploadMarker::Key(key),
         })
     }
@@ -204,7 +208,9 @@ impl ListBucketsParams {
         Ok(Self {
             prefix: owned(query.get("prefix").filter(|prefix| !prefix.is_empty())),
             region: owned(query.get("bucket-region").filter(|region| !region.is_empty())),
-            after: token.map(|token| parse_token(token).map(|(After::Key(name) | After::Prefix(name))| name)).transpose()?,
+            after: token
+                .map(|token| parse_token(token).map(|(After::Key(name) | After::Prefix(name))| name))
+                .transpose()?,
             max_buckets,
         })
     }
@@ -405,7 +411,8 @@ mod tests {
         assert!(ListUploadsParams::parse(&query("key-marker=k&upload-id-marker=x")).is_err());
         let parts = ListPartsParams { part_number_marker: 5, max_parts: 1000, url_encoding: false };
         assert_eq!(ListPartsParams::parse(&query("part-number-marker=5")), Ok(parts));
-        let raw = format!("prefix=p&max-buckets=7&continuation-token={}&bucket-region=eu", make_token(&key("b")));
+        let raw =
+            format!("prefix=p&max-buckets=7&continuation-token={}&bucket-region=eu", make_token(&key("b")));
         let buckets = ListBucketsParams {
             prefix: Some("p".into()),
             region: Some("eu".into()),

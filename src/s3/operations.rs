@@ -113,7 +113,7 @@ impl Operations {
         mut body: BodyStream,
         placement: Placement,
     ) -> Result<(StagedContent, BodySummary), S3Error> {
-        let mut sink = self.engine.sink(placement, body.declared_len()?);
+        let mut sink = self.engine.sink(placement, Some(body.declared_len()?));
         while let Some(bytes) = body.next().await? {
             sink.write(bytes).await?;
         }

@@ -101,7 +101,8 @@ mod tests {
     fn what_sets_something_is_never_taken_for_something_that_reads() {
         for operation in Operation::ALL {
             let reads = ["Get", "List"].iter().any(|verb| operation.name().starts_with(verb));
-            let deletes = operation.name().starts_with("DeleteBucket") || operation.name().starts_with("DeletePublic");
+            let deletes =
+                operation.name().starts_with("DeleteBucket") || operation.name().starts_with("DeletePublic");
             match unset(*operation) {
                 Some(Unset::Empty(_) | Unset::Value(..)) => assert!(reads, "{}", operation.name()),
                 Some(Unset::Error(_)) => assert!(reads || deletes, "{}", operation.name()),

@@ -15,7 +15,10 @@ use http::{HeaderMap, StatusCode};
 use siltstone_log::host::draw;
 use siltstone_log::id::StreamId;
 
-pub(in crate::s3) async fn create(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+pub(in crate::s3) async fn create(
+    operations: &Operations,
+    request: S3Request,
+) -> Result<S3Response, S3Error> {
     refuse_promises(&request.headers)?;
     let name = request.bucket()?.clone();
     let actor = request.context.actor();
@@ -46,7 +49,9 @@ fn check_location(location: &str, region: &str) -> Result<(), S3Error> {
     }
     let plausible = location.len() <= 63 && location.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if !plausible {
-        return Err(S3Error::new(S3ErrorCode::InvalidLocationConstraint).extra("LocationConstraint", location));
+        return Err(
+            S3Error::new(S3ErrorCode::InvalidLocationConstraint).extra("LocationConstraint", location)
+        );
     }
     let message = format!(
         "The {location} location constraint is incompatible for the region specific endpoint this request was sent to."
@@ -57,7 +62,8 @@ fn check_location(location: &str, region: &str) -> Result<(), S3Error> {
 fn refuse_promises(headers: &HeaderMap) -> Result<(), S3Error> {
     refuse_acl(headers)?;
     // A bucket without ACLs is what every bucket is; one without object lock too.
-    let harmless = [("x-amz-object-ownership", "BucketOwnerEnforced"), ("x-amz-bucket-object-lock-enabled", "false")];
+    let harmless =
+        [("x-amz-object-ownership", "BucketOwnerEnforced"), ("x-amz-bucket-object-lock-enabled", "false")];
     for (name, value) in harmless {
         if headers.get(name).is_some_and(|found| !found.as_bytes().eq_ignore_ascii_case(value.as_bytes())) {
             return Err(unsupported(name));
@@ -82,7 +88,10 @@ mod tests {
     #[test]
     fn what_a_bucket_cannot_promise_is_refused() {
         let refused = |name: &'static str, value: &'static str| {
-            let headers = HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))]);
+            let headers = HeaderMap::from_iter([(
+                http::HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )]);
             refuse_promises(&headers).map_err(|error| error.code)
         };
         assert_eq!(refused("x-amz-object-ownership", "BucketOwnerEnforced"), Ok(()));

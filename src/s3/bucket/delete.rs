@@ -8,7 +8,10 @@ use crate::s3::request::S3Request;
 use crate::s3::response::S3Response;
 use http::StatusCode;
 
-pub(in crate::s3) async fn delete(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+pub(in crate::s3) async fn delete(
+    operations: &Operations,
+    request: S3Request,
+) -> Result<S3Response, S3Error> {
     let bucket = operations.open_bucket(&request)?;
     let _permit = operations.engine().admit(Need::Manage)?;
     let action = DeleteBucket { name: bucket.name, stream: bucket.stream };

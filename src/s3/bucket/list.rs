@@ -10,20 +10,23 @@ use siltstone_projections::objects::{self, ListEntry, ListQuery};
 
 pub(in crate::s3) async fn list(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
     let params = ListObjectsParams::parse_v1(&request.query)?;
-    answer(operations, &request, params).await
+    answer(operations, request, params).await
 }
 
-pub(in crate::s3) async fn list_v2(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+pub(in crate::s3) async fn list_v2(
+    operations: &Operations,
+    request: S3Request,
+) -> Result<S3Response, S3Error> {
     let params = ListObjectsParams::parse_v2(&request.query)?;
-    answer(operations, &request, params).await
+    answer(operations, request, params).await
 }
 
 async fn answer(
     operations: &Operations,
-    request: &S3Request,
+    request: S3Request,
     params: ListObjectsParams,
 ) -> Result<S3Response, S3Error> {
-    let bucket = operations.open_bucket(request)?;
+    let bucket = operations.open_bucket(&request)?;
     let owner = operations.owner(&operations.view(), bucket.row.owner)?;
     let query = ListQuery {
         prefix: params.prefix.clone(),
@@ -48,7 +51,8 @@ async fn answer(
             }
         }
         let next = page.next.as_ref();
-        Ok(ListPage { bucket: name.as_str(), params: &params, owner: &owner, objects, common_prefixes, next }.render())
+        Ok(ListPage { bucket: name.as_str(), params: &params, owner: &owner, objects, common_prefixes, next }
+            .render())
     });
     Ok(S3Response::xml(document.await?))
 }

@@ -18,13 +18,19 @@ use http::HeaderMap;
 use http::header::HOST;
 use siltstone_log::event::ChecksumAlgorithm;
 
-pub(in crate::s3) async fn complete(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+pub(in crate::s3) async fn complete(
+    operations: &Operations,
+    request: S3Request,
+) -> Result<S3Response, S3Error> {
     let conditions = write_conditions(&request.headers)?;
     let checksum = expected_checksum(&request.headers)?;
     let checksum_kind = match request.header("x-amz-checksum-type")? {
         None => None,
         Some(name) => Some(parse_checksum_kind(name).ok_or_else(|| {
-            S3Error::with_message(S3ErrorCode::InvalidRequest, "Value for x-amz-checksum-type header is invalid.")
+            S3Error::with_message(
+                S3ErrorCode::InvalidRequest,
+                "Value for x-amz-checksum-type header is invalid.",
+            )
         })?),
     };
     let size = expected_size(request.header("x-amz-mp-object-size")?)?;
@@ -81,7 +87,8 @@ fn expected_checksum(headers: &HeaderMap) -> Result<Option<(ChecksumAlgorithm, B
         let value = value.to_str().ok().and_then(|text| parse_checksum(algorithm, text));
         let value = value.ok_or_else(|| invalid(format!("Value for {name} header is invalid.")))?;
         if found.replace((algorithm, Bytes::from(value))).is_some() {
-            let message = "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.";
+            let message =
+                "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.";
             return Err(invalid(message.to_owned()));
         }
     }
@@ -96,9 +103,9 @@ mod tests {
     #[test]
     fn one_checksum_of_the_object_may_be_expected() {
         let expected = |pairs: &[(&'static str, &'static str)]| {
-            let pairs = pairs.iter().map(|(name, value)| {
-                (http::HeaderName::from_static(name), HeaderValue::from_static(value))
-            });
+            let pairs = pairs
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
             expected_checksum(&pairs.collect()).map_err(|error| error.code)
         };
         let crc = Ok(Some((ChecksumAlgorithm::Crc32, Bytes::from_static(&[0, 0, 0, 1]))));
@@ -116,7 +123,10 @@ mod tests {
         assert_eq!(expected_size(None), Ok(None));
         assert_eq!(expected_size(Some("12")), Ok(Some(12)));
         for text in ["", "-1", "1.5", "99999999999999999999"] {
-            assert_eq!(expected_size(Some(text)).map_err(|error| error.code), Err(S3ErrorCode::InvalidRequest));
+            assert_eq!(
+                expected_size(Some(text)).map_err(|error| error.code),
+                Err(S3ErrorCode::InvalidRequest)
+            );
         }
     }
 }

@@ -16,12 +16,13 @@ use siltstone_log::event::{ChecksumAlgorithm, ChecksumKind};
 use siltstone_log::host::draw;
 use siltstone_log::id::UploadId;
 
-pub(in crate::s3) async fn create(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+pub(in crate::s3) async fn create(
+    operations: &Operations,
+    request: S3Request,
+) -> Result<S3Response, S3Error> {
     refuse_unsupported(&request.headers)?;
-    let checksum = wanted_checksum(
-        request.header("x-amz-checksum-algorithm")?,
-        request.header("x-amz-checksum-type")?,
-    )?;
+    let checksum =
+        wanted_checksum(request.header("x-amz-checksum-algorithm")?, request.header("x-amz-checksum-type")?)?;
     let metadata = metadata(&request.headers)?;
     let headers = content_headers(&request.headers);
     let bucket = operations.open_bucket(&request)?;
@@ -57,13 +58,17 @@ fn wanted_checksum(
         return match kind {
             None => Ok(None),
             Some(_) => Err(invalid(
-                "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.".to_owned(),
+                "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header."
+                    .to_owned(),
             )),
         };
     };
     let algorithm = parse_wire_name(name).ok_or_else(|| {
-        invalid("Checksum algorithm provided is unsupported. Please try again with any of the valid types: \
-                 [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]".to_owned())
+        invalid(
+            "Checksum algorithm provided is unsupported. Please try again with any of the valid types: \
+                 [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]"
+                .to_owned(),
+        )
     })?;
     use ChecksumKind::{Composite, FullObject};
     let kind = match (algorithm, kind) {

@@ -9,7 +9,10 @@ use crate::s3::response::S3Response;
 use crate::s3::xml::multipart::{ListedPart, PartsPage};
 use siltstone_projections::multipart;
 
-pub(in crate::s3) async fn list_parts(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+pub(in crate::s3) async fn list_parts(
+    operations: &Operations,
+    request: S3Request,
+) -> Result<S3Response, S3Error> {
     let params = ListPartsParams::parse(&request.query)?;
     let bucket = operations.open_bucket(&request)?;
     let (upload, row) = find_upload(operations, &request, bucket.stream)?;

@@ -8,7 +8,10 @@ use crate::s3::response::S3Response;
 use crate::s3::xml::multipart::{ListedUpload, UploadsPage};
 use siltstone_projections::multipart::{self, UploadEntry, UploadQuery};
 
-pub(in crate::s3) async fn list_uploads(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+pub(in crate::s3) async fn list_uploads(
+    operations: &Operations,
+    request: S3Request,
+) -> Result<S3Response, S3Error> {
     let params = ListUploadsParams::parse(&request.query)?;
     let bucket = operations.open_bucket(&request)?;
     let owner = operations.owner(&operations.view(), bucket.row.owner)?;

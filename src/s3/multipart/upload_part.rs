@@ -13,7 +13,10 @@ use crate::s3::response::S3Response;
 use http::StatusCode;
 use http::header::ETAG;
 
-pub(in crate::s3) async fn upload_part(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+pub(in crate::s3) async fn upload_part(
+    operations: &Operations,
+    request: S3Request,
+) -> Result<S3Response, S3Error> {
     let number = part_number(&request.query)?;
     let size = request.body.declared_len()?;
     check_size(size, MAX_PUT_SIZE)?;
@@ -26,7 +29,8 @@ pub(in crate::s3) async fn upload_part(operations: &Operations, request: S3Reque
     let mut body = request.body;
     match (row.checksum, body.declared_checksum()) {
         (Some((expected, _)), Some(given)) if expected != given => {
-            let [expected, given] = [expected, given].map(|algorithm| wire_name(algorithm).to_ascii_lowercase());
+            let [expected, given] =
+                [expected, given].map(|algorithm| wire_name(algorithm).to_ascii_lowercase());
             let message = format!(
                 "Checksum Type mismatch occurred, expected checksum Type: {expected}, actual checksum Type: {given}"
             );
@@ -65,7 +69,15 @@ mod tests {
         let number = |raw: &str| part_number(&Query::parse(raw).unwrap()).map_err(|error| error.code);
         assert_eq!(number("partNumber=1"), Ok(1));
         assert_eq!(number("partNumber=10000"), Ok(10_000));
-        for raw in ["", "partNumber=", "partNumber=0", "partNumber=10001", "partNumber=-1", "partNumber=99999999999", "partNumber=x"] {
+        for raw in [
+            "",
+            "partNumber=",
+            "partNumber=0",
+            "partNumber=10001",
+            "partNumber=-1",
+            "partNumber=99999999999",
+            "partNumber=x",
+        ] {
             assert_eq!(number(raw), Err(S3ErrorCode::InvalidArgument), "{raw}");
         }
     }

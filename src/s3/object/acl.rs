@@ -15,7 +15,10 @@ pub(in crate::s3) fn get_acl(operations: &Operations, request: &S3Request) -> Re
     Ok(S3Response::xml(bucket::owner_full_control(&owner)))
 }
 
-pub(in crate::s3) async fn put_acl(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+pub(in crate::s3) async fn put_acl(
+    operations: &Operations,
+    request: S3Request,
+) -> Result<S3Response, S3Error> {
     let (found, _) = current(operations, &request)?;
     let owner = operations.owner(&operations.view(), found.row.owner)?;
     accept_private(&request.headers, request.body, &owner).await?;

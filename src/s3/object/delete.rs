@@ -10,7 +10,10 @@ use crate::s3::request::S3Request;
 use crate::s3::response::S3Response;
 use http::StatusCode;
 
-pub(in crate::s3) async fn delete(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+pub(in crate::s3) async fn delete(
+    operations: &Operations,
+    request: S3Request,
+) -> Result<S3Response, S3Error> {
     check_version(&request.query)?;
     let conditions = write_conditions(&request.headers)?;
     let bucket = operations.open_bucket(&request)?;

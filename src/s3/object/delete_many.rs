@@ -10,7 +10,10 @@ use crate::s3::xml::MAX_DOCUMENT_BYTES;
 use crate::s3::xml::delete::{DeleteRequest, DeletedObject, NamedObject, delete_result};
 use siltstone_log::name::{ObjectKey, ObjectKeyError};
 
-pub(in crate::s3) async fn delete_many(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+pub(in crate::s3) async fn delete_many(
+    operations: &Operations,
+    request: S3Request,
+) -> Result<S3Response, S3Error> {
     let bucket = operations.open_bucket(&request)?;
     if !request.body.has_integrity_header() {
         let message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";
@@ -73,7 +76,8 @@ mod tests {
     #[test]
     fn each_entry_is_checked_for_itself() {
         let object = |key: &str| NamedObject { key: key.to_owned(), ..NamedObject::default() };
-        let code = |object: &NamedObject| parse(object).map(|(key, _)| key.to_string()).map_err(|error| error.code);
+        let code =
+            |object: &NamedObject| parse(object).map(|(key, _)| key.to_string()).map_err(|error| error.code);
         assert_eq!(code(&object("../a")), Ok("../a".to_owned()));
         assert_eq!(code(&NamedObject { version_id: Some("null".into()), ..object("a") }), Ok("a".to_owned()));
         assert_eq!(code(&object(&"k".repeat(1025))), Err(S3ErrorCode::KeyTooLongError));

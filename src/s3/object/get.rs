@@ -3,6 +3,7 @@
 //! The row that was read first names the content that is sent, whatever happens to the key meanwhile.
 
 use super::version::current;
+use crate::engine::ContentReader;
 use crate::s3::conditional::{ReadConditions, ReadRefusal};
 use crate::s3::date::HttpDate;
 use crate::s3::error::{S3Error, S3ErrorCode};
@@ -11,7 +12,6 @@ use crate::s3::operations::Operations;
 use crate::s3::range::{ByteRange, RangeRequest, Unsatisfiable};
 use crate::s3::request::{Query, S3Request};
 use crate::s3::response::{BodyFailure, ChunkSource, ResponseBody, S3Response};
-use crate::engine::ContentReader;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
@@ -135,7 +135,9 @@ fn wanted_range(
     conditions: &ReadConditions,
     row: &ObjectRow,
 ) -> Result<Option<ByteRange>, S3Error> {
-    let Some(header) = request.headers.get(RANGE).and_then(|value| value.to_str().ok()) else { return Ok(None) };
+    let Some(header) = request.headers.get(RANGE).and_then(|value| value.to_str().ok()) else {
+        return Ok(None);
+    };
     let asked = RangeRequest::parse(header).filter(|_| conditions.range_applies(&row.etag, row.hlc));
     let Some(asked) = asked else { return Ok(None) };
     asked.of(row.size).map(Some).map_err(|Unsatisfiable { size }| {

@@ -19,7 +19,10 @@ pub(super) fn check_version(query: &Query) -> Result<(), S3Error> {
 }
 
 /// The object a request names.
-pub(super) fn current(operations: &Operations, request: &S3Request) -> Result<(OpenBucket, ObjectRow), S3Error> {
+pub(super) fn current(
+    operations: &Operations,
+    request: &S3Request,
+) -> Result<(OpenBucket, ObjectRow), S3Error> {
     check_version(&request.query)?;
     let bucket = operations.open_bucket(request)?;
     let key = request.key()?;

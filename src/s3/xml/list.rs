@@ -2,8 +2,8 @@
 
 use super::Owner;
 use super::writer::XmlWriter;
-use crate::s3::date::Iso8601;
 use crate::s3::body::checksum::wire_name;
+use crate::s3::date::Iso8601;
 use crate::s3::headers::checksum_kind_name;
 use crate::s3::list_params::{ListObjectsParams, ListVersion, encode_key, make_token};
 use bytes::Bytes;

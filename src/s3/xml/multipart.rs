@@ -3,9 +3,9 @@
 use super::Owner;
 use super::reader::{XmlError, XmlReader, once};
 use super::writer::XmlWriter;
-use crate::s3::date::Iso8601;
 use crate::engine::command;
 use crate::s3::body::checksum::{ALGORITHMS, wire_name};
+use crate::s3::date::Iso8601;
 use crate::s3::headers::{checksum_element, checksum_kind_name, checksum_text, parse_checksum};
 use crate::s3::list_params::{ListPartsParams, ListUploadsParams, encode_key};
 use bytes::Bytes;
