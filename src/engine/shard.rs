@@ -5,7 +5,7 @@
 use super::command::Command;
 use super::outcome::{EngineError, Fault, Receipt, Unavailable};
 use super::stream_task::{Refusal, StreamTask, TaskEffect, TaskInput};
-use crossbeam_channel::{Receiver, Sender, select_biased};
+use crossbeam_channel::{Receiver, Sender, never, select_biased};
 use siltstone_log::driver::LogClient;
 use siltstone_log::hlc::HlcClock;
 use siltstone_log::host::Clock;
@@ -14,9 +14,11 @@ use siltstone_log::pack::{BlobIndex, PackClient};
 use siltstone_log::writer::WriteRefusal;
 use siltstone_projections::store::Store;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
+
+/// Commands decided before the notices are looked at again.
+const MAX_DRAINED: usize = 256;
 
 /// The result of a command, as its submitter hears it.
 pub(super) type CommandResult = Result<Receipt, EngineError>;
@@ -76,7 +78,6 @@ pub(super) struct ShardContext {
     pub(super) blobs: Arc<dyn BlobIndex>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) hlc: Arc<Mutex<HlcClock>>,
-    pub(super) tokens: Arc<AtomicU64>,
     pub(super) epoch: Epoch,
     /// The most commands of a shard under way.
     pub(super) in_flight: usize,
@@ -89,14 +90,25 @@ pub(super) struct Shard {
     heads: BTreeMap<StreamId, Seq>,
     tasks: BTreeMap<StreamId, StreamTask>,
     replies: BTreeMap<u64, ReplyTo>,
+    next_token: u64,
+    token_step: u64,
     failed: Option<Fault>,
     stopping: bool,
     effects: Vec<TaskEffect>,
 }
 
 impl Shard {
-    pub(super) fn new(context: ShardContext, heads: BTreeMap<StreamId, Seq>) -> Self {
+    /// Shard `index` of `count`. `heads` are the last records of its streams.
+    pub(super) fn new(
+        context: ShardContext,
+        heads: BTreeMap<StreamId, Seq>,
+        index: usize,
+        count: usize,
+    ) -> Self {
         Self {
+            // A token's remainder by the number of shards names the shard.
+            next_token: index as u64,
+            token_step: count as u64,
             context,
             heads,
             tasks: BTreeMap::new(),
@@ -108,20 +120,27 @@ impl Shard {
     }
 
     /// Runs until told to stop and everything under way is answered.
-    pub(super) fn run(mut self, calls: &Receiver<Call>, notices: &Receiver<Notice>) {
+    pub(super) fn run(mut self, mut calls: Receiver<Call>, notices: &Receiver<Notice>) {
         while !self.stopping || !self.replies.is_empty() {
             select_biased! {
-                recv(notices) -> notice => self.notice(notice.unwrap_or(Notice::Stop)),
+                recv(notices) -> notice => match notice {
+                    Ok(notice) => self.notice(notice),
+                    // Nobody is left who could make anything visible.
+                    Err(_) => return,
+                },
                 recv(calls) -> call => match call {
                     Ok(call) => self.call(call),
-                    Err(_) => self.stopping = true,
+                    Err(_) => {
+                        self.stopping = true;
+                        calls = never();
+                    }
                 },
             }
             // Everything that waits is decided before the thread sleeps again, so that the writer finds it together.
-            while let Ok(notice) = notices.try_recv() {
+            for notice in notices.try_iter() {
                 self.notice(notice);
             }
-            for call in calls.try_iter().take(256) {
+            for call in calls.try_iter().take(MAX_DRAINED) {
                 self.call(call);
             }
         }
@@ -138,7 +157,8 @@ impl Shard {
         if self.replies.len() >= self.context.in_flight {
             return reply.send(Err(Unavailable::SlowDown.into()));
         }
-        let token = self.context.tokens.fetch_add(1, Ordering::Relaxed);
+        let token = self.next_token;
+        self.next_token += self.token_step;
         self.replies.insert(token, reply);
         let now = {
             let mut hlc = self.context.hlc.lock().unwrap_or_else(PoisonError::into_inner);

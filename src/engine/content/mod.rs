@@ -3,6 +3,12 @@
 //! A door feeds a request's body into a [`ContentSink`]; what is small stays in memory with its salt in front and
 //! becomes part of the record, what is larger goes to packs and is durable before the record is submitted.
 
+mod reader;
+mod sink;
+
+pub use reader::{ContentReader, Sources};
+pub use sink::{ContentSink, Staging};
+
 use siltstone_log::event::{Content, ContentSlice, ContentSource};
 use siltstone_log::id::{BlobId, Hash, Salt};
 use siltstone_log::record::{DraftContent, Salted};

@@ -1,6 +1,6 @@
 //! Tenants, accounts, users, access keys and policies (`system` stream).
 
-use super::{BUILT_IN_POLICIES, Decided, DecideError, Decision};
+use super::{BUILT_IN_POLICIES, DecideError, Decided, Decision};
 use crate::engine::ROOT_USER;
 use crate::engine::command::{
     AttachPolicy, CreateAccessKey, CreateAccount, CreateTenant, CreateUser, DeleteAccessKey, DeleteUser,
@@ -11,8 +11,8 @@ use siltstone_log::event::{
     AccessKeyCreated, AccessKeyDeleted, AccessKeyStatusChanged, AccountCreated, Event, PolicyAttached,
     PolicyDetached, TenantCreated, UserCreated, UserDeleted, UserStatusChanged,
 };
-use siltstone_projections::rows::UserRow;
 use siltstone_projections::identity;
+use siltstone_projections::rows::UserRow;
 use siltstone_projections::store::Rows;
 
 pub(super) fn create_tenant(rows: &dyn Rows, action: CreateTenant) -> Decided {

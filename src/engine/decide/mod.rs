@@ -11,15 +11,13 @@ mod multipart;
 mod multipart_checksum;
 mod node;
 mod object;
-#[cfg(test)]
-mod tests;
 
 use super::command::Action;
 use super::content::BlobGuard;
 use super::outcome::{Fault, Outcome, Rejection};
 use siltstone_log::event::Event;
-use siltstone_log::record::DraftContent;
 use siltstone_log::id::BlobId;
+use siltstone_log::record::DraftContent;
 use siltstone_projections::store::{Rows, StoreError};
 
 /// The policies there are. What they allow is the doors' to know.

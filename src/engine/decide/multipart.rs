@@ -1,6 +1,6 @@
 //! Multipart uploads. Every call names bucket, key and upload, and all three must fit together.
 
-use super::{Decided, DecideError, Decision, bucket, multipart_checksum, object};
+use super::{DecideError, Decided, Decision, bucket, multipart_checksum, object};
 use crate::engine::command::{
     AbortMultipart, CompleteMultipart, CreateMultipart, MAX_OBJECT_SIZE, MAX_PARTS, MAX_PUT_SIZE,
     MIN_PART_SIZE, NamedPart, UploadPart,
@@ -9,8 +9,8 @@ use crate::engine::content::StagedContent;
 use crate::engine::outcome::{CompletedObject, Fault, InvalidRequest, Outcome, Rejection};
 use md5::{Digest, Md5};
 use siltstone_log::event::{
-    Content, ContentSlice, ContentSource, Event, MultipartAborted, MultipartCompleted, MultipartCreated, PartSize,
-    PartUploaded,
+    Content, ContentSlice, ContentSource, Event, MultipartAborted, MultipartCompleted, MultipartCreated,
+    PartSize, PartUploaded,
 };
 use siltstone_log::id::{BlobId, StreamId, UploadId};
 use siltstone_log::name::ObjectKey;

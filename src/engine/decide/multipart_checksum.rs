@@ -33,7 +33,9 @@ pub(super) fn of_object(
             }
             (algorithm, kind)
         }
-        (None, Some((algorithm, _))) => (*algorithm, action.checksum_kind.unwrap_or(default_kind(*algorithm))),
+        (None, Some((algorithm, _))) => {
+            (*algorithm, action.checksum_kind.unwrap_or(default_kind(*algorithm)))
+        }
         (None, None) => return Ok(Vec::new()),
     };
     if action.checksum_kind.is_some_and(|given| given != kind) || !is_supported(algorithm, kind) {

@@ -1,7 +1,9 @@
 //! Objects of a bucket without versioning.
 
-use super::{Decided, DecideError, Decision, bucket};
-use crate::engine::command::{Conditions, DeleteObject, DeleteObjects, EtagMatch, MAX_DELETE_KEYS, MAX_PUT_SIZE, PutObject};
+use super::{DecideError, Decided, Decision, bucket};
+use crate::engine::command::{
+    Conditions, DeleteObject, DeleteObjects, EtagMatch, MAX_DELETE_KEYS, MAX_PUT_SIZE, PutObject,
+};
 use crate::engine::outcome::{FailedCondition, Outcome, Rejection};
 use siltstone_log::event::{Event, ObjectDeleted, ObjectPut};
 use siltstone_log::id::StreamId;
