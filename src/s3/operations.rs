@@ -12,17 +12,15 @@ use super::xml::Owner;
 use super::{Answer, Handler, bucket, multipart, object, service};
 use crate::engine::{Action, Command, Engine, Placement, Receipt, StagedContent, View};
 use siltstone_log::event::Actor;
-use siltstone_log::host::Entropy;
 use siltstone_log::id::{AccountId, StreamId};
 use siltstone_log::name::BucketName;
+use siltstone_projections::identity;
 use siltstone_projections::rows::BucketRow;
-use siltstone_projections::{identity, names};
-use std::sync::Arc;
+use siltstone_projections::store::Rows;
 
 /// The handlers of all operations.
 pub struct Operations {
     engine: Engine,
-    entropy: Arc<dyn Entropy>,
     region: String,
 }
 
@@ -35,16 +33,12 @@ pub(super) struct OpenBucket {
 
 impl Operations {
     /// Handlers over an engine, in the region that signatures name.
-    pub fn new(engine: Engine, entropy: Arc<dyn Entropy>, region: impl Into<String>) -> Self {
-        Self { engine, entropy, region: region.into() }
+    pub fn new(engine: Engine, region: impl Into<String>) -> Self {
+        Self { engine, region: region.into() }
     }
 
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
-    }
-
-    pub(super) fn entropy(&self) -> &dyn Entropy {
-        &*self.entropy
     }
 
     /// The region that signatures name.
@@ -62,13 +56,13 @@ impl Operations {
         self.engine.view()
     }
 
-    /// Reads that pass over many rows, on a thread that may wait for the disk.
+    /// Reads that pass over many rows, all of one moment, on a thread that may wait for the disk.
     pub(super) async fn scan<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&View) -> Result<T, S3Error> + Send + 'static,
+        read: impl FnOnce(&dyn Rows) -> Result<T, S3Error> + Send + 'static,
     ) -> Result<T, S3Error> {
         let view = self.view();
-        match tokio::task::spawn_blocking(move || read(&view)).await {
+        match tokio::task::spawn_blocking(move || read(&*view.snapshot())).await {
             Ok(result) => result,
             Err(error) => {
                 tracing::error!(error = %error, "a read ended unexpectedly");
@@ -81,7 +75,7 @@ impl Operations {
     pub(super) fn open_bucket(&self, request: &S3Request) -> Result<OpenBucket, S3Error> {
         let name = request.bucket()?;
         let view = self.view();
-        let Some((found, row)) = names::resolve(view.rows(), name)? else {
+        let Some((found, row)) = view.bucket(name)? else {
             return Err(S3Error::new(S3ErrorCode::NoSuchBucket).extra("BucketName", name.as_str()));
         };
         if let Some(expected) = request.header("x-amz-expected-bucket-owner")? {
@@ -95,7 +89,7 @@ impl Operations {
 
     /// An account as S3 shows it.
     pub(super) fn owner(&self, view: &View, account: AccountId) -> Result<Owner, S3Error> {
-        Ok(match identity::account(view.rows(), account)? {
+        Ok(match identity::account(view, account)? {
             Some(row) => Owner { id: row.canonical_id, display_name: row.display_name },
             None => Owner { id: account.to_string(), display_name: String::new() },
         })
@@ -103,7 +97,7 @@ impl Operations {
 
     /// Submits a mutation in an actor's name.
     pub(super) async fn submit(&self, actor: Actor, action: impl Into<Action>) -> Result<Receipt, S3Error> {
-        Ok(self.engine.submit(Command::new(actor, action, self.entropy())).await?)
+        Ok(self.engine.submit(Command::new(actor, action, self.engine.entropy())).await?)
     }
 
     /// Takes a body in, into memory or packs. Nothing is kept of one that fails on its way: what was staged is given
@@ -113,7 +107,7 @@ impl Operations {
         mut body: BodyStream,
         placement: Placement,
     ) -> Result<(StagedContent, BodySummary), S3Error> {
-        let mut sink = self.engine.sink(placement, Some(body.declared_len()?));
+        let mut sink = self.engine.content_sink(placement, Some(body.declared_len()?));
         while let Some(bytes) = body.next().await? {
             sink.write(bytes).await?;
         }
@@ -154,7 +148,7 @@ impl Operations {
 
 impl Handler for Operations {
     fn bucket_owner(&self, bucket: &BucketName) -> Result<Option<AccountId>, S3Error> {
-        Ok(names::resolve(self.view().rows(), bucket)?.map(|(_, row)| row.owner))
+        Ok(self.view().bucket(bucket)?.map(|(_, row)| row.owner))
     }
 
     fn call(&self, request: S3Request) -> Answer<'_> {

@@ -36,7 +36,7 @@ pub(in crate::s3) async fn create(
     let location = configuration.location.unwrap_or_default();
     check_location(&location, operations.region())?;
     let path = format!("/{name}");
-    let stream = StreamId(draw(operations.entropy()));
+    let stream = StreamId(draw(operations.engine().entropy()));
     operations.submit(actor, CreateBucket { name, owner, location, stream }).await?;
     let location = HeaderValue::try_from(path).map_err(|_| S3ErrorCode::InvalidBucketName)?;
     Ok(S3Response::empty(StatusCode::OK).header(LOCATION, location))

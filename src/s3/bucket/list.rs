@@ -35,8 +35,8 @@ async fn answer(
         limit: usize::try_from(params.max_keys).unwrap_or(usize::MAX),
     };
     let (stream, name) = (bucket.stream, bucket.name);
-    let document = operations.scan(move |view| {
-        let page = objects::list(view.rows(), stream, &query)?;
+    let document = operations.scan(move |rows| {
+        let page = objects::list(rows, stream, &query)?;
         let (mut objects, mut common_prefixes) = (Vec::with_capacity(page.entries.len()), Vec::new());
         for entry in &page.entries {
             match entry {

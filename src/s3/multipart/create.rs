@@ -28,7 +28,7 @@ pub(in crate::s3) async fn create(
     let bucket = operations.open_bucket(&request)?;
     let key = request.key()?.clone();
     let _permit = operations.engine().admit(Need::Store { bytes: 0 })?;
-    let upload = UploadId(draw(operations.entropy()));
+    let upload = UploadId(draw(operations.engine().entropy()));
     let mut response = S3Response::xml(initiate_result(bucket.name.as_str(), key.as_str(), upload));
     if let Some((algorithm, kind)) = checksum {
         let text = HeaderValue::from_static;

@@ -21,7 +21,7 @@ pub(in crate::s3) async fn list_parts(
     let after = u16::try_from(params.part_number_marker).unwrap_or(u16::MAX);
     let limit = usize::try_from(params.max_parts).unwrap_or(usize::MAX);
     let stream = bucket.stream;
-    let page = operations.scan(move |view| Ok(multipart::parts(view.rows(), stream, upload, after, limit)?));
+    let page = operations.scan(move |rows| Ok(multipart::parts(rows, stream, upload, after, limit)?));
     let page = page.await?;
     let parts = page.parts.into_iter().map(|(number, part)| ListedPart {
         number,

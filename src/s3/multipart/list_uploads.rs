@@ -22,7 +22,7 @@ pub(in crate::s3) async fn list_uploads(
         limit: usize::try_from(params.max_uploads).unwrap_or(usize::MAX),
     };
     let stream = bucket.stream;
-    let page = operations.scan(move |view| Ok(multipart::list(view.rows(), stream, &query)?)).await?;
+    let page = operations.scan(move |rows| Ok(multipart::list(rows, stream, &query)?)).await?;
     let (mut uploads, mut common_prefixes) = (Vec::with_capacity(page.entries.len()), Vec::new());
     for entry in page.entries {
         match entry {

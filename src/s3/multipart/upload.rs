@@ -20,7 +20,7 @@ pub(super) fn find_upload(
     stream: StreamId,
 ) -> Result<(UploadId, UploadRow), S3Error> {
     let id = upload_id(&request.query)?;
-    match multipart::upload(operations.view().rows(), stream, id)? {
+    match multipart::upload(&operations.view(), stream, id)? {
         Some((key, row)) if key == *request.key()? => Ok((id, row)),
         Some(_) | None => Err(no_such_upload(&id.to_string())),
     }

@@ -59,7 +59,7 @@ pub(in crate::s3) async fn get(operations: &Operations, request: S3Request) -> R
     if length == 0 {
         return Ok(response);
     }
-    let mut reader = operations.engine().reader(&row, first..first + length);
+    let mut reader = operations.engine().read_content(&row, first..first + length);
     // The first bytes are read before the status is sent: damage that shows there is answered as an error.
     let bytes = reader.next().await?.ok_or(S3ErrorCode::InternalError)?;
     if bytes.len() as u64 == length {

@@ -26,7 +26,7 @@ pub(super) fn current(
     check_version(&request.query)?;
     let bucket = operations.open_bucket(request)?;
     let key = request.key()?;
-    match objects::current(operations.view().rows(), bucket.stream, key)? {
+    match objects::current(&operations.view(), bucket.stream, key)? {
         Some(row) => Ok((bucket, row)),
         None => Err(S3Error::new(S3ErrorCode::NoSuchKey).extra("Key", key.as_str())),
     }

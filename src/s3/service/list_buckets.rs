@@ -22,7 +22,7 @@ pub(in crate::s3) async fn list_buckets(
         after: params.after,
         limit: usize::try_from(params.max_buckets).unwrap_or(usize::MAX),
     };
-    let page = operations.scan(move |view| Ok(names::list(view.rows(), &query)?)).await?;
+    let page = operations.scan(move |rows| Ok(names::list(rows, &query)?)).await?;
     let buckets = page.entries.into_iter().map(|entry| ListedBucket {
         name: entry.name.to_string(),
         created: entry.bucket.created,
