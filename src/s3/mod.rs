@@ -23,6 +23,8 @@ pub mod server;
 mod service;
 pub mod sigv4;
 pub mod xml;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use crate::auth::Authenticator;
 use error::S3Error;
