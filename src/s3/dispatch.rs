@@ -239,3 +239,6 @@ fn finish(mut answer: S3Response, head: &RequestHead, ids: &RequestId) -> Respon
     }
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,23 @@
 //! What tests of this door share: a clock that stands still, known keys, and a signer that shares no code with the
 //! verifier.
 
-use super::request::RequestHead;
+use super::error::S3Error;
+use super::operation::Operation;
+use super::request::{RequestHead, S3Request};
+use super::response::{ResponseBody, S3Response};
+use super::{Answer, Handler, Observation, Observer, S3State};
 use crate::auth::{Authenticator, Credential, Credentials, CredentialsError, Identity, Secret};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sha2::{Digest as _, Sha256};
-use siltstone_log::event::Status;
+use siltstone_log::event::{AccessDenied, Actor, Status};
 use siltstone_log::host::{Clock, Entropy};
 use siltstone_log::id::AccountId;
+use siltstone_log::name::BucketName;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// AWS's own example key.
 pub(crate) const ACCESS_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
@@ -215,4 +220,64 @@ impl Signer {
 pub(crate) fn signature_of(head: &RequestHead) -> String {
     let value = head.header("authorization").unwrap();
     value.rsplit_once("Signature=").unwrap().1.to_owned()
+}
+
+/// A handler that answers with what it was asked: operation, bucket and key, and the body's size.
+pub(crate) struct Echo;
+
+impl Handler for Echo {
+    fn bucket_owner(&self, bucket: &BucketName) -> Result<Option<AccountId>, S3Error> {
+        Ok(match bucket.as_str() {
+            "foreign" => Some(AccountId([2; 16])),
+            "missing" => None,
+            _ => Some(AccountId([1; 16])),
+        })
+    }
+
+    fn call(&self, request: S3Request) -> Answer<'_> {
+        Box::pin(async move {
+            let mut text = request.operation.name().to_owned();
+            for part in
+                [request.bucket.map(String::from), request.key.map(String::from)].into_iter().flatten()
+            {
+                text.push(' ');
+                text.push_str(&part);
+            }
+            let mut body = request.body;
+            if request.operation == Operation::PutObject {
+                while body.next().await?.is_some() {}
+                text = format!("{text} {}", body.into_summary()?.size);
+            }
+            Ok(S3Response::empty(http::StatusCode::OK).body(ResponseBody::bytes(text)))
+        })
+    }
+}
+
+/// Remembers what it was told.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    pub(crate) observed: Mutex<Vec<Observation>>,
+    pub(crate) denied: Mutex<Vec<(Actor, AccessDenied)>>,
+}
+
+impl Observer for Recorder {
+    fn observe(&self, observation: Observation) {
+        self.observed.lock().unwrap().push(observation);
+    }
+    fn note_denied(&self, actor: Actor, denied: AccessDenied) {
+        self.denied.lock().unwrap().push((actor, denied));
+    }
+}
+
+/// Everything a listener needs, around [`Echo`].
+pub(crate) fn state(identity: Identity) -> (Arc<S3State>, Arc<Recorder>) {
+    let recorder = Arc::new(Recorder::default());
+    let state = S3State {
+        authenticator: Authenticator::new(Arc::new(keys(identity)), clock(), "us-east-1"),
+        handler: Arc::new(Echo),
+        observer: recorder.clone(),
+        clock: clock(),
+        entropy: Arc::new(CountingEntropy::default()),
+    };
+    (Arc::new(state), recorder)
 }
