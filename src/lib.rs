@@ -1,3 +1,4 @@
 //! The server: doors, the one write path, wiring.
 
 pub mod config;
+pub mod keys;

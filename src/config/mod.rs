@@ -113,7 +113,11 @@ impl Config {
             Some(path) => Some((path, read(path)?)),
             None => match read(Path::new(SYSTEM_FILE)) {
                 Ok(text) => Some((Path::new(SYSTEM_FILE), text)),
-                Err(ConfigError::Unreadable { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => None,
+                Err(ConfigError::Unreadable { error, .. })
+                    if error.kind() == std::io::ErrorKind::NotFound =>
+                {
+                    None
+                }
                 Err(error) => return Err(error),
             },
         };

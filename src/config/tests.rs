@@ -15,7 +15,13 @@ fn message(file: &str) -> String {
 fn every_default_is_a_value_of_its_kind_and_is_shown_as_it_is_written() {
     let config = load(None, &[].into(), &[]).unwrap();
     for (info, value, origin) in config.entries() {
-        assert_eq!((value.as_str(), origin), (info.default, &Origin::Default), "{}.{}", info.section, info.key);
+        assert_eq!(
+            (value.as_str(), origin),
+            (info.default, &Origin::Default),
+            "{}.{}",
+            info.section,
+            info.key
+        );
         assert!(!info.doc.trim().is_empty());
     }
 }
@@ -46,9 +52,15 @@ fn a_flag_wins_over_the_environment_the_environment_over_the_file_the_file_over_
 #[test]
 fn an_unknown_key_is_refused_with_its_place_and_the_nearest_name() {
     let cases = [
-        ("[log]\nsegmnt_size = 1\n", "c.toml:2:1: unknown setting `log.segmnt_size`; did you mean `log.segment_size`?"),
+        (
+            "[log]\nsegmnt_size = 1\n",
+            "c.toml:2:1: unknown setting `log.segmnt_size`; did you mean `log.segment_size`?",
+        ),
         ("[lgo]\nsegment_size = 1\n", "c.toml:1:2: unknown setting `lgo`; did you mean `log`?"),
-        ("[log]\npack_size = 1\n", "c.toml:2:1: unknown setting `log.pack_size`; did you mean `content.pack_size`?"),
+        (
+            "[log]\npack_size = 1\n",
+            "c.toml:2:1: unknown setting `log.pack_size`; did you mean `content.pack_size`?",
+        ),
         ("[log]\nzzzzzzzzzz = 1\n", "c.toml:2:1: unknown setting `log.zzzzzzzzzz`"),
     ];
     for (file, expected) in cases {
