@@ -100,6 +100,9 @@ bytes_type!(
 bytes_type!(
     /// A BLAKE3 hash.
     Hash, 32);
+bytes_type!(
+    /// The first 16 bytes of the BLAKE3 hash of a batch: frame, table and records.
+    BatchDigest, 16);
 
 impl StreamId {
     /// Names, tenants, users, keys, policies, settings, jobs and cluster state.

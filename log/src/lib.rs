@@ -5,13 +5,29 @@
 //! recovery tells a torn tail from rot, and rot is quarantined. After a failed sync nothing is acknowledged any more.
 //!
 //! **Vocabulary**: [`name`], [`id`], [`hlc`], [`event`], [`record`]. **Outside world**: [`host`], [`script`].
+//! **Formats**: [`frame`] (records), [`batch`], [`segment`], [`chain`], [`witness`]. **Work**: [`writer`] (group commit),
+//! [`recovery`], [`reader`], [`repair`], [`driver`] (the real thread), [`layout`] (the data directory).
 //!
 //! This crate depends on no other of the workspace.
 
+pub mod batch;
+pub mod chain;
+mod codec;
+pub mod driver;
 pub mod event;
+pub mod frame;
 pub mod hlc;
 pub mod host;
 pub mod id;
+pub mod layout;
+pub mod mutants;
 pub mod name;
+pub mod reader;
 pub mod record;
+pub mod recovery;
+pub mod repair;
+mod scan;
 pub mod script;
+pub mod segment;
+pub mod witness;
+pub mod writer;

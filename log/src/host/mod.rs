@@ -5,6 +5,7 @@
 //! the simulator brings its own.
 
 mod disk;
+pub mod mem;
 pub mod real;
 
 pub use disk::{
@@ -17,6 +18,19 @@ pub trait Clock: Send + Sync {
     fn wall_millis(&self) -> u64;
     /// Nanoseconds since some fixed instant of this process. Never goes back.
     fn monotonic_nanos(&self) -> u64;
+    /// Both clocks at once.
+    fn now(&self) -> Now {
+        Now { wall_millis: self.wall_millis(), monotonic_nanos: self.monotonic_nanos() }
+    }
+}
+
+/// What a driver knows of the time when it calls a state machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// Wall-clock milliseconds since the Unix epoch.
+    pub wall_millis: u64,
+    /// Nanoseconds of the monotonic clock.
+    pub monotonic_nanos: u64,
 }
 
 /// Where identifiers, salts and keys come from.

@@ -1,0 +1,58 @@
+//! Known bugs that the simulation must catch: each is planted behind [`active`], which is constant `false` unless the
+//! crate is built with the feature `mutants`. A checker that has never caught a bug proves nothing.
+
+/// A planted bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// A batch is acknowledged when it is written, before `fdatasync` returned.
+    AckBeforeSync,
+    /// The log folder is not synced after a segment got its name.
+    NoFolderSync,
+    /// A failed `fdatasync` is tried again, and the writer goes on when that one succeeds.
+    RetrySync,
+    /// Recovery cuts the log at the first damaged byte, whatever lies behind it.
+    TruncateAtDamage,
+    /// A record is submitted before the `fdatasync` of its blob returned.
+    SubmitBeforeBlobSync,
+}
+
+impl Mutant {
+    /// Every mutant, by the number it has in the simulation's report.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("M1", Self::AckBeforeSync),
+        ("M2", Self::NoFolderSync),
+        ("M3", Self::RetrySync),
+        ("M4", Self::TruncateAtDamage),
+        ("M5", Self::SubmitBeforeBlobSync),
+    ];
+}
+
+#[cfg(feature = "mutants")]
+mod switch {
+    use super::Mutant;
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// Plants one mutant in everything that this thread runs, or none.
+    pub fn plant(mutant: Option<Mutant>) {
+        PLANTED.set(mutant);
+    }
+
+    /// Whether the mutant is planted in this thread.
+    pub fn active(mutant: Mutant) -> bool {
+        PLANTED.get() == Some(mutant)
+    }
+}
+
+#[cfg(feature = "mutants")]
+pub use switch::{active, plant};
+
+/// Whether the mutant is planted: never, in a build without the feature.
+#[cfg(not(feature = "mutants"))]
+#[inline]
+pub const fn active(_mutant: Mutant) -> bool {
+    false
+}

@@ -1,0 +1,11 @@
+//! Witnesses beside the segments: what is known to be durable, and what is known to be lost. Both may be deleted; they
+//! are evidence for recovery, never truth.
+
+mod checkpoint;
+mod quarantine;
+
+pub use checkpoint::{CHECKPOINT_BYTES, Checkpoint, SLOT_BYTES, checkpoint_file};
+pub use quarantine::{
+    QuarantineError, QuarantinedRange, Touched, decode_quarantine, encode_quarantine, is_refused,
+    load_quarantine, quarantine_file, store_quarantine,
+};
