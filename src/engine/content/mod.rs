@@ -1,0 +1,103 @@
+//! Bytes on their way in and out.
+//!
+//! A door feeds a request's body into a [`ContentSink`]; what is small stays in memory with its salt in front and
+//! becomes part of the record, what is larger goes to packs and is durable before the record is submitted.
+
+use siltstone_log::event::{Content, ContentSlice, ContentSource};
+use siltstone_log::id::{BlobId, Hash, Salt};
+use siltstone_log::record::{DraftContent, Salted};
+
+/// Where staged bytes may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Into the record where they are small enough, into packs otherwise: objects.
+    InlineIfSmall,
+    /// Always into packs: parts of uploads, which Complete refers to long after their own record.
+    Packs,
+}
+
+/// Bytes that wait for their record.
+#[derive(Debug)]
+pub enum StagedContent {
+    /// No bytes.
+    Empty,
+    /// In memory, salt first.
+    Inline(Salted),
+    /// Durable in packs.
+    Blob(StagedBlob),
+}
+
+impl StagedContent {
+    /// Bytes, without the salt.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Inline(salted) => (salted.bytes.len() as u64).saturating_sub(Salt::LEN as u64),
+            Self::Blob(blob) => blob.len,
+        }
+    }
+
+    /// Whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Splits into what the event says, what the record carries, and what keeps the bytes until it is committed.
+    pub fn into_parts(self) -> (Content, DraftContent, BlobGuard) {
+        match self {
+            Self::Empty => (Content::Empty, DraftContent::None, BlobGuard::none()),
+            Self::Inline(salted) => (Content::Inline, DraftContent::Inline(salted), BlobGuard::none()),
+            Self::Blob(StagedBlob { id, len, hash, guard }) => {
+                let slice = ContentSlice { source: ContentSource::Blob { blob: id }, offset: 0, len };
+                (Content::Slices(vec![slice]), DraftContent::Blob(hash), guard)
+            }
+        }
+    }
+}
+
+/// A blob that no record names yet.
+#[derive(Debug)]
+pub struct StagedBlob {
+    /// Its name.
+    pub id: BlobId,
+    /// Its bytes.
+    pub len: u64,
+    /// `blake3(salt ‖ bytes)`.
+    pub hash: Hash,
+    /// Gives its space back unless a record comes to name it.
+    pub guard: BlobGuard,
+}
+
+/// Gives a staged blob's space back when dropped, unless it was committed.
+pub struct BlobGuard(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl BlobGuard {
+    /// Runs `give_back` when dropped uncommitted.
+    pub fn new(give_back: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(give_back)))
+    }
+
+    /// Guards nothing.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// A durable record names the blob, or may do so: it stays.
+    pub fn commit(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for BlobGuard {
+    fn drop(&mut self) {
+        if let Some(give_back) = self.0.take() {
+            give_back();
+        }
+    }
+}
+
+impl std::fmt::Debug for BlobGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BlobGuard(armed: {})", self.0.is_some())
+    }
+}
