@@ -71,20 +71,20 @@ pub fn new_secret_key(entropy: &dyn Entropy) -> zeroize::Zeroizing<String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialRuleError {
     /// The id.
-    #[error("an access key has 3 to 128 letters, digits, `.`, `_` and `-`")]
+    #[error("an access key has 3 to 128 printable ASCII characters without spaces and commas")]
     AccessKey,
     /// The secret.
-    #[error("a secret key has 8 to 128 printable ASCII characters")]
+    #[error("a secret key has 8 to 128 characters, none of them a control character")]
     SecretKey,
 }
 
-/// Checks a pair that somebody chose. Ids stand in `Credential=ID/date/…`, hence no slash, comma or space.
+/// Checks a pair that somebody chose. A comma ends `Credential=…` in a signed request, hence none in an id.
 pub fn check_credentials(access_key: &str, secret_key: &str) -> Result<(), CredentialRuleError> {
-    let id_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let id_byte = |b: u8| b.is_ascii_graphic() && b != b',';
     if !(3..=128).contains(&access_key.len()) || !access_key.bytes().all(id_byte) {
         return Err(CredentialRuleError::AccessKey);
     }
-    if !(8..=128).contains(&secret_key.len()) || !secret_key.bytes().all(|b| b.is_ascii_graphic()) {
+    if !(8..=128).contains(&secret_key.chars().count()) || secret_key.chars().any(char::is_control) {
         return Err(CredentialRuleError::SecretKey);
     }
     Ok(())

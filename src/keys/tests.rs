@@ -65,9 +65,10 @@ fn half_of_the_credentials_or_ones_outside_the_rules_are_refused() {
     assert!(refused("", "12345678"));
     assert!(refused("ab", "12345678"));
     assert!(refused("rootkey", "1234567"));
-    assert!(refused("root/key", "12345678"));
+    assert!(refused("root,key", "12345678"));
     assert!(refused(&"a".repeat(129), "12345678"));
     assert!(refused("rootkey", &"s".repeat(129)));
+    assert!(refused("rootkey", "1234\n5678"));
     assert!(!refused(&"a".repeat(128), &"s".repeat(128)));
 }
 
