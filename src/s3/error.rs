@@ -2,8 +2,14 @@
 //!
 //! Next hop: [`super::response`], which renders it.
 
+use super::body::BodyError;
+use super::body::checksum::{header_name, wire_name};
+use super::body::chunked::FramingError;
+use super::sigv4::Form;
+use crate::auth::AuthError;
 use http::{HeaderMap, StatusCode};
 use std::borrow::Cow;
+use time::OffsetDateTime;
 
 macro_rules! codes {
     ($($name:ident $status:literal $message:literal;)+) => {
@@ -190,3 +196,136 @@ impl std::fmt::Display for S3Error {
 }
 
 impl std::error::Error for S3Error {}
+
+impl From<BodyError> for S3Error {
+    fn from(error: BodyError) -> Self {
+        use S3ErrorCode as Code;
+        let invalid = |message: &'static str| Self::with_message(Code::InvalidRequest, message);
+        match error {
+            BodyError::Incomplete => Code::IncompleteBody.into(),
+            BodyError::TooSlow => Code::RequestTimeout.into(),
+            BodyError::LengthMissing => Code::MissingContentLength.into(),
+            BodyError::LengthInvalid => {
+                Self::with_message(Code::InvalidArgument, "A declared content length is not a number")
+            }
+            BodyError::Framing(framing) => framing.into(),
+            BodyError::ChainBroken => Code::SignatureDoesNotMatch.into(),
+            BodyError::PayloadMismatch => Code::XAmzContentSHA256Mismatch.into(),
+            BodyError::InvalidMd5 => Code::InvalidDigest.into(),
+            BodyError::Md5Mismatch => Self::with_message(
+                Code::BadDigest,
+                "The Content-MD5 you specified did not match what we received.",
+            ),
+            BodyError::InvalidChecksum(algorithm) => {
+                let message = format!("Value for {} header is invalid.", header_name(algorithm));
+                Self::with_message(Code::InvalidRequest, message)
+            }
+            BodyError::ChecksumMismatch(algorithm) => {
+                let name = wire_name(algorithm);
+                let message = format!("The {name} you specified did not match the calculated checksum.");
+                Self::with_message(Code::BadDigest, message)
+            }
+            BodyError::SeveralChecksums => {
+                invalid("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
+            }
+            BodyError::UnknownTrailer => {
+                invalid("The value specified in the x-amz-trailer header is not supported")
+            }
+            BodyError::TrailerUnannounced => {
+                invalid("An x-amz-trailer header needs an x-amz-content-sha256 that announces a trailer.")
+            }
+            BodyError::TrailerMismatch => Code::MalformedTrailerError.into(),
+            BodyError::SdkAlgorithmInvalid => {
+                invalid("Value for x-amz-sdk-checksum-algorithm header is invalid.")
+            }
+            BodyError::SdkAlgorithmWithoutChecksum => invalid(
+                "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer \
+                 headers were found.",
+            ),
+            BodyError::TooLong(max) => {
+                Self::new(Code::MaxMessageLengthExceeded).extra("MaxMessageLengthBytes", max.to_string())
+            }
+            BodyError::NotRead | BodyError::DigestsLost => Code::InternalError.into(),
+        }
+    }
+}
+
+impl From<FramingError> for S3Error {
+    fn from(error: FramingError) -> Self {
+        use S3ErrorCode as Code;
+        match error {
+            FramingError::ChunkHeader | FramingError::ChunkEnd => Code::InvalidChunkSizeError.into(),
+            FramingError::ChunkSignature => Code::SignatureDoesNotMatch.into(),
+            FramingError::DecodedLength => Self::with_message(
+                Code::IncompleteBody,
+                "The request body does not hold the number of bytes specified by x-amz-decoded-content-length.",
+            ),
+            FramingError::Trailer => Code::MalformedTrailerError.into(),
+            FramingError::BytesAfterEnd => Code::UnexpectedContent.into(),
+            FramingError::Truncated => {
+                Self::with_message(Code::IncompleteBody, "The request body terminated unexpectedly")
+            }
+        }
+    }
+}
+
+impl From<AuthError> for S3Error {
+    fn from(error: AuthError) -> Self {
+        use S3ErrorCode as Code;
+        let malformed = |form| match form {
+            Form::Header => Code::AuthorizationHeaderMalformed,
+            Form::Query => Code::AuthorizationQueryParametersError,
+        };
+        match error {
+            AuthError::Anonymous => Code::AccessDenied.into(),
+            AuthError::SeveralMechanisms => Self::with_message(
+                Code::InvalidArgument,
+                "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string \
+                 parameter or the Authorization header should be specified",
+            ),
+            AuthError::UnsupportedMechanism => Self::with_message(
+                Code::InvalidRequest,
+                "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+            ),
+            AuthError::TokenUnsupported => Code::InvalidToken.into(),
+            AuthError::Malformed { form, message } => Self::with_message(malformed(form), message),
+            AuthError::WrongRegion { form, ref expected, .. } => {
+                Self::with_message(malformed(form), error.to_string()).extra("Region", expected)
+            }
+            AuthError::TooSkewed { request, server_seconds } => Self::new(Code::RequestTimeTooSkewed)
+                .extra("RequestTime", request)
+                .extra("ServerTime", iso8601(server_seconds))
+                .extra("MaxAllowedSkewMilliseconds", "900000"),
+            AuthError::MissingDate
+            | AuthError::NotYetValid
+            | AuthError::Expired
+            | AuthError::SignedHeaderAbsent(_) => Self::with_message(Code::AccessDenied, sentence(&error)),
+            AuthError::HeaderNotSigned(ref name) => Self::with_message(
+                Code::AccessDenied,
+                "There were headers present in the request which were not signed",
+            )
+            .extra("HeadersNotSigned", name),
+            AuthError::PayloadHashMissing => Self::with_message(
+                Code::InvalidRequest,
+                "Missing required header for this request: x-amz-content-sha256",
+            ),
+            AuthError::PayloadHashInvalid => Self::with_message(Code::InvalidArgument, error.to_string()),
+            AuthError::UnknownKey => Code::InvalidAccessKeyId.into(),
+            AuthError::Mismatch => Code::SignatureDoesNotMatch.into(),
+            AuthError::Unavailable(_) => Code::InternalError.into(),
+        }
+    }
+}
+
+fn sentence(error: &AuthError) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn iso8601(seconds: i64) -> String {
+    OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok())
+        .unwrap_or_default()
+}

@@ -9,7 +9,7 @@ pub mod request;
 pub mod response;
 pub mod sigv4;
 
-use crate::auth::{Authenticator, Credentials};
+use crate::auth::Authenticator;
 use error::S3Error;
 use request::S3Request;
 use response::S3Response;

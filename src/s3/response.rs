@@ -1,10 +1,8 @@
 //! Answers: status, headers and a body that is either at hand or pulled chunk by chunk.
 
-use super::error::S3Error;
-use super::request::RequestId;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use std::future::Future;
 use std::pin::Pin;
