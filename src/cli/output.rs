@@ -66,7 +66,8 @@ pub fn print_list<T: Serialize>(
         Format::Ndjson => items.iter().try_for_each(|item| writeln!(out, "{item}")),
         Format::Table => {
             let heading = columns.iter().map(|name| name.to_uppercase()).collect();
-            let row = |item: &Value| columns.iter().map(|name| item.get(name).map_or_else(dash, cell)).collect();
+            let row =
+                |item: &Value| columns.iter().map(|name| item.get(name).map_or_else(dash, cell)).collect();
             let rows: Vec<Vec<String>> = std::iter::once(heading).chain(items.iter().map(row)).collect();
             print_rows(out, &rows)
         }
@@ -89,7 +90,11 @@ fn cell(value: &Value) -> String {
 /// Text of others (names, keys) with its control characters escaped: it must not steer the terminal.
 pub fn printable(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+        if c.is_control() {
+            out.extend(c.escape_default())
+        } else {
+            out.push(c)
+        }
         out
     })
 }
@@ -97,7 +102,11 @@ pub fn printable(text: &str) -> String {
 fn print_rows(out: &mut dyn Write, rows: &[Vec<String>]) -> io::Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|text| text.chars().count()).max().unwrap_or_default()
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|text| text.chars().count())
+            .max()
+            .unwrap_or_default()
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for row in rows {
@@ -120,8 +129,12 @@ mod tests {
 
     #[test]
     fn a_list_is_a_table_an_array_or_lines() {
-        let items = [json!({"user": "anna", "status": "active"}), json!({"user": "b\u{1b}[31m", "status": null})];
-        assert_eq!(list(Format::Table, &items), "USER           STATUS\nanna           active\nb\\u{1b}[31m  -\n");
+        let items =
+            [json!({"user": "anna", "status": "active"}), json!({"user": "b\u{1b}[31m", "status": null})];
+        assert_eq!(
+            list(Format::Table, &items),
+            "USER           STATUS\nanna           active\nb\\u{1b}[31m  -\n"
+        );
         assert_eq!(serde_json::from_str::<Value>(&list(Format::Json, &items)).unwrap(), json!(items));
         assert_eq!(list(Format::Ndjson, &items).lines().count(), 2);
         assert_eq!(list(Format::Json, &[]), "[]\n");

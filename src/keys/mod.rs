@@ -4,10 +4,12 @@
 //! secret key (not one object): a user is then given a new key.
 
 mod files;
+mod lookup;
 mod master;
 mod root;
 
 pub use files::KeyStoreError;
+pub use lookup::StoredCredentials;
 pub use master::{MasterKey, OpenError, SealError};
 pub use root::{RootCredentials, RootError, RootOrigin};
 

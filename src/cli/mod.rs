@@ -1,0 +1,5 @@
+//! The command line.
+
+mod confirm;
+pub mod exit;
+pub mod output;
