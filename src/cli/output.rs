@@ -133,7 +133,7 @@ mod tests {
             [json!({"user": "anna", "status": "active"}), json!({"user": "b\u{1b}[31m", "status": null})];
         assert_eq!(
             list(Format::Table, &items),
-            "USER           STATUS\nanna           active\nb\\u{1b}[31m  -\n"
+            "USER         STATUS\nanna         active\nb\\u{1b}[31m  -\n"
         );
         assert_eq!(serde_json::from_str::<Value>(&list(Format::Json, &items)).unwrap(), json!(items));
         assert_eq!(list(Format::Ndjson, &items).lines().count(), 2);
