@@ -142,9 +142,10 @@ impl Writer {
         marker.into_iter().chain(retry).min()
     }
 
-    /// Bytes of submissions that wait for a batch.
+    /// Bytes of submissions that are not on their way to the disk yet.
     pub fn queued_bytes(&self) -> usize {
-        usize::try_from(self.queue.bytes()).unwrap_or(usize::MAX)
+        let taken = self.taken.as_ref().map_or(0, Taken::bytes);
+        usize::try_from(self.queue.bytes().saturating_add(taken)).unwrap_or(usize::MAX)
     }
 
     /// The last position whose sync returned.
@@ -289,10 +290,10 @@ impl Writer {
     /// Allocates the next segment before it is needed, beside the appends.
     fn reserve_spare(&mut self, now: Now, out: &mut Vec<WriterEffect>) {
         let half = self.config.segment_bytes / 2;
-        let wanted =
-            self.taken.is_some() || self.active.as_ref().is_none_or(|active| active.tally.offset >= half);
+        let soon = self.active.as_ref().is_none_or(|active| active.tally.offset >= half);
+        let wanted = self.taken.is_some() || (soon && !self.stopping);
         // ORDER: while a segment is being opened, the spare's name is still its own.
-        let running = !self.stopping && !matches!(self.step, Step::Failed | Step::Stopped | Step::Open(_));
+        let running = !matches!(self.step, Step::Failed | Step::Stopped | Step::Open(_));
         let possible = self.no_space_until.is_none_or(|at| now.monotonic_nanos >= at);
         if wanted && running && possible && matches!(self.spare, Spare::None) {
             let ticket = self.ticket();
