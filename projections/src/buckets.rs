@@ -163,14 +163,14 @@ impl<'a> StateFold<'a> {
 }
 
 pub(crate) fn created(fold: &mut StateFold<'_>, event: &BucketCreated) -> Result<(), FoldError> {
-    let slot = fold.read(&StateKey::Bucket(fold.origin().stream))?;
+    let slot = fold.read::<BucketRow>(&StateKey::Bucket(fold.origin().stream))?;
     let bucket = BucketRow {
         name: event.name.clone(),
         owner: event.owner,
         location: event.location.clone(),
         created: fold.origin().hlc,
         state: BucketState::Open,
-        usage: Usage::default(),
+        usage: slot.row.as_ref().map(|old| old.usage).unwrap_or_default(),
     };
     fold.fold.put(slot, &bucket)
 }

@@ -69,7 +69,7 @@ impl Changes {
         self.set(key, Some(before), None);
     }
 
-    fn set(&mut self, key: Vec<u8>, before: Option<Bytes>, after: Option<Bytes>) {
+    pub(crate) fn set(&mut self, key: Vec<u8>, before: Option<Bytes>, after: Option<Bytes>) {
         // A key that one record touches twice keeps what it had before the record.
         self.rows
             .entry(key)

@@ -26,6 +26,8 @@ pub mod overlay;
 pub mod rebuild;
 pub mod rows;
 pub mod store;
+#[cfg(test)]
+mod testing;
 
 pub use changes::{Batch, Changes, Cursor, SpaceMeta};
 pub use digest::Digest;

@@ -229,11 +229,8 @@ fn make_current(
 
 pub(crate) fn content_expired(fold: &mut StateFold<'_>, event: &ContentExpired) -> Result<(), FoldError> {
     for (key, seq) in &event.versions {
-        mark(fold, key, *seq, |version| {
-            // What is current does not expire, whatever the event says.
-            let live = version.superseded.is_none() && version.removed.is_none();
-            version.content_gone = version.object.is_some() && !live;
-        })?;
+        // Whatever its state: whether it was superseded may depend on a record whose body is destroyed by now.
+        mark(fold, key, *seq, |version| version.content_gone = version.object.is_some())?;
     }
     Ok(())
 }

@@ -329,3 +329,6 @@ impl Rows for FjallSnapshot {
         rows_of(self.snapshot.range(space.pick(&self.spaces), (from, to)), self.health.clone())
     }
 }
+
+#[cfg(test)]
+mod tests;
