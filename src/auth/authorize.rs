@@ -106,3 +106,105 @@ pub fn authorize(caller: &Authenticated, action: Action, owner: Option<AccountId
             .any(|policy| policy.allows(action.class));
     if own && granted { Decision::Allow } else { Decision::Deny }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Identity;
+    use crate::s3::operation::Operation;
+
+    const OWN: AccountId = AccountId([1; 16]);
+    const FOREIGN: AccountId = AccountId([2; 16]);
+    const ADMINISTER: Action = Action { name: "admin:CreateUser", class: Class::Administer };
+
+    fn caller(root: bool, policies: &[&str]) -> Authenticated {
+        let policies = policies.iter().map(|name| (*name).to_owned()).collect();
+        let identity = Identity { account: OWN, user: "u".to_owned(), root, policies };
+        Authenticated { identity, access_key: "k".to_owned() }
+    }
+
+    fn may(policies: &[&str], operation: Operation) -> bool {
+        authorize(&caller(false, policies), operation.action(), Some(OWN)).is_allowed()
+    }
+
+    /// What each policy should allow, from the operations' names and not from their classes.
+    fn expected(policy: &str, operation: Operation) -> bool {
+        let name = operation.name();
+        let reads = ["Get", "List", "Head", "Select"].iter().any(|verb| name.starts_with(verb));
+        let stores = matches!(
+            name,
+            "PutObject"
+                | "PostObject"
+                | "CopyObject"
+                | "RenameObject"
+                | "RestoreObject"
+                | "UpdateObjectEncryption"
+                | "PutObjectTagging"
+                | "DeleteObjectTagging"
+                | "CreateMultipartUpload"
+                | "UploadPart"
+                | "UploadPartCopy"
+                | "CompleteMultipartUpload"
+                | "AbortMultipartUpload"
+        );
+        match policy {
+            "readwrite" | "consoleAdmin" => true,
+            "readonly" => reads,
+            "writeonly" => stores,
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn each_built_in_policy_allows_exactly_its_operations() {
+        for policy in ["readwrite", "readonly", "writeonly", "consoleAdmin", "", "ReadWrite", "unknown"] {
+            for operation in Operation::ALL {
+                let found = may(&[policy], *operation);
+                assert_eq!(found, expected(policy, *operation), "{policy} {}", operation.name());
+            }
+        }
+    }
+
+    #[test]
+    fn policies_add_up_and_without_one_nothing_is_allowed() {
+        for operation in Operation::ALL {
+            assert!(!may(&[], *operation), "{}", operation.name());
+            let both = expected("readonly", *operation) || expected("writeonly", *operation);
+            assert_eq!(may(&["readonly", "writeonly"], *operation), both, "{}", operation.name());
+        }
+    }
+
+    #[test]
+    fn root_may_do_everything_in_its_account_and_nobody_anything_in_another() {
+        for operation in Operation::ALL {
+            let action = operation.action();
+            let root = caller(true, &[]);
+            assert_eq!(authorize(&root, action, Some(OWN)), Decision::Allow);
+            assert_eq!(authorize(&root, action, None), Decision::Allow);
+            for caller in [root, caller(false, &["consoleAdmin"]), caller(false, &["readwrite"])] {
+                assert_eq!(authorize(&caller, action, Some(FOREIGN)), Decision::Deny, "{}", operation.name());
+            }
+        }
+    }
+
+    #[test]
+    fn only_console_administrators_and_root_administer() {
+        for (root, policies, allowed) in [
+            (true, &[][..], true),
+            (false, &["consoleAdmin"][..], true),
+            (false, &["readwrite"][..], false),
+            (false, &["readonly", "writeonly"][..], false),
+        ] {
+            let decision = authorize(&caller(root, policies), ADMINISTER, None);
+            assert_eq!(decision.is_allowed(), allowed, "{root} {policies:?}");
+        }
+    }
+
+    #[test]
+    fn policies_are_found_by_their_own_names_only() {
+        for policy in BuiltinPolicy::ALL {
+            assert_eq!(BuiltinPolicy::parse(policy.name()), Some(policy));
+        }
+        assert_eq!(BuiltinPolicy::parse("READWRITE"), None);
+    }
+}

@@ -3,11 +3,16 @@
 //! Raw request → authenticate → [`operation`] → authorize → [`Handler`] → answer.
 
 pub mod body;
+mod dispatch;
+mod engine_error;
 pub mod error;
 pub mod operation;
 pub mod request;
 pub mod response;
+pub mod server;
 pub mod sigv4;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use crate::auth::Authenticator;
 use error::S3Error;
@@ -21,6 +26,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+pub use dispatch::handle;
+
 /// A handler's answer in the making.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<S3Response, S3Error>> + Send + 'a>>;
 
@@ -33,7 +40,7 @@ pub trait Handler: Send + Sync + 'static {
     fn call(&self, request: S3Request) -> Answer<'_>;
 }
 
-/// What a finished request is reported as.
+/// What a finished request is reported as, once its answer is sent or given up.
 #[derive(Debug, Clone, Copy)]
 pub struct Observation {
     /// The operation's name; empty where the request was refused before it was known.
@@ -46,6 +53,8 @@ pub struct Observation {
     pub nanos: u64,
     /// Bytes of body received, decoded.
     pub received: u64,
+    /// Bytes of body sent.
+    pub sent: u64,
 }
 
 /// Who is told of requests: metrics, and the log of refused attempts.

@@ -367,3 +367,117 @@ fn is_form(headers: &HeaderMap) -> bool {
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.to_ascii_lowercase().starts_with("multipart/form-data"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::request::Target;
+    use crate::s3::testing::head;
+    use std::collections::BTreeSet;
+
+    fn recognise(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Operation, S3ErrorCode> {
+        let head = head(method, target, headers);
+        let scope = Target::parse(&head.raw_path).unwrap().scope();
+        let query = Query::parse(&head.raw_query).unwrap();
+        Operation::recognise(&head.method, scope, &query, &head.headers).map_err(|error| error.code)
+    }
+
+    #[test]
+    fn plain_requests_and_subresources_are_recognised() {
+        use Operation as Op;
+        for (method, target, operation) in [
+            ("GET", "/", Op::ListBuckets),
+            ("GET", "/?x-id=ListBuckets", Op::ListBuckets),
+            ("PUT", "/b", Op::CreateBucket),
+            ("PUT", "/b/", Op::CreateBucket),
+            ("HEAD", "/b", Op::HeadBucket),
+            ("DELETE", "/b", Op::DeleteBucket),
+            ("GET", "/b", Op::ListObjects),
+            ("GET", "/b?list-type=1", Op::ListObjects),
+            ("GET", "/b?prefix=acl", Op::ListObjects),
+            ("GET", "/b?list-type=2&prefix=", Op::ListObjectsV2),
+            ("GET", "/b?versions", Op::ListObjectVersions),
+            ("GET", "/b?uploads", Op::ListMultipartUploads),
+            ("GET", "/b?location", Op::GetBucketLocation),
+            ("GET", "/b?analytics", Op::ListBucketAnalyticsConfigurations),
+            ("GET", "/b?analytics&id=1", Op::GetBucketAnalyticsConfiguration),
+            ("POST", "/b?delete", Op::DeleteObjects),
+            ("POST", "/b?delete=", Op::DeleteObjects),
+            ("PUT", "/b?versioning", Op::PutBucketVersioning),
+            ("DELETE", "/b?cors", Op::DeleteBucketCors),
+            ("GET", "/b/k", Op::GetObject),
+            ("GET", "/b/k?partNumber=1&versionId=null", Op::GetObject),
+            ("GET", "/b/k?uploadId=1", Op::ListParts),
+            ("GET", "/b/k?attributes", Op::GetObjectAttributes),
+            ("HEAD", "/b/k", Op::HeadObject),
+            ("PUT", "/b/k", Op::PutObject),
+            ("PUT", "/b/k?x-id=PutObject", Op::PutObject),
+            ("PUT", "/b//", Op::PutObject),
+            ("PUT", "/b/k?partNumber=1&uploadId=u", Op::UploadPart),
+            ("PUT", "/b/k?tagging", Op::PutObjectTagging),
+            ("POST", "/b/k?uploads", Op::CreateMultipartUpload),
+            ("POST", "/b/k?uploadId=u", Op::CompleteMultipartUpload),
+            ("POST", "/b/k?select&select-type=2", Op::SelectObjectContent),
+            ("DELETE", "/b/k", Op::DeleteObject),
+            ("DELETE", "/b/k?versionId=1", Op::DeleteObject),
+            ("DELETE", "/b/k?uploadId=u", Op::AbortMultipartUpload),
+            ("DELETE", "/b/k?tagging", Op::DeleteObjectTagging),
+        ] {
+            assert_eq!(recognise(method, target, &[]), Ok(operation), "{method} {target}");
+        }
+        let copy = [("x-amz-copy-source", "/b/other")];
+        assert_eq!(recognise("PUT", "/b/k", &copy), Ok(Op::CopyObject));
+        assert_eq!(recognise("PUT", "/b/k?partNumber=1&uploadId=u", &copy), Ok(Op::UploadPartCopy));
+        let form = [("content-type", "Multipart/Form-Data; boundary=x")];
+        assert_eq!(recognise("POST", "/b", &form), Ok(Op::PostObject));
+    }
+
+    #[test]
+    fn what_is_no_operation_is_refused() {
+        for (method, target, code) in [
+            ("DELETE", "/", S3ErrorCode::MethodNotAllowed),
+            ("POST", "/", S3ErrorCode::NotImplemented),
+            ("POST", "/b", S3ErrorCode::MethodNotAllowed),
+            ("PATCH", "/b/k", S3ErrorCode::MethodNotAllowed),
+            ("OPTIONS", "/b/k", S3ErrorCode::MethodNotAllowed),
+            ("POST", "/b/k", S3ErrorCode::MethodNotAllowed),
+            ("DELETE", "/b?location", S3ErrorCode::MethodNotAllowed),
+            ("DELETE", "/b/k?acl", S3ErrorCode::MethodNotAllowed),
+            ("PUT", "/b/k?uploads", S3ErrorCode::MethodNotAllowed),
+            ("PUT", "/b/k?partNumber=1", S3ErrorCode::InvalidArgument),
+            ("PUT", "/b/k?versioning", S3ErrorCode::InvalidRequest),
+            ("DELETE", "/b?retention", S3ErrorCode::InvalidRequest),
+            ("GET", "/b?acl&policy", S3ErrorCode::InvalidArgument),
+        ] {
+            assert_eq!(recognise(method, target, &[]), Err(code), "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn no_subresource_falls_through_to_a_plain_change() {
+        let names: BTreeSet<&str> =
+            OF_BUCKET.iter().chain(OF_OBJECT).map(|subresource| subresource.name).collect();
+        let plain = [
+            Operation::CreateBucket,
+            Operation::DeleteBucket,
+            Operation::PutObject,
+            Operation::DeleteObject,
+            Operation::CopyObject,
+        ];
+        for name in names {
+            for method in ["GET", "PUT", "POST", "DELETE"] {
+                for target in [format!("/b?{name}"), format!("/b/k?{name}=x"), format!("/b/k?a=b&{name}")] {
+                    let operation = recognise(method, &target, &[("x-amz-copy-source", "/b/o")]);
+                    assert!(operation.is_err() || !plain.contains(&operation.unwrap()), "{method} {target}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_operation_is_reached_or_belongs_to_a_header_and_has_its_own_name() {
+        let names: BTreeSet<&str> = Operation::ALL.iter().map(|operation| operation.name()).collect();
+        assert_eq!(names.len(), Operation::ALL.len());
+        assert!(Operation::ALL.iter().all(|operation| operation.action().name.starts_with("s3:")));
+    }
+}

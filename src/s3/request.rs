@@ -203,3 +203,79 @@ impl S3Request {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::testing::CountingEntropy;
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+
+    #[test]
+    fn odd_keys_survive_exactly() {
+        for (path, bucket, key) in [
+            ("/", None, None),
+            ("/b", Some("b"), None),
+            ("/b/", Some("b"), None),
+            ("/b//", Some("b"), Some("/")),
+            ("/b//k", Some("b"), Some("/k")),
+            ("/b/..", Some("b"), Some("..")),
+            ("/b/../c/./", Some("b"), Some("../c/./")),
+            ("/b/a%2Fb", Some("b"), Some("a/b")),
+            ("/b/%2F", Some("b"), Some("/")),
+            ("/b/a+b%2Bc%20d", Some("b"), Some("a+b+c d")),
+            ("/b/%252F", Some("b"), Some("%2F")),
+            ("/b/%01%7F", Some("b"), Some("\u{1}\u{7f}")),
+            ("/b/%00", Some("b"), Some("\0")),
+            ("/b/%E2%82%AC", Some("b"), Some("€")),
+            ("/b/€", Some("b"), Some("€")),
+            ("/b/%", Some("b"), Some("%")),
+            ("/b/%zz", Some("b"), Some("%zz")),
+            ("//k", Some(""), Some("k")),
+        ] {
+            let target = Target { bucket: bucket.map(str::to_owned), key: key.map(str::to_owned) };
+            assert_eq!(Target::parse(path), Ok(target), "{path}");
+        }
+        for path in ["/b/%FF", "/b/%C3%28", "/%FF/k", "*", ""] {
+            assert_eq!(
+                Target::parse(path).map_err(|error| error.code),
+                Err(S3ErrorCode::InvalidURI),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn queries_keep_order_and_decode_once() {
+        let query = Query::parse("b=2&a&a=3&c=x%2By+z&=e&&d==").unwrap();
+        let pairs: Vec<_> = query.iter().collect();
+        assert_eq!(pairs, [("b", "2"), ("a", ""), ("a", "3"), ("c", "x+y z"), ("", "e"), ("d", "=")]);
+        assert_eq!((query.get("a"), query.get("none"), query.contains("a")), (Some(""), None, true));
+        assert!(Query::parse("a=%FF").is_err());
+    }
+
+    #[test]
+    fn request_ids_look_like_those_of_s3_and_differ() {
+        let entropy = CountingEntropy::default();
+        let (first, second) = (RequestId::draw(&entropy), RequestId::draw(&entropy));
+        assert_eq!(first.id.len(), 16);
+        assert!(first.id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F')));
+        assert_ne!(first, second);
+    }
+
+    proptest! {
+        #[test]
+        fn any_key_that_a_client_encodes_comes_back(bucket in "[a-z0-9.-]{3,10}", key in "\\PC{1,40}|[\\x00-\\x1f/.%+]{1,20}") {
+            let path = format!("/{bucket}/{}", utf8_percent_encode(&key, NON_ALPHANUMERIC));
+            prop_assert_eq!(Target::parse(&path), Ok(Target { bucket: Some(bucket), key: Some(key) }));
+        }
+
+        #[test]
+        fn any_target_is_parsed_or_refused_without_a_panic(path in ".{0,60}", query in ".{0,60}") {
+            if let Ok(target) = Target::parse(&path) {
+                prop_assert_eq!(target.bucket.is_none(), path == "/");
+            }
+            let _: Result<Query, S3Error> = Query::parse(&query);
+        }
+    }
+}

@@ -1,11 +1,15 @@
 //! Answers: status, headers and a body that is either at hand or pulled chunk by chunk.
 
+use super::error::{S3Error, S3ErrorCode};
+use super::request::{RequestHead, RequestId};
+use super::{Observation, Observer};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// Why a body could not be sent to its end. The connection is cut: the status is long gone.
@@ -44,28 +48,57 @@ enum State {
 pub struct ResponseBody {
     state: State,
     remaining: Option<u64>,
+    report: Option<Report>,
+}
+
+/// Tells an observer once the body is sent, or given up.
+pub(super) struct Report {
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) observation: Observation,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.observer.observe(self.observation);
+    }
 }
 
 impl ResponseBody {
     /// No bytes.
     pub fn empty() -> Self {
-        Self { state: State::Done, remaining: Some(0) }
+        Self { state: State::Done, remaining: Some(0), report: None }
     }
 
     /// Bytes at hand.
     pub fn bytes(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         let remaining = Some(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        if bytes.is_empty() { Self::empty() } else { Self { state: State::Ready(bytes), remaining } }
+        if bytes.is_empty() {
+            Self::empty()
+        } else {
+            Self { state: State::Ready(bytes), remaining, report: None }
+        }
     }
 
     /// Bytes pulled from a source. With a length the answer has a `Content-Length`, and a source that yields another
     /// number of bytes cuts the connection; without one it is sent in chunks.
     pub fn pulled(length: Option<u64>, source: impl ChunkSource) -> Self {
-        Self { state: State::Idle(Box::new(source)), remaining: length }
+        Self { state: State::Idle(Box::new(source)), remaining: length, report: None }
+    }
+
+    /// How many bytes are left to send, where that is known.
+    pub fn remaining(&self) -> Option<u64> {
+        self.remaining
+    }
+
+    pub(super) fn report(&mut self, report: Report) {
+        self.report = Some(report);
     }
 
     fn account(&mut self, bytes: Bytes) -> Result<Frame<Bytes>, BodyFailure> {
+        if let Some(report) = &mut self.report {
+            report.observation.sent += bytes.len() as u64;
+        }
         if let Some(remaining) = &mut self.remaining {
             let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             *remaining = remaining.checked_sub(len).ok_or("the body is longer than announced")?;
@@ -153,5 +186,52 @@ impl S3Response {
     pub fn body(mut self, body: ResponseBody) -> Self {
         self.body = body;
         self
+    }
+
+    /// The answer to a request that was refused or failed.
+    pub fn from_error(error: S3Error, head: &RequestHead, ids: &RequestId) -> Self {
+        let mut answer = Self::empty(error.code.status());
+        if error.code != S3ErrorCode::NotModified {
+            let document = render(&error, head, ids);
+            answer = answer
+                .header(CONTENT_TYPE, HeaderValue::from_static("application/xml"))
+                .body(ResponseBody::bytes(document));
+        }
+        answer.headers.extend(error.headers);
+        answer
+    }
+}
+
+fn render(error: &S3Error, head: &RequestHead, ids: &RequestId) -> String {
+    let mut out = String::with_capacity(512);
+    out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
+    let resource = error.resource.as_deref().unwrap_or(&head.raw_path);
+    let first = [("Code", error.code.as_str()), ("Message", &error.message)];
+    let extra = error.extra.iter().map(|(name, value)| (*name, value.as_str()));
+    let last = [("Resource", resource), ("RequestId", &ids.id), ("HostId", &ids.host_id)];
+    for (name, value) in first.into_iter().chain(extra).chain(last) {
+        out.push('<');
+        out.push_str(name);
+        out.push('>');
+        value.chars().for_each(|letter| push_escaped(&mut out, letter));
+        out.push_str("</");
+        out.push_str(name);
+        out.push('>');
+    }
+    out.push_str("</Error>");
+    out
+}
+
+/// XML 1.0 cannot carry most control characters, not even escaped.
+fn push_escaped(out: &mut String, letter: char) {
+    match letter {
+        '&' => out.push_str("&amp;"),
+        '<' => out.push_str("&lt;"),
+        '>' => out.push_str("&gt;"),
+        '"' => out.push_str("&quot;"),
+        '\t' | '\n' => out.push(letter),
+        '\r' => out.push_str("&#13;"),
+        '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+        _ => out.push(letter),
     }
 }

@@ -7,6 +7,7 @@ pub mod checksum;
 pub mod chunked;
 mod digest;
 mod progress;
+mod watch;
 
 use super::error::{S3Error, S3ErrorCode};
 use super::operation::Operation;
@@ -24,6 +25,8 @@ use progress::Progress;
 use siltstone_log::event::{Checksum, ChecksumAlgorithm, ChecksumKind};
 use subtle::ConstantTimeEq;
 use tokio::time::{Instant, timeout};
+pub use watch::BodyWatch;
+use watch::Held;
 
 /// Why a body was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +93,12 @@ pub enum BodyError {
     DigestsLost,
 }
 
+/// The SHA-256 of no bytes.
+const EMPTY_SHA256: [u8; 32] = [
+    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27,
+    0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+];
+
 /// What is known of a body once its last byte was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodySummary {
@@ -107,6 +116,16 @@ enum Decoder {
     Chunked(Box<ChunkDecoder>),
 }
 
+/// What a stream is made of.
+struct Parts {
+    source: Held,
+    decoder: Decoder,
+    declared: Option<u64>,
+    digester: Digester,
+    promises: Promises,
+    payload: Option<[u8; 32]>,
+}
+
 enum Outcome {
     Open,
     Verified(BodySummary),
@@ -119,7 +138,7 @@ pub type BodySource = UnsyncBoxBody<Bytes, BodyFailure>;
 /// A request's body. Pull it with [`next`](Self::next); only `Ok(None)` means that everything was verified, and only
 /// then is there a [`summary`](Self::into_summary). After an error everything that was staged is to be dropped.
 pub struct BodyStream {
-    source: BodySource,
+    source: Held,
     /// Received and not yet decoded.
     pending: Bytes,
     decoder: Decoder,
@@ -141,7 +160,10 @@ impl BodyStream {
         operation: Operation,
         headers: &HeaderMap,
         payload: Payload,
+        watch: &BodyWatch,
     ) -> Result<Self, BodyError> {
+        // Held first: a body that is refused here is still there to be discarded.
+        let source = Held::new(source, watch.clone());
         let promises = Promises::read(operation, headers, &payload)?;
         let declared = declared_len(headers, &payload)?;
         let framing = |signed, trailer| {
@@ -151,6 +173,10 @@ impl BodyStream {
         };
         let (decoder, expected, chain) = match payload {
             Payload::Unsigned => (Decoder::Plain, None, None),
+            // Handlers of requests without a body read none, so its hash is checked here.
+            Payload::Sha256(hash) if declared == Some(0) && hash != EMPTY_SHA256 => {
+                return Err(BodyError::PayloadMismatch);
+            }
             Payload::Sha256(hash) => (Decoder::Plain, Some(hash), None),
             Payload::UnsignedChunks => (framing(false, true)?, None, None),
             Payload::SignedChunks { seed, trailer } => {
@@ -161,39 +187,39 @@ impl BodyStream {
         if let Some(algorithm) = promises.checksum.algorithm() {
             digester.add(algorithm);
         }
-        Ok(Self {
-            source,
+        let parts = Parts { source, decoder, declared, digester, promises, payload: expected };
+        Ok(Self::assemble(parts))
+    }
+
+    fn assemble(parts: Parts) -> Self {
+        Self {
+            source: parts.source,
             pending: Bytes::new(),
-            decoder,
-            declared,
+            decoder: parts.decoder,
+            declared: parts.declared,
             received: 0,
             progress: Progress::default(),
-            pipeline: Pipeline::new(digester, declared),
-            promises,
-            payload: expected,
+            pipeline: Pipeline::new(parts.digester, parts.declared),
+            promises: parts.promises,
+            payload: parts.payload,
             trailer_value: None,
             outcome: Outcome::Open,
-        })
+        }
     }
 
     /// A body at hand, for tests of handlers.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         let declared = Some(bytes.len() as u64);
-        let promises = Promises { md5: None, checksum: Promise::None };
-        Self {
-            source: Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
-            pending: Bytes::new(),
+        let source = Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
+        Self::assemble(Parts {
+            source: Held::new(source, BodyWatch::default()),
             decoder: Decoder::Plain,
             declared,
-            received: 0,
-            progress: Progress::default(),
-            pipeline: Pipeline::new(Digester::new(false, None), declared),
-            promises,
+            digester: Digester::new(false, None),
+            promises: Promises { md5: None, checksum: Promise::None },
             payload: None,
-            trailer_value: None,
-            outcome: Outcome::Open,
-        }
+        })
     }
 
     /// How many bytes the client announced, decoded (`x-amz-decoded-content-length`, else `Content-Length`); without
@@ -247,6 +273,7 @@ impl BodyStream {
                 match item {
                     Item::Data(data) => {
                         self.received += data.len() as u64;
+                        self.source.watch().count(self.received);
                         self.digest(Step::Data(data.clone())).await?;
                         return Ok(Some(data));
                     }
@@ -283,7 +310,8 @@ impl BodyStream {
     async fn receive(&mut self) -> Result<Option<Bytes>, BodyError> {
         loop {
             let began = Instant::now();
-            let frame = timeout(self.progress.patience(), self.source.frame()).await;
+            let Some(source) = self.source.source() else { return Ok(None) };
+            let frame = timeout(self.progress.patience(), source.frame()).await;
             let frame = frame.map_err(|_| BodyError::TooSlow)?;
             match frame {
                 None => return Ok(None),
