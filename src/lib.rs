@@ -1,2 +1,3 @@
 //! The server: doors, the one write path, wiring.
-//! placeholder
+
+pub mod bench;
