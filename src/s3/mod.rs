@@ -22,9 +22,9 @@ pub mod response;
 pub mod server;
 mod service;
 pub mod sigv4;
-pub mod xml;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod xml;
 
 use crate::auth::Authenticator;
 use error::S3Error;
