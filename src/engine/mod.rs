@@ -22,6 +22,8 @@ mod poller;
 mod shard;
 pub mod status;
 pub mod stream_task;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use admission::{Limits, Need, Permit};
