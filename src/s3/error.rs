@@ -7,7 +7,7 @@ use super::body::checksum::{header_name, wire_name};
 use super::body::chunked::FramingError;
 use super::sigv4::Form;
 use crate::auth::AuthError;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use std::borrow::Cow;
 use time::OffsetDateTime;
 
@@ -143,7 +143,7 @@ pub struct S3Error {
     /// Further elements of the answer, such as `Region` or `ActualObjectSize`.
     pub extra: Vec<(&'static str, String)>,
     /// Further headers of the answer, such as `Content-Range`.
-    pub headers: HeaderMap,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl S3Error {
@@ -154,7 +154,7 @@ impl S3Error {
 
     /// An error with a message of its own.
     pub fn with_message(code: S3ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), resource: None, extra: Vec::new(), headers: HeaderMap::new() }
+        Self { code, message: message.into(), resource: None, extra: Vec::new(), headers: Vec::new() }
     }
 
     /// `InvalidArgument` for a named parameter or header.
@@ -172,6 +172,13 @@ impl S3Error {
     #[must_use]
     pub fn extra(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.extra.push((name, value.into()));
+        self
+    }
+
+    /// Adds a header to the answer.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
         self
     }
 

@@ -190,17 +190,9 @@ impl S3Request {
 
     /// The value of a header that is readable text; one that is not is refused.
     pub fn header(&self, name: &'static str) -> Result<Option<&str>, S3Error> {
-        let text = |value: &http::HeaderValue| {
-            let refusal = || S3Error::invalid_argument(name, "", "The header's value is not readable text");
-            std::str::from_utf8(value.as_bytes()).map(str::to_owned).map_err(|_| refusal())
-        };
-        match self.headers.get(name) {
-            None => Ok(None),
-            Some(value) => {
-                text(value)?;
-                Ok(std::str::from_utf8(value.as_bytes()).ok())
-            }
-        }
+        let Some(value) = self.headers.get(name) else { return Ok(None) };
+        let refusal = || S3Error::invalid_argument(name, "", "The header's value is not readable text");
+        std::str::from_utf8(value.as_bytes()).map(Some).map_err(|_| refusal())
     }
 }
 

@@ -103,7 +103,8 @@ pub(crate) fn head(method: &str, target: &str, headers: &[(&str, &str)]) -> Requ
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.concat()
 }
 
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
@@ -163,7 +164,8 @@ impl Signer {
             headers.iter().map(|(name, value)| (name.to_lowercase(), *value)).collect();
         sorted.sort();
         let names: Vec<&str> = sorted.iter().map(|(name, _)| name.as_str()).collect();
-        let lines: String = sorted.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let lines: Vec<String> = sorted.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let lines = lines.concat();
         let payload =
             sorted.iter().find(|(name, _)| name == "x-amz-content-sha256").map_or(EMPTY, |(_, v)| v);
         let names = names.join(";");

@@ -64,7 +64,7 @@ pub fn decode_value(algorithm: ChecksumAlgorithm, text: &str) -> Option<Vec<u8>>
 /// A checksum in the making. Values come out big-endian, as S3 encodes them.
 pub enum Hasher {
     /// CRC-32, CRC-32C or CRC-64/NVME.
-    Crc(crc_fast::Digest, usize),
+    Crc(Box<crc_fast::Digest>, usize),
     /// SHA-1 or SHA-256.
     Sha(digest::Context),
 }
@@ -72,7 +72,7 @@ pub enum Hasher {
 impl Hasher {
     /// A hasher that has seen nothing.
     pub fn new(algorithm: ChecksumAlgorithm) -> Self {
-        let crc = |kind| Self::Crc(crc_fast::Digest::new(kind), value_len(algorithm));
+        let crc = |kind| Self::Crc(Box::new(crc_fast::Digest::new(kind)), value_len(algorithm));
         match algorithm {
             ChecksumAlgorithm::Crc32 => crc(CrcAlgorithm::Crc32IsoHdlc),
             ChecksumAlgorithm::Crc32c => crc(CrcAlgorithm::Crc32Iscsi),

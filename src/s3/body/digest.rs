@@ -89,6 +89,12 @@ impl Digester {
         }
     }
 
+    fn steps(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            self.step(step);
+        }
+    }
+
     pub(super) fn finish(self) -> Digests {
         Digests {
             md5: self.md5.finalize().into(),
@@ -153,7 +159,7 @@ impl Pipeline {
         let batch = std::mem::take(&mut self.queue);
         self.queued = 0;
         self.lane = Lane::Busy(tokio::task::spawn_blocking(move || {
-            batch.into_iter().for_each(|step| digester.step(step));
+            digester.steps(batch);
             digester
         }));
         Ok(())
@@ -176,11 +182,11 @@ impl Pipeline {
         let mut digester = self.settle().await?;
         let rest = std::mem::take(&mut self.queue);
         if self.queued <= usize::try_from(INLINE_BYTES).unwrap_or(usize::MAX) {
-            rest.into_iter().for_each(|step| digester.step(step));
+            digester.steps(rest);
             return Ok(digester.finish());
         }
         let finished = tokio::task::spawn_blocking(move || {
-            rest.into_iter().for_each(|step| digester.step(step));
+            digester.steps(rest);
             digester.finish()
         });
         finished.await.map_err(|_| Lost)

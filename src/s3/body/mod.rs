@@ -284,13 +284,11 @@ impl BodyStream {
                     Item::End { trailers, signature } => self.take_trailers(&trailers, signature).await?,
                 }
             }
-            match self.receive().await? {
-                Some(bytes) => self.pending = bytes,
-                None => {
-                    self.outcome = Outcome::Verified(self.verify().await?);
-                    return Ok(None);
-                }
-            }
+            let Some(bytes) = self.receive().await? else {
+                self.outcome = Outcome::Verified(self.verify().await?);
+                return Ok(None);
+            };
+            self.pending = bytes;
         }
     }
 

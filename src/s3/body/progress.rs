@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// How long a client may take for [`WINDOW_BYTES`].
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 /// 1 KiB a second.
 const WINDOW_BYTES: usize = 60 * 1024;
 

@@ -31,8 +31,9 @@ async fn start(limits: ServerLimits) -> Running {
 fn request(method: &str, target: &str, payload: &str, more: &str) -> String {
     let head = Signer::default().signed(method, target, payload, &[]);
     let headers = head.headers.iter();
-    let lines: String =
+    let lines: Vec<String> =
         headers.map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap())).collect();
+    let lines = lines.concat();
     format!("{method} {target} HTTP/1.1\r\n{lines}{more}\r\n")
 }
 
