@@ -14,11 +14,11 @@ use siltstone_log::hlc::Hlc;
 /// The conditions of a GET or HEAD.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReadConditions {
-    if_match: Option<EtagMatch>,
-    if_none_match: Option<EtagMatch>,
-    if_modified_since: Option<i64>,
-    if_unmodified_since: Option<i64>,
-    if_range: Option<IfRange>,
+    matching: Option<EtagMatch>,
+    none_matching: Option<EtagMatch>,
+    modified_since: Option<i64>,
+    unmodified_since: Option<i64>,
+    range: Option<IfRange>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,16 +43,16 @@ impl ReadConditions {
             |name: &'static str| Ok::<_, S3Error>(joined(headers, name)?.and_then(|v| parse_http_date(&v)));
         // A weak tag never matches strongly, so it can match nothing here.
         let strong = |etags: Vec<Etag>| etags.into_iter().filter(|etag| !etag.weak).collect();
-        let if_range = joined(headers, IF_RANGE.as_str())?.map(|value| match parse_http_date(&value) {
+        let range = joined(headers, IF_RANGE.as_str())?.map(|value| match parse_http_date(&value) {
             Some(date) => IfRange::Date(date),
             None => IfRange::Etag(value.trim_matches('"').to_owned()),
         });
         Ok(Self {
-            if_match: etag_match(headers, IF_MATCH.as_str(), strong)?,
-            if_none_match: etag_match(headers, IF_NONE_MATCH.as_str(), |etags| etags)?,
-            if_modified_since: date(IF_MODIFIED_SINCE.as_str())?,
-            if_unmodified_since: date(IF_UNMODIFIED_SINCE.as_str())?,
-            if_range,
+            matching: etag_match(headers, IF_MATCH.as_str(), strong)?,
+            none_matching: etag_match(headers, IF_NONE_MATCH.as_str(), |etags| etags)?,
+            modified_since: date(IF_MODIFIED_SINCE.as_str())?,
+            unmodified_since: date(IF_UNMODIFIED_SINCE.as_str())?,
+            range,
         })
     }
 
@@ -60,7 +60,7 @@ impl ReadConditions {
     /// `If-Unmodified-Since`, `If-None-Match` that does not match beats `If-Modified-Since`.
     pub fn check(&self, etag: &str, modified: Hlc) -> Result<(), ReadRefusal> {
         let modified = HttpDate(modified).unix_seconds();
-        match (&self.if_match, self.if_unmodified_since) {
+        match (&self.matching, self.unmodified_since) {
             (Some(wanted), _) if !wanted.matches(etag) => {
                 return Err(ReadRefusal::PreconditionFailed("If-Match"));
             }
@@ -69,7 +69,7 @@ impl ReadConditions {
             }
             _ => {}
         }
-        match (&self.if_none_match, self.if_modified_since) {
+        match (&self.none_matching, self.modified_since) {
             (Some(known), _) if known.matches(etag) => Err(ReadRefusal::NotModified),
             (None, Some(since)) if modified <= since => Err(ReadRefusal::NotModified),
             _ => Ok(()),
@@ -79,7 +79,7 @@ impl ReadConditions {
     /// Whether `Range` counts: without `If-Range` always, else only where the object is the one that the client has
     /// the beginning of. A client that resumes would join two objects otherwise.
     pub fn range_applies(&self, etag: &str, modified: Hlc) -> bool {
-        match &self.if_range {
+        match &self.range {
             None => true,
             Some(IfRange::Etag(wanted)) => wanted == etag,
             Some(IfRange::Date(date)) => *date == HttpDate(modified).unix_seconds(),

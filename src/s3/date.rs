@@ -61,12 +61,14 @@ pub fn parse_http_date(text: &str) -> Option<i64> {
         *words.get_mut(count)? = word;
         count += 1;
     }
-    let (day, month, year, time) = match (count, words) {
+    let (
         // Sun, 06 Nov 1994 08:49:37 GMT and Sunday, 06-Nov-94 08:49:37 GMT
-        (6, [_, day, month, year, time, "GMT" | "UTC"]) => (day, month, year, time),
+        (6, [_, day, month, year, time, "GMT" | "UTC"])
         // Sun Nov  6 08:49:37 1994
-        (5, [_, month, day, time, year, _]) => (day, month, year, time),
-        _ => return None,
+        | (5, [_, month, day, time, year, _])
+    ) = (count, words)
+    else {
+        return None;
     };
     let month = MONTHS.iter().position(|name| *name == month)?;
     let month = Month::try_from(u8::try_from(month + 1).ok()?).ok()?;

@@ -74,12 +74,11 @@ impl Operations {
     /// The bucket a request names, if it exists and belongs to whom the client expects.
     pub(super) fn open_bucket(&self, request: &S3Request) -> Result<OpenBucket, S3Error> {
         let name = request.bucket()?;
-        let view = self.view();
-        let Some((found, row)) = view.bucket(name)? else {
+        let Some((found, row)) = self.view().bucket(name)? else {
             return Err(S3Error::new(S3ErrorCode::NoSuchBucket).extra("BucketName", name.as_str()));
         };
         if let Some(expected) = request.header("x-amz-expected-bucket-owner")? {
-            let owner = self.owner(&view, row.owner)?;
+            let owner = self.owner(row.owner)?;
             if expected != owner.id && expected != row.owner.to_string() {
                 return Err(S3ErrorCode::AccessDenied.into());
             }
@@ -88,8 +87,8 @@ impl Operations {
     }
 
     /// An account as S3 shows it.
-    pub(super) fn owner(&self, view: &View, account: AccountId) -> Result<Owner, S3Error> {
-        Ok(match identity::account(view, account)? {
+    pub(super) fn owner(&self, account: AccountId) -> Result<Owner, S3Error> {
+        Ok(match identity::account(&self.view(), account)? {
             Some(row) => Owner { id: row.canonical_id, display_name: row.display_name },
             None => Owner { id: account.to_string(), display_name: String::new() },
         })
@@ -164,3 +163,6 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 
 pub(in crate::s3) fn get_acl(operations: &Operations, request: &S3Request) -> Result<S3Response, S3Error> {
     let bucket = operations.open_bucket(request)?;
-    let owner = operations.owner(&operations.view(), bucket.row.owner)?;
+    let owner = operations.owner(bucket.row.owner)?;
     Ok(S3Response::xml(bucket::owner_full_control(&owner)))
 }
 
@@ -20,7 +20,7 @@ pub(in crate::s3) async fn put_acl(
     request: S3Request,
 ) -> Result<S3Response, S3Error> {
     let bucket = operations.open_bucket(&request)?;
-    let owner = operations.owner(&operations.view(), bucket.row.owner)?;
+    let owner = operations.owner(bucket.row.owner)?;
     accept_private(&request.headers, request.body, &owner).await?;
     Ok(S3Response::empty(StatusCode::OK))
 }

@@ -27,7 +27,7 @@ async fn answer(
     params: ListObjectsParams,
 ) -> Result<S3Response, S3Error> {
     let bucket = operations.open_bucket(&request)?;
-    let owner = operations.owner(&operations.view(), bucket.row.owner)?;
+    let owner = operations.owner(bucket.row.owner)?;
     let query = ListQuery {
         prefix: params.prefix.clone(),
         delimiter: params.delimiter.clone(),

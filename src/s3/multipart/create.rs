@@ -46,6 +46,7 @@ fn wanted_checksum(
     algorithm: Option<&str>,
     kind: Option<&str>,
 ) -> Result<Option<(ChecksumAlgorithm, ChecksumKind)>, S3Error> {
+    use ChecksumKind::{Composite, FullObject};
     let invalid = |message: String| S3Error::with_message(S3ErrorCode::InvalidRequest, message);
     let kind = match kind {
         None => None,
@@ -70,7 +71,6 @@ fn wanted_checksum(
                 .to_owned(),
         )
     })?;
-    use ChecksumKind::{Composite, FullObject};
     let kind = match (algorithm, kind) {
         (ChecksumAlgorithm::Crc32 | ChecksumAlgorithm::Crc32c, kind) => kind.unwrap_or(Composite),
         (ChecksumAlgorithm::Crc64nvme, None | Some(FullObject)) => FullObject,

@@ -14,7 +14,7 @@ pub(in crate::s3) async fn list_uploads(
 ) -> Result<S3Response, S3Error> {
     let params = ListUploadsParams::parse(&request.query)?;
     let bucket = operations.open_bucket(&request)?;
-    let owner = operations.owner(&operations.view(), bucket.row.owner)?;
+    let owner = operations.owner(bucket.row.owner)?;
     let query = UploadQuery {
         prefix: params.prefix.clone(),
         delimiter: params.delimiter.clone(),

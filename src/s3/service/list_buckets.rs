@@ -15,7 +15,7 @@ pub(in crate::s3) async fn list_buckets(
 ) -> Result<S3Response, S3Error> {
     let params = ListBucketsParams::parse(&request.query)?;
     let account = request.context.caller.identity.account;
-    let owner = operations.owner(&operations.view(), account)?;
+    let owner = operations.owner(account)?;
     let query = NameQuery {
         owner: Some(account),
         prefix: params.prefix.clone().unwrap_or_default(),
