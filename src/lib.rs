@@ -1,6 +1,7 @@
 //! The server: doors, the one write path, wiring.
 
 pub mod auth;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod console;
