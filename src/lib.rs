@@ -9,4 +9,5 @@ pub mod engine;
 pub mod keys;
 pub mod listener;
 pub mod s3;
+pub mod server;
 pub mod telemetry;

@@ -140,6 +140,10 @@ impl Config {
         for (flag, section, key, text) in flags {
             config.set(section, key, text, Origin::Flag(flag))?;
         }
+        config.settings.check().map_err(|(section, key, error)| {
+            let origin = config.origin(section, key).clone();
+            ConfigError::Invalid { origin, name: format!("{section}.{key}"), error }
+        })?;
         Ok(config)
     }
 
@@ -148,6 +152,13 @@ impl Config {
         TABLE.iter().zip(&self.origins).map(|(info, origin)| {
             (info, self.settings.show(info.section, info.key).unwrap_or_default(), origin)
         })
+    }
+
+    fn origin(&self, section: &str, key: &str) -> &Origin {
+        let mut places = TABLE.iter().zip(&self.origins);
+        places
+            .find(|(info, _)| info.section == section && info.key == key)
+            .map_or(&Origin::Default, |(_, origin)| origin)
     }
 
     fn apply_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {

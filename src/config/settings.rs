@@ -1,9 +1,13 @@
 //! The table of settings: name, kind, default and meaning of each, once.
 
 use super::value::{ByteSize, InvalidValue, LogLevel, SettingValue};
+use siltstone_log::writer::WriterConfig;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Files are laid out in pages of this many bytes.
+const PAGE: u64 = 4096;
 
 /// One line of the table, for messages and documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +81,8 @@ settings! {
     server: Server {
         /// The data directory; made when it is missing. Required.
         data_dir: PathBuf = "",
+        /// The region that signatures name and clients are told.
+        region: String = "us-east-1",
         /// How long a stop waits for requests under way before it cuts them off.
         drain_timeout: Duration = "30 s",
     }
@@ -93,29 +99,67 @@ settings! {
     }
     /// The log on disk.
     log: Log {
-        /// Size of a segment file.
+        /// Size of a segment file, 16 KiB to 512 MiB.
         segment_size: ByteSize = "64 MiB",
     }
     /// Object content.
     content: Content {
-        /// Content up to this size lies in the log itself, larger content in packs.
+        /// Content up to this size lies in the log itself, larger content in packs; at most 1 MiB.
         inline_threshold: ByteSize = "64 KiB",
-        /// Size of a pack file.
+        /// Size of a pack file, 8 MiB to 4 GiB, in whole pages.
         pack_size: ByteSize = "256 MiB",
     }
     /// What one client or many at once may take.
     limits: Limits {
-        /// Connections open at once on the S3 listener.
+        /// Connections open at once on the S3 listener; further ones wait.
         connections: u32 = "4096",
+        /// Requests under way at once; further ones are told to slow down.
+        requests: u32 = "4096",
+        /// Memory that the bodies of requests under way may hold together.
+        body_memory: ByteSize = "128 MiB",
+        /// How long a client may take for the headers of a request, and stay idle between two.
+        header_timeout: Duration = "10 s",
     }
     /// Free space on the volume of the data directory.
     space: Space {
         /// Below this many free bytes writes are refused, while reads, deletes and administration go on.
-        floor: ByteSize = "1 GiB",
+        floor: ByteSize = "256 MiB",
     }
     /// What the server tells about itself.
     telemetry: Telemetry {
         /// How much is logged on stderr: error, warn, info, debug or trace.
         log_level: LogLevel = "info",
+    }
+}
+
+/// A rule that a value of the right kind can still break.
+fn rule(holds: bool, message: &str) -> Result<(), InvalidValue> {
+    if holds { Ok(()) } else { Err(InvalidValue(message.to_owned())) }
+}
+
+impl Settings {
+    /// Checks what a setting's kind alone does not: the section, the key and the rule that is broken.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str, InvalidValue)> {
+        let at = |section, key| move |error| (section, key, error);
+        let Settings { server, log, content, limits, .. } = self;
+        let (segment, pack) = (log.segment_size.0, content.pack_size.0);
+        let segments = WriterConfig::MIN_SEGMENT_BYTES..=WriterConfig::MAX_SEGMENT_BYTES;
+        let segment_rule = "must be 16 KiB to 512 MiB, in multiples of 4 KiB";
+        rule(segments.contains(&segment) && segment.is_multiple_of(PAGE), segment_rule)
+            .map_err(at("log", "segment_size"))?;
+        let packs = 8 << 20..=4 << 30;
+        let pack_rule = "must be 8 MiB to 4 GiB, in multiples of 4 KiB";
+        rule(packs.contains(&pack) && pack.is_multiple_of(PAGE), pack_rule)
+            .map_err(at("content", "pack_size"))?;
+        // Beyond it a record would take so much of a batch that small writes wait for it.
+        rule(content.inline_threshold.0 <= 1 << 20, "must be at most 1 MiB")
+            .map_err(at("content", "inline_threshold"))?;
+        rule(limits.connections > 0, "must be at least 1").map_err(at("limits", "connections"))?;
+        rule(limits.requests > 0, "must be at least 1").map_err(at("limits", "requests"))?;
+        rule(limits.body_memory.0 >= 8 << 20, "must be at least 8 MiB")
+            .map_err(at("limits", "body_memory"))?;
+        let region = !server.region.is_empty()
+            && server.region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        rule(region, "must be letters, digits and hyphens").map_err(at("server", "region"))
     }
 }

@@ -96,3 +96,17 @@ fn a_file_that_is_named_must_exist() {
     let missing = Config::load(Some(Path::new("/nonexistent/c.toml")), &[].into(), &[]);
     assert!(matches!(missing, Err(ConfigError::Unreadable { .. })));
 }
+
+#[test]
+fn a_value_outside_its_range_is_refused_where_it_stands() {
+    for (file, place) in [
+        ("[log]\nsegment_size = \"1 GiB\"\n", "c.toml:2:1: log.segment_size: must be 16 KiB to 512 MiB"),
+        ("[log]\nsegment_size = 65537\n", "c.toml:2:1: log.segment_size: must be"),
+        ("[content]\npack_size = \"1 MiB\"\n", "c.toml:2:1: content.pack_size: must be"),
+        ("[content]\ninline_threshold = \"2 MiB\"\n", "c.toml:2:1: content.inline_threshold: must be"),
+        ("[limits]\nconnections = 0\n", "c.toml:2:1: limits.connections: must be"),
+        ("[server]\nregion = \"a/b\"\n", "c.toml:2:1: server.region: must be"),
+    ] {
+        assert!(message(file).starts_with(place), "{}", message(file));
+    }
+}

@@ -189,7 +189,11 @@ async fn create_user(call: &Call<'_>) -> Answer {
 
 /// The account that a new user acts for: root's, unless an id or a tenant is given. An account with that id is
 /// joined, which also makes it harmless to repeat a request that was cut off between account and user.
-async fn account_of(call: &Call<'_>, rows: &dyn Rows, new: NewUser) -> Result<AccountId, Problem> {
+async fn account_of(
+    call: &Call<'_>,
+    rows: &(dyn Rows + Send + Sync),
+    new: NewUser,
+) -> Result<AccountId, Problem> {
     let NewUser { name, id, display_name, email, tenant } = new;
     if id.is_none() && tenant.is_none() {
         return match (display_name, email) {

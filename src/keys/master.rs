@@ -19,6 +19,7 @@ const KEY_LEN: usize = 32;
 #[serde(deny_unknown_fields)]
 struct File {
     format: u32,
+    current: u32,
     keys: Vec<FileKey>,
 }
 
@@ -34,15 +35,15 @@ struct Version {
     key: LessSafeKey,
 }
 
-/// The master key in all its versions; the newest seals.
+/// The master key in all its versions; the current one seals.
 pub struct MasterKey {
-    newest: Version,
-    older: Vec<Version>,
+    current: Version,
+    others: Vec<Version>,
 }
 
 impl fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MasterKey").field("version", &self.newest.version).finish_non_exhaustive()
+        f.debug_struct("MasterKey").field("version", &self.current.version).finish_non_exhaustive()
     }
 }
 
@@ -73,7 +74,11 @@ impl MasterKey {
             return Self::parse(&bytes);
         }
         let key = Zeroizing::new(draw::<KEY_LEN>(entropy));
-        let file = File { format: 1, keys: vec![FileKey { version: 1, key: BASE64.encode(*key) }] };
+        // Drawn, not counted: if this file is ever lost and made anew, what was sealed before names a version that is
+        // not here, instead of looking like a secret that somebody changed.
+        let version = u32::from_le_bytes(draw(entropy));
+        let keys = vec![FileKey { version, key: BASE64.encode(*key) }];
+        let file = File { format: 1, current: version, keys };
         let text = Zeroizing::new(serde_json::to_vec(&file).map_err(|error| malformed(&error.to_string()))?);
         files::create(disk, FILE, &text)?;
         Self::parse(&text)
@@ -93,9 +98,10 @@ impl MasterKey {
             let key = UnboundKey::new(&AES_256_GCM, &key).map_err(|_| malformed("a key has not 256 bits"))?;
             versions.push(Version { version: entry.version, key: LessSafeKey::new(key) });
         }
-        versions.sort_by_key(|entry| entry.version);
-        let newest = versions.pop().ok_or_else(|| malformed("it holds no key"))?;
-        Ok(Self { newest, older: versions })
+        let current = versions.iter().position(|entry| entry.version == file.current);
+        let current = current.ok_or_else(|| malformed("it does not hold its current key"))?;
+        let current = versions.swap_remove(current);
+        Ok(Self { current, others: versions })
     }
 
     /// Seals an access key's secret. The id is authenticated with it, so that a sealed secret moved to another id
@@ -111,13 +117,13 @@ impl MasterKey {
         let mut ciphertext = secret.as_bytes().to_vec();
         let aad = Aad::from(access_key.as_bytes());
         let sealed = Nonce::assume_unique_for_key(nonce);
-        self.newest.key.seal_in_place_append_tag(sealed, aad, &mut ciphertext).map_err(|_| SealError)?;
-        Ok(SealedSecret { key_version: self.newest.version, nonce, ciphertext })
+        self.current.key.seal_in_place_append_tag(sealed, aad, &mut ciphertext).map_err(|_| SealError)?;
+        Ok(SealedSecret { key_version: self.current.version, nonce, ciphertext })
     }
 
     /// Opens the secret of an access key.
     pub fn open(&self, access_key: &str, sealed: &SealedSecret) -> Result<Zeroizing<String>, OpenError> {
-        let mut versions = self.older.iter().chain([&self.newest]);
+        let mut versions = self.others.iter().chain([&self.current]);
         let found = versions.find(|entry| entry.version == sealed.key_version);
         let version = found.ok_or(OpenError::UnknownVersion(sealed.key_version))?;
         let mut buffer = Zeroizing::new(sealed.ciphertext.clone());

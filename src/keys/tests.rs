@@ -76,7 +76,9 @@ fn half_of_the_credentials_or_ones_outside_the_rules_are_refused() {
 fn a_damaged_key_file_is_refused_and_never_replaced() {
     let (root, disk) = folder();
     open(&disk, &[].into()).unwrap();
-    for content in ["", "{}", r#"{"format":2,"keys":[]}"#, r#"{"format":1,"keys":[]}"#] {
+    for content in
+        ["", "{}", r#"{"format":2,"current":1,"keys":[]}"#, r#"{"format":1,"current":1,"keys":[]}"#]
+    {
         let path = root.path().join("keys/master.key");
         replace(&path, content);
         let error = open(&disk, &[].into()).unwrap_err();
@@ -116,8 +118,9 @@ proptest! {
         let at = flip % changed.ciphertext.len();
         changed.ciphertext[at] ^= 1;
         prop_assert_eq!(master.open(&id, &changed), Err(OpenError::NotAuthentic));
-        let unknown = SealedSecret { key_version: 2, ..sealed };
-        prop_assert_eq!(master.open(&id, &unknown), Err(OpenError::UnknownVersion(2)));
+        let other_version = sealed.key_version.wrapping_add(1);
+        let unknown = SealedSecret { key_version: other_version, ..sealed };
+        prop_assert_eq!(master.open(&id, &unknown), Err(OpenError::UnknownVersion(other_version)));
     }
 }
 

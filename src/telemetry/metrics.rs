@@ -148,6 +148,8 @@ pub struct S3Observation<'a> {
     pub duration: Duration,
     /// Bytes of body received.
     pub received: u64,
+    /// Bytes of body sent.
+    pub sent: u64,
 }
 
 /// A finished group commit.
@@ -159,8 +161,6 @@ pub struct BatchObservation {
     pub append: Duration,
     /// Its fdatasync.
     pub sync: Duration,
-    /// The position that is durable now.
-    pub durable: u64,
 }
 
 /// What is looked up when a scrape asks; `None` where it is not known yet, which shows no number rather than a zero.
@@ -172,6 +172,10 @@ pub struct Sample {
     pub log_head: Option<u64>,
     /// Segment files: active, sealed, bytes of both.
     pub segments: Option<(u64, u64, u64)>,
+    /// S3 requests under way.
+    pub s3_inflight: u64,
+    /// Whether the projections have stopped at a record that they cannot apply.
+    pub projections_stuck: bool,
     /// Each projection's position.
     pub projections: Vec<(&'static str, u64)>,
     /// When the process started, in Unix seconds.
@@ -190,16 +194,7 @@ impl Metrics {
         self.s3_requests.with_label_values(&[operation, status_text(seen.status, &mut digits)]).inc();
         self.s3_duration.with_label_values(&[operation]).observe(seen.duration.as_secs_f64());
         self.s3_bytes.with_label_values(&["in"]).inc_by(seen.received);
-    }
-
-    /// Bytes of an answer's body were sent.
-    pub fn observe_s3_sent(&self, bytes: u64) {
-        self.s3_bytes.with_label_values(&["out"]).inc_by(bytes);
-    }
-
-    /// A request began (1) or ended (-1).
-    pub fn observe_s3_inflight(&self, change: i64) {
-        self.s3_inflight.add(change);
+        self.s3_bytes.with_label_values(&["out"]).inc_by(seen.sent);
     }
 
     /// A group commit is durable.
@@ -208,12 +203,6 @@ impl Metrics {
         self.log_fsync.observe(seen.sync.as_secs_f64());
         // Exact: a batch has far fewer than 2^32 records.
         self.log_batch.observe(f64::from(u32::try_from(seen.records).unwrap_or(u32::MAX)));
-        self.log_head.set(clamp(seen.durable));
-    }
-
-    /// A projection could not apply a record.
-    pub fn observe_projection_error(&self) {
-        self.projection_errors.inc();
     }
 
     /// A request was refused because of who sent it.
@@ -234,6 +223,11 @@ impl Metrics {
             self.log_bytes.set(clamp(bytes));
             self.log_segments.with_label_values(&["active"]).set(clamp(active));
             self.log_segments.with_label_values(&["sealed"]).set(clamp(sealed));
+        }
+        self.s3_inflight.set(clamp(sample.s3_inflight));
+        // They stop at the first record that fails, so there is never more than one before a restart.
+        if sample.projections_stuck && self.projection_errors.get() == 0 {
+            self.projection_errors.inc();
         }
         for (name, position) in &sample.projections {
             self.projection_position.with_label_values(&[name]).set(clamp(*position));
@@ -326,17 +320,16 @@ mod tests {
             status: 200,
             duration,
             received: 7,
+            sent: 5,
         });
-        metrics.observe_s3_request(S3Observation { operation: "", status: 403, duration, received: 0 });
-        metrics.observe_s3_sent(5);
-        metrics.observe_s3_inflight(1);
-        metrics.observe_log_batch(BatchObservation {
-            records: 3,
-            append: duration,
-            sync: duration,
-            durable: 9,
+        metrics.observe_s3_request(S3Observation {
+            operation: "",
+            status: 403,
+            duration,
+            received: 0,
+            sent: 0,
         });
-        metrics.observe_projection_error();
+        metrics.observe_log_batch(BatchObservation { records: 3, append: duration, sync: duration });
         metrics.observe_auth_failure("SignatureDoesNotMatch");
         metrics
     }
@@ -347,6 +340,8 @@ mod tests {
             disk_free: Some(77),
             log_head: Some(9),
             segments: Some((1, 4, 4096)),
+            s3_inflight: 2,
+            projections_stuck: true,
             projections: vec![("state", 9), ("system", 6)],
             started: 1_700_000_000,
         };
@@ -361,6 +356,8 @@ mod tests {
             "siltstone_log_batch_records_sum 3",
             "siltstone_log_segments{state=\"sealed\"} 4",
             "siltstone_log_bytes 4096",
+            "siltstone_s3_inflight_requests 2",
+            "siltstone_projection_apply_errors_total 1",
             "siltstone_projection_position{name=\"system\"} 6",
             "siltstone_projection_lag_events 3",
             "siltstone_disk_free_bytes 77",
