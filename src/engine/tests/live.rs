@@ -291,7 +291,7 @@ fn what_a_crash_left_half_made_is_finished_by_the_next_start() {
 
 fn md5_hex(bytes: &[u8]) -> String {
     use md5::Digest;
-    md5::Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    siltstone_log::id::Salt(md5::Md5::digest(bytes).into()).to_string()
 }
 
 #[test]
