@@ -1,10 +1,7 @@
 //! The log's thread: takes what waits, calls the state machine, carries out what it wants.
-//!
-//! It executes disk operations on itself, one after the other; while one runs, submissions collect in the channel and
-//! are all enqueued before the next batch is built. That is the whole of group commit.
 
 use crate::host::real::RealDisk;
-use crate::host::{Clock, Completion, DiskError, Now};
+use crate::host::{Clock, Completion, DiskError};
 use crate::recovery::Recovered;
 use crate::writer::{
     CommittedBatch, Submission, WriteRefusal, Writer, WriterConfig, WriterEffect, WriterInput,
@@ -13,11 +10,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-/// The most submissions that wait for the thread. Their bytes are bounded by who submits.
-const QUEUE: usize = 8192;
+/// Submissions that can wait in front of the thread.
+const QUEUE: usize = 4096;
+/// Bytes that the state machine may hold; what is beyond waits in the channel, whose end the submitters feel.
+const QUEUED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Where the writer's answers go, on its own thread and in order. Must not block for long.
 pub trait LogSink: Send {
@@ -44,22 +43,17 @@ impl LogClient {
     /// Hands a submission over; gives it back where the queue is full (the client is told to slow down) or the thread
     /// has ended.
     pub fn try_submit(&self, submission: Submission) -> Result<(), Submission> {
-        self.sender.try_send(Message::Submit(submission)).map_err(|refused| match refused.into_inner() {
-            Message::Submit(submission) => submission,
-            Message::Stop => unreachable_stop(),
+        self.sender.try_send(Message::Submit(submission)).or_else(|error| match error.into_inner() {
+            Message::Submit(submission) => Err(submission),
+            Message::Stop => Ok(()),
         })
     }
 }
 
-#[expect(clippy::unreachable, reason = "the channel gives back what was sent, and that was a submission")]
-fn unreachable_stop() -> Submission {
-    unreachable!("a refused submission comes back as one")
-}
-
 /// The running thread.
 pub struct LogThread {
-    sender: Sender<Message>,
     thread: JoinHandle<()>,
+    sender: Sender<Message>,
 }
 
 impl LogThread {
@@ -73,16 +67,16 @@ impl LogThread {
     ) -> io::Result<(Self, LogClient)> {
         let (sender, receiver) = bounded(QUEUE);
         let writer = Writer::new(recovered, config);
-        let driver = Driver { writer, disk, clock, receiver, sink, effects: Vec::new(), stopping: false };
-        let thread = std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || driver.run())?;
-        Ok((Self { sender: sender.clone(), thread }, LogClient { sender }))
+        let driver = Driver { writer, disk, clock, sink, receiver, effects: VecDeque::new(), out: Vec::new() };
+        let thread = Builder::new().name("log-writer".to_owned()).spawn(|| driver.run())?;
+        Ok((Self { thread, sender: sender.clone() }, LogClient { sender }))
     }
 
-    /// Writes what waits, seals the segment and ends the thread.
-    pub fn stop(self) {
-        // Both fail only where the thread has ended by itself, after a failure that the sink was told.
-        let _ = self.sender.send(Message::Stop);
-        let _ = self.thread.join();
+    /// Writes what waits, seals the segment and ends the thread. An error says that the thread panicked.
+    pub fn stop(self) -> std::thread::Result<()> {
+        // Where the thread has ended already, there is nothing to be told.
+        drop(self.sender.send(Message::Stop));
+        self.thread.join()
     }
 }
 
@@ -90,91 +84,181 @@ struct Driver<S> {
     writer: Writer,
     disk: RealDisk,
     clock: Arc<dyn Clock>,
-    receiver: Receiver<Message>,
     sink: S,
-    effects: Vec<WriterEffect>,
-    stopping: bool,
+    receiver: Receiver<Message>,
+    effects: VecDeque<WriterEffect>,
+    out: Vec<WriterEffect>,
 }
 
 impl<S: LogSink> Driver<S> {
-    fn now(&self) -> Now {
-        Now { wall_millis: self.clock.wall_millis(), monotonic_nanos: self.clock.monotonic_nanos() }
-    }
-
     fn run(mut self) {
-        let mut input = WriterInput::Tick;
+        self.handle(WriterInput::Tick);
         loop {
-            let now = self.now();
-            self.writer.handle(now, input, &mut self.effects);
-            if !self.carry_out() {
-                return;
-            }
-            input = self.wait();
-        }
-    }
-
-    /// Carries out effects until none is left; `false` once the writer has ended.
-    fn carry_out(&mut self) -> bool {
-        let mut effects: VecDeque<WriterEffect> = self.effects.drain(..).collect();
-        while let Some(effect) = effects.pop_front() {
-            match effect {
-                WriterEffect::Disk(ticket, op) => {
+            match self.effects.pop_front() {
+                Some(WriterEffect::Disk(ticket, op)) => {
                     let result = self.disk.execute(&op);
-                    // ORDER: what arrived during the operation is enqueued before its completion is handled, so that
-                    // the batch which the completion may start takes all of it.
-                    self.enqueue_waiting();
-                    let now = self.now();
-                    let input = WriterInput::Disk(Completion { ticket, result });
-                    self.writer.handle(now, input, &mut self.effects);
-                    effects.extend(self.effects.drain(..));
+                    // ORDER: what came during the operation is taken before its completion, which begins the next batch.
+                    self.drain();
+                    self.handle(WriterInput::Disk(Completion { ticket, result }));
                 }
-                WriterEffect::Committed(batch) => self.sink.committed(batch),
-                WriterEffect::Refused { token, reason } => self.sink.refused(token, reason),
-                WriterEffect::Failed(error) => {
-                    self.sink.failed(error);
-                    return false;
+                Some(WriterEffect::Committed(batch)) => self.sink.committed(batch),
+                Some(WriterEffect::Refused { token, reason }) => self.sink.refused(token, reason),
+                Some(WriterEffect::Failed(error)) => return self.sink.failed(error),
+                Some(WriterEffect::Stopped) => return,
+                None => {
+                    let input = self.wait();
+                    self.handle(input);
+                    self.drain();
                 }
-                WriterEffect::Stopped => return false,
             }
         }
-        true
     }
 
-    fn enqueue_waiting(&mut self) {
-        while let Ok(message) = self.receiver.try_recv() {
-            self.enqueue(message);
+    fn handle(&mut self, input: WriterInput) {
+        self.writer.handle(self.clock.now(), input, &mut self.out);
+        self.effects.extend(self.out.drain(..));
+    }
+
+    fn drain(&mut self) {
+        while self.writer.queued_bytes() < QUEUED_BYTES {
+            match self.receiver.try_recv() {
+                Ok(message) => self.handle(input_of(message)),
+                Err(_) => return,
+            }
         }
     }
 
-    fn enqueue(&mut self, message: Message) {
+    fn wait(&self) -> WriterInput {
+        let message = match self.writer.wake_at() {
+            Some(at) => {
+                let nanos = at.saturating_sub(self.clock.monotonic_nanos());
+                self.receiver.recv_timeout(Duration::from_nanos(nanos))
+            }
+            None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
         match message {
-            Message::Submit(submission) => {
-                let now = self.now();
-                self.writer.enqueue(now, submission, &mut self.effects);
-            }
-            Message::Stop => self.stopping = true,
+            Ok(message) => input_of(message),
+            Err(RecvTimeoutError::Timeout) => WriterInput::Tick,
+            // Nobody can submit any more.
+            Err(RecvTimeoutError::Disconnected) => WriterInput::Stop,
+        }
+    }
+}
+
+fn input_of(message: Message) -> WriterInput {
+    match message {
+        Message::Submit(submission) => WriterInput::Submit(submission),
+        Message::Stop => WriterInput::Stop,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Folder;
+    use crate::host::real::RealClock;
+    use crate::id::{Position, Seq};
+    use crate::reader::{ReadItem, Replay, read_content};
+    use crate::recovery::recover;
+    use crate::script::Script;
+    use crate::testing::{draft, recovery_config, stream};
+    use std::sync::mpsc;
+
+    enum Answer {
+        Committed(CommittedBatch),
+        Refused(u64, WriteRefusal),
+        Failed,
+    }
+
+    struct Answers(mpsc::Sender<Answer>);
+
+    impl LogSink for Answers {
+        fn committed(&mut self, batch: CommittedBatch) {
+            self.0.send(Answer::Committed(batch)).unwrap();
+        }
+        fn refused(&mut self, token: u64, reason: WriteRefusal) {
+            self.0.send(Answer::Refused(token, reason)).unwrap();
+        }
+        fn failed(&mut self, _error: DiskError) {
+            self.0.send(Answer::Failed).unwrap();
         }
     }
 
-    /// Waits for work or for the time that the writer asked for.
-    fn wait(&mut self) -> WriterInput {
-        if !self.stopping {
-            let message = match self.writer.wake_at() {
-                None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(at) => {
-                    let left = at.saturating_sub(self.clock.monotonic_nanos());
-                    self.receiver.recv_timeout(Duration::from_nanos(left))
+    fn start(disk: &RealDisk) -> (LogThread, LogClient, mpsc::Receiver<Answer>) {
+        let recovered = Script::new(|io| recover(io, recovery_config())).run(&mut disk.clone()).unwrap();
+        let (sender, answers) = mpsc::channel();
+        let clock = Arc::new(RealClock::default());
+        let config = WriterConfig { segment_bytes: 256 * 1024, ..WriterConfig::default() };
+        let (thread, client) =
+            LogThread::start(&recovered, disk.clone(), clock, config, Answers(sender)).unwrap();
+        (thread, client, answers)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test of the real driver makes its own folder")]
+    fn folder() -> (tempfile::TempDir, RealDisk) {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join(Folder::Log.name())).unwrap();
+        let disk = RealDisk::new(root.path());
+        (root, disk)
+    }
+
+    #[test]
+    fn what_the_thread_acknowledged_is_in_the_files_after_a_restart() {
+        let (_root, disk) = folder();
+        let mut places = Vec::new();
+        for round in 0..3u64 {
+            let (thread, client, answers) = start(&disk);
+            for n in 1..=200 {
+                let drafts = vec![draft(stream(1), round * 200 + n, 3000)];
+                client.try_submit(Submission { token: n, priority: false, drafts }).unwrap();
+            }
+            let drafts = vec![draft(stream(1), 10_000, 0)];
+            client.try_submit(Submission { token: 999, priority: false, drafts }).unwrap();
+            thread.stop().unwrap();
+            let mut refused = Vec::new();
+            for answer in answers.try_iter() {
+                match answer {
+                    Answer::Committed(batch) => places.extend(batch.records.into_iter().map(|r| r.place)),
+                    Answer::Refused(token, reason) => refused.push((token, reason)),
+                    Answer::Failed => panic!("the disk failed"),
                 }
-            };
-            match message {
-                Ok(message) => {
-                    self.enqueue(message);
-                    self.enqueue_waiting();
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => self.stopping = true,
+            }
+            let expected = Seq(round * 200 + 201);
+            let reason = WriteRefusal::OutOfOrder { stream: stream(1), expected, found: Seq(10_000) };
+            assert_eq!(refused, [(999, reason)]);
+            let late = Submission { token: 1, priority: false, drafts: vec![draft(stream(2), 1, 0)] };
+            assert_eq!(client.try_submit(late.clone()), Err(late), "a stopped thread takes nothing");
+        }
+        let replayed: usize = Replay::open(disk.clone(), Position(1))
+            .unwrap()
+            .map(|item| match item.unwrap() {
+                ReadItem::Records(records) => records.len(),
+                ReadItem::Unreadable(range) => panic!("{range:?}"),
+            })
+            .sum();
+        assert_eq!((replayed, places.len()), (600, 600));
+        for (seq, place) in (1..).zip(places) {
+            let content = read_content(&disk, place, 3016).unwrap();
+            assert_eq!((content.len(), content[0]), (3000, u8::try_from(seq % 251).unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_failing_disk_ends_the_thread_after_it_has_said_so() {
+        let (root, disk) = folder();
+        let (thread, client, answers) = start(&disk);
+        drop(root);
+        let mut failed = false;
+        for n in 1..=2000 {
+            let drafts = vec![draft(stream(1), n, 3000)];
+            if client.try_submit(Submission { token: n, priority: false, drafts }).is_err() {
+                break;
             }
         }
-        if self.stopping { WriterInput::Stop } else { WriterInput::Tick }
+        for answer in &answers {
+            failed |= matches!(answer, Answer::Failed);
+        }
+        assert!(failed, "the next segment could not be made");
+        thread.stop().unwrap();
     }
 }

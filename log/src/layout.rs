@@ -1,23 +1,21 @@
 //! The data directory: its folders, its format version, its lock.
-//!
-//! `FORMAT` is text: the version in the first line, then `log ID` and `node ID`. It may be deleted: the ids stand in
-//! every segment's header too. `LOCK` is locked with `flock` as long as a program works on the directory, and names it.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the lock must be a real file lock, and the folders must exist before there is a `Disk`"
+    reason = "folders, FORMAT and LOCK are made before there is a disk to submit operations to"
 )]
 
 use crate::host::{Entropy, Folder, draw};
 use crate::id::{LogId, NodeId};
-use crate::segment::{HEADER_BYTES, SegmentHeader, SegmentName};
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The version of the data directory that this program makes, and the newest it reads.
-pub const DIRECTORY_VERSION: u16 = 1;
+/// The version of the directory's format that this program makes and reads.
+pub const FORMAT: u16 = 1;
+/// `FORMAT` and `LOCK` are a few lines; a longer file is none of ours.
+const MAX_BYTES: u64 = 4096;
 
 /// What `FORMAT` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,16 +48,16 @@ pub enum LayoutError {
         holder: String,
     },
     /// Made by a newer program.
-    #[error("{path} has format {found}; this program reads up to {known}")]
+    #[error("{path} needs a program that reads format {found}; this one reads up to {known}")]
     UnknownFormat {
-        /// The directory.
+        /// The file.
         path: PathBuf,
         /// Its version.
         found: u16,
         /// What this program reads.
         known: u16,
     },
-    /// `FORMAT` is damaged, or missing beside a log whose first segment cannot be read.
+    /// `FORMAT` is missing beside a log, or damaged.
     #[error("{path}: {what}")]
     Malformed {
         /// The file.
@@ -69,48 +67,50 @@ pub enum LayoutError {
     },
 }
 
+fn at(path: &Path) -> impl FnOnce(io::Error) -> LayoutError {
+    |source| LayoutError::Io { path: path.to_owned(), source }
+}
+
 /// An open data directory; the lock is held as long as the value lives.
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
     format: Format,
+    /// Held until the value is dropped, or the process ends however it may.
     _lock: File,
 }
 
 impl DataDir {
-    /// Opens a data directory for writing: makes what is missing, checks the format, takes the lock.
+    /// Opens a data directory for writing: makes what is missing, takes the lock, checks the format.
     pub fn open(root: &Path, program: &str, entropy: &dyn Entropy) -> Result<Self, LayoutError> {
         make_folder(root, 0o750)?;
-        // ORDER: the lock comes before anything is looked at, so that two first starts cannot make two formats.
-        let lock = take_lock(root, program)?;
-        for folder in [Folder::Log, Folder::Packs, Folder::Snapshots] {
-            make_folder(&root.join(folder.name()), 0o750)?;
-        }
-        make_folder(&root.join(Folder::Keys.name()), 0o700)?;
-        let format = if let Some(format) = read_format(root)? {
-            format
-        } else {
-            let drawn = || Format {
-                version: DIRECTORY_VERSION,
-                log_id: LogId(draw(entropy)),
-                node_id: NodeId(draw(entropy)),
-            };
-            let format = format_of_log(root)?.unwrap_or_else(drawn);
-            write_format(root, format)?;
-            format
+        let lock = lock(root, program)?;
+        let folders = [(Folder::Log, 0o750), (Folder::Packs, 0o750), (Folder::Snapshots, 0o750), (Folder::Keys, 0o700)];
+        let format = match read_format(root) {
+            Ok(format) => format,
+            Err(LayoutError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                // A directory with a log has had a FORMAT: making another would give the log a new name.
+                if holds_segments(root)? {
+                    let what = "missing beside a log; restore it from a copy";
+                    return Err(LayoutError::Malformed { path: root.join("FORMAT"), what });
+                }
+                let format =
+                    Format { version: FORMAT, log_id: LogId(draw(entropy)), node_id: NodeId(draw(entropy)) };
+                write_format(root, &format)?;
+                format
+            }
+            Err(error) => return Err(error),
         };
+        for (folder, mode) in folders {
+            make_folder(&root.join(folder.name()), mode)?;
+        }
+        sync_folder(root)?;
         Ok(Self { root: root.to_owned(), format, _lock: lock })
     }
 
     /// Reads the format of a directory, without the lock, for commands that only read.
     pub fn inspect(root: &Path) -> Result<Format, LayoutError> {
-        let path = root.join("FORMAT");
-        let missing =
-            LayoutError::Malformed { path, what: "no data directory: there is neither FORMAT nor a log" };
-        match read_format(root)? {
-            Some(format) => Ok(format),
-            None => format_of_log(root)?.ok_or(missing),
-        }
+        read_format(root)
     }
 
     /// The directory.
@@ -124,173 +124,197 @@ impl DataDir {
     }
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> LayoutError {
-    let path = path.to_owned();
-    move |source| LayoutError::Io { path, source }
-}
-
 fn make_folder(path: &Path, mode: u32) -> Result<(), LayoutError> {
-    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(at(path))
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        made => return made.map_err(at(path)),
+    }
+    let metadata = path.metadata().map_err(at(path))?;
+    if !metadata.is_dir() {
+        return Err(LayoutError::Malformed { path: path.to_owned(), what: "is no folder" });
+    }
+    // Keys that others could read would be no secret, whoever made the folder.
+    if mode == 0o700 && metadata.permissions().mode() & 0o077 != 0 {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(at(path))?;
+    }
+    Ok(())
 }
 
-fn take_lock(root: &Path, program: &str) -> Result<File, LayoutError> {
+fn sync_folder(path: &Path) -> Result<(), LayoutError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(at(path))
+}
+
+fn holds_segments(root: &Path) -> Result<bool, LayoutError> {
+    let path = root.join(Folder::Log.name());
+    let entries = match std::fs::read_dir(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        entries => entries.map_err(at(&path))?,
+    };
+    for entry in entries {
+        let name = entry.map_err(at(&path))?.file_name();
+        if name.to_str().and_then(crate::segment::SegmentName::parse).is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn lock(root: &Path, program: &str) -> Result<File, LayoutError> {
     let path = root.join("LOCK");
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o640);
-    let mut lock = options.open(&path).map_err(at(&path))?;
-    match lock.try_lock() {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o640)
+        .open(&path)
+        .map_err(at(&path))?;
+    match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // Whoever holds the lock wrote a short line; what else stands there is not worth an error.
-            let _ = (&lock).take(256).read_to_string(&mut holder);
-            let holder =
-                if holder.is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
-            return Err(LayoutError::Locked { path: root.to_owned(), holder });
+            let holder = read_text(&mut file).unwrap_or_default();
+            let holder = if holder.trim().is_empty() { "another program" } else { holder.trim() };
+            return Err(LayoutError::Locked { path: root.to_owned(), holder: holder.to_owned() });
         }
         Err(TryLockError::Error(source)) => return Err(LayoutError::Io { path, source }),
     }
-    lock.set_len(0).map_err(at(&path))?;
-    writeln!(lock, "{program} (process {})", std::process::id()).map_err(at(&path))?;
-    Ok(lock)
+    let holder = format!("{program} (process {})\n", std::process::id());
+    file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(at(&path))?;
+    Ok(file)
 }
 
-fn read_format(root: &Path) -> Result<Option<Format>, LayoutError> {
-    let path = root.join("FORMAT");
+fn read_text(file: &mut File) -> io::Result<String> {
     let mut text = String::new();
-    match File::open(&path).and_then(|file| file.take(4096).read_to_string(&mut text)) {
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(at(&path)(error)),
-    }
-    parse_format(&text, root).map(Some)
+    file.take(MAX_BYTES).read_to_string(&mut text)?;
+    Ok(text)
 }
 
-fn parse_format(text: &str, root: &Path) -> Result<Format, LayoutError> {
-    let malformed = |what| LayoutError::Malformed { path: root.join("FORMAT"), what };
-    let mut lines = text.lines();
-    let version = lines.next().and_then(|line| line.trim().parse().ok());
-    let version = version.ok_or_else(|| malformed("the first line is no format version"))?;
-    if version != DIRECTORY_VERSION {
-        // The other lines belong to that format and are not looked at.
-        return Err(LayoutError::UnknownFormat {
-            path: root.to_owned(),
-            found: version,
-            known: DIRECTORY_VERSION,
-        });
-    }
-    let mut id = |name: &str| lines.next().and_then(|line| line.trim().strip_prefix(name).map(str::to_owned));
-    let log = id("log ").and_then(|text| LogId::parse(&text).ok());
-    let node = id("node ").and_then(|text| NodeId::parse(&text).ok());
-    match (log, node) {
-        (Some(log_id), Some(node_id)) => Ok(Format { version, log_id, node_id }),
-        _ => Err(malformed("the log's or the node's id is missing")),
-    }
-}
-
-/// The ids in the first segment that has a readable header; `None` where there is no segment.
-fn format_of_log(root: &Path) -> Result<Option<Format>, LayoutError> {
-    let folder = root.join(Folder::Log.name());
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(at(&folder)(error)),
-    };
-    let mut found = false;
-    for entry in entries {
-        let path = entry.map_err(at(&folder))?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        if name.and_then(SegmentName::parse).is_none() {
-            continue;
-        }
-        found = true;
-        let mut header = Vec::new();
-        File::open(&path)
-            .and_then(|file| file.take(HEADER_BYTES).read_to_end(&mut header))
-            .map_err(at(&path))?;
-        if let Ok(SegmentHeader { log_id, node_id, .. }) = SegmentHeader::decode(&header) {
-            return Ok(Some(Format { version: DIRECTORY_VERSION, log_id, node_id }));
-        }
-    }
+fn read_format(root: &Path) -> Result<Format, LayoutError> {
     let path = root.join("FORMAT");
-    if found {
-        Err(LayoutError::Malformed { path, what: "missing, and no segment's header can be read" })
-    } else {
-        Ok(None)
+    let text = match File::open(&path).and_then(|mut file| read_text(&mut file)) {
+        Err(error) if error.kind() == ErrorKind::InvalidData => String::new(),
+        text => text.map_err(at(&path))?,
+    };
+    match parse_format(&text) {
+        Parsed::Format(format) => Ok(format),
+        Parsed::Newer(found) => Err(LayoutError::UnknownFormat { path, found, known: FORMAT }),
+        Parsed::Malformed => Err(LayoutError::Malformed { path, what: "not in this form" }),
     }
 }
 
-fn write_format(root: &Path, format: Format) -> Result<(), LayoutError> {
-    let (path, temporary) = (root.join("FORMAT"), root.join("FORMAT.new"));
-    let text = format!("{}\nlog {}\nnode {}\n", format.version, format.log_id, format.node_id);
-    let mut options = OpenOptions::new();
-    let mut file = options
+fn write_format(root: &Path, format: &Format) -> Result<(), LayoutError> {
+    let (path, temporary) = (root.join("FORMAT"), root.join("FORMAT.tmp"));
+    // ORDER: the bytes are durable before the name.
+    let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o640)
         .open(&temporary)
         .map_err(at(&temporary))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(at(&temporary))?;
-    fs::rename(&temporary, &path).map_err(at(&path))?;
-    File::open(root).and_then(|folder| folder.sync_all()).map_err(at(root))
+    let written = file.write_all(print_format(format).as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(at(&temporary))?;
+    std::fs::rename(&temporary, &path).map_err(at(&path))?;
+    sync_folder(root)
+}
+
+fn print_format(format: &Format) -> String {
+    format!("siltstone {}\nlog {}\nnode {}\n", format.version, format.log_id, format.node_id)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Parsed {
+    Format(Format),
+    Newer(u16),
+    Malformed,
+}
+
+fn parse_format(text: &str) -> Parsed {
+    let mut lines = text.lines();
+    let version = lines.next().and_then(|line| line.strip_prefix("siltstone ")).and_then(|v| v.parse().ok());
+    match version {
+        // A newer format may have other lines.
+        Some(version) if version > FORMAT => return Parsed::Newer(version),
+        Some(FORMAT) => {}
+        Some(_) | None => return Parsed::Malformed,
+    }
+    let log_id = lines.next().and_then(|line| line.strip_prefix("log ")).map(LogId::parse);
+    let node_id = lines.next().and_then(|line| line.strip_prefix("node ")).map(NodeId::parse);
+    match (log_id, node_id, lines.next()) {
+        (Some(Ok(log_id)), Some(Ok(node_id)), None) => Parsed::Format(Format { version: FORMAT, log_id, node_id }),
+        _ => Parsed::Malformed,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hlc::Hlc;
     use crate::host::real::RealEntropy;
-    use crate::id::{BatchDigest, BatchSeq, Epoch, Position};
+    use proptest::prelude::*;
 
     fn open(root: &Path) -> Result<DataDir, LayoutError> {
         DataDir::open(root, "test", &RealEntropy)
     }
 
     #[test]
-    fn a_directory_keeps_its_ids_and_is_locked_while_open() {
-        let root = tempfile::tempdir().unwrap();
-        let first = open(root.path()).unwrap();
-        let Err(LayoutError::Locked { holder, .. }) = open(root.path()) else { panic!("opened twice") };
-        assert!(holder.contains(&std::process::id().to_string()) && holder.contains("test"), "{holder}");
-        let format = first.format();
-        assert_eq!(DataDir::inspect(root.path()).unwrap(), format);
-        drop(first);
-        assert_eq!(open(root.path()).unwrap().format(), format);
+    fn a_directory_keeps_its_ids_and_its_keys_to_itself() {
+        let parent = tempfile::tempdir().unwrap();
+        let root = parent.path().join("data");
+        let first = open(&root).unwrap().format();
+        assert_eq!(open(&root).unwrap().format(), first);
+        assert_eq!(DataDir::inspect(&root).unwrap(), first);
+        for folder in ["log", "packs", "snapshots", "keys"] {
+            assert!(root.join(folder).is_dir(), "{folder}");
+        }
+        let keys = root.join("keys");
+        std::fs::set_permissions(&keys, PermissionsExt::from_mode(0o755)).unwrap();
+        drop(open(&root).unwrap());
+        assert_eq!(keys.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]
-    fn an_unknown_or_damaged_format_is_refused() {
+    fn a_second_program_is_told_who_holds_the_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let held = open(root.path()).unwrap();
+        match open(root.path()) {
+            Err(LayoutError::Locked { holder, .. }) => {
+                assert_eq!(holder, format!("test (process {})", std::process::id()));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(DataDir::inspect(root.path()).is_ok(), "readers need no lock");
+        drop(held);
+        open(root.path()).unwrap();
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_with_its_version_and_a_lost_one_is_not_made_up() {
         let root = tempfile::tempdir().unwrap();
         drop(open(root.path()).unwrap());
-        fs::write(root.path().join("FORMAT"), "999\nsomething new\n").unwrap();
-        let error = open(root.path()).unwrap_err();
-        assert!(matches!(error, LayoutError::UnknownFormat { found: 999, known: DIRECTORY_VERSION, .. }));
-        for text in ["", "one\n", "1\n", "1\nlog 00\nnode 00\n"] {
-            fs::write(root.path().join("FORMAT"), text).unwrap();
-            assert!(matches!(open(root.path()), Err(LayoutError::Malformed { .. })), "{text:?}");
-        }
+        let format = root.path().join("FORMAT");
+        std::fs::write(&format, "siltstone 7\nlog elsewhere\n").unwrap();
+        assert!(matches!(open(root.path()), Err(LayoutError::UnknownFormat { found: 7, known: 1, .. })));
+        std::fs::write(&format, [0xff, 0xfe]).unwrap();
+        assert!(matches!(open(root.path()), Err(LayoutError::Malformed { .. })));
+        std::fs::remove_file(&format).unwrap();
+        std::fs::write(root.path().join("log/0000000000000001-0000.seg"), "").unwrap();
+        assert!(matches!(open(root.path()), Err(LayoutError::Malformed { .. })));
     }
 
-    #[test]
-    fn a_missing_format_is_found_again_in_the_log() {
-        let root = tempfile::tempdir().unwrap();
-        let format = open(root.path()).unwrap().format();
-        let header = SegmentHeader {
-            format_version: crate::segment::FORMAT_VERSION,
-            min_reader_version: crate::segment::READER_VERSION,
-            generation: 0,
-            epoch: Epoch(1),
-            node_id: format.node_id,
-            log_id: format.log_id,
-            segment_no: 1,
-            first: Position(1),
-            first_batch: BatchSeq(1),
-            created: Hlc::from_millis(1),
-            prev_digest: BatchDigest::default(),
-        };
-        fs::write(root.path().join("log/0000000000000001-0000.seg"), header.encode()).unwrap();
-        fs::remove_file(root.path().join("FORMAT")).unwrap();
-        assert_eq!(open(root.path()).unwrap().format(), format);
+    proptest! {
+        #[test]
+        fn a_format_is_read_back(log_id: [u8; 16], node_id: [u8; 16]) {
+            let format = Format { version: FORMAT, log_id: LogId(log_id), node_id: NodeId(node_id) };
+            prop_assert_eq!(parse_format(&print_format(&format)), Parsed::Format(format));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "(siltstone [0-9]{1,6}\n)?.{0,20}\n?.{0,20}") {
+            match parse_format(&text) {
+                Parsed::Format(format) => prop_assert_eq!(parse_format(&print_format(&format)), Parsed::Format(format)),
+                Parsed::Newer(version) => prop_assert!(version > FORMAT),
+                Parsed::Malformed => {}
+            }
+        }
     }
 }
