@@ -1,9 +1,21 @@
 //! The data directory: its folders, its format version, its lock.
 
-use crate::host::Entropy;
+#![expect(
+    clippy::disallowed_methods,
+    reason = "folders, FORMAT and LOCK are made before there is a disk to submit operations to"
+)]
+
+use crate::host::{Entropy, Folder, draw};
 use crate::id::{LogId, NodeId};
-use std::io;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// The version of the directory's format that this program makes and reads.
+pub const FORMAT: u16 = 1;
+/// `FORMAT` and `LOCK` are a few lines; a longer file is none of ours.
+const MAX_BYTES: u64 = 4096;
 
 /// What `FORMAT` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +48,9 @@ pub enum LayoutError {
         holder: String,
     },
     /// Made by a newer program.
-    #[error("{path} has format {found}; this program reads up to {known}")]
+    #[error("{path} needs a program that reads format {found}; this one reads up to {known}")]
     UnknownFormat {
-        /// The directory.
+        /// The file.
         path: PathBuf,
         /// Its version.
         found: u16,
@@ -55,24 +67,50 @@ pub enum LayoutError {
     },
 }
 
+fn at(path: &Path) -> impl FnOnce(io::Error) -> LayoutError {
+    |source| LayoutError::Io { path: path.to_owned(), source }
+}
+
 /// An open data directory; the lock is held as long as the value lives.
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
     format: Format,
+    /// Held until the value is dropped, or the process ends however it may.
+    _lock: File,
 }
 
 impl DataDir {
-    /// Opens a data directory for writing: makes what is missing, checks the format, takes the lock.
+    /// Opens a data directory for writing: makes what is missing, takes the lock, checks the format.
     pub fn open(root: &Path, program: &str, entropy: &dyn Entropy) -> Result<Self, LayoutError> {
-        let _ = (root, program, entropy);
-        unimplemented!()
+        make_folder(root, 0o750)?;
+        let lock = lock(root, program)?;
+        let folders = [(Folder::Log, 0o750), (Folder::Packs, 0o750), (Folder::Snapshots, 0o750), (Folder::Keys, 0o700)];
+        let format = match read_format(root) {
+            Ok(format) => format,
+            Err(LayoutError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                // A directory with a log has had a FORMAT: making another would give the log a new name.
+                if holds_segments(root)? {
+                    let what = "missing beside a log; restore it from a copy";
+                    return Err(LayoutError::Malformed { path: root.join("FORMAT"), what });
+                }
+                let format =
+                    Format { version: FORMAT, log_id: LogId(draw(entropy)), node_id: NodeId(draw(entropy)) };
+                write_format(root, &format)?;
+                format
+            }
+            Err(error) => return Err(error),
+        };
+        for (folder, mode) in folders {
+            make_folder(&root.join(folder.name()), mode)?;
+        }
+        sync_folder(root)?;
+        Ok(Self { root: root.to_owned(), format, _lock: lock })
     }
 
     /// Reads the format of a directory, without the lock, for commands that only read.
     pub fn inspect(root: &Path) -> Result<Format, LayoutError> {
-        let _ = root;
-        unimplemented!()
+        read_format(root)
     }
 
     /// The directory.
@@ -83,5 +121,200 @@ impl DataDir {
     /// Its format and ids.
     pub fn format(&self) -> Format {
         self.format
+    }
+}
+
+fn make_folder(path: &Path, mode: u32) -> Result<(), LayoutError> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        made => return made.map_err(at(path)),
+    }
+    let metadata = path.metadata().map_err(at(path))?;
+    if !metadata.is_dir() {
+        return Err(LayoutError::Malformed { path: path.to_owned(), what: "is no folder" });
+    }
+    // Keys that others could read would be no secret, whoever made the folder.
+    if mode == 0o700 && metadata.permissions().mode() & 0o077 != 0 {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).map_err(at(path))?;
+    }
+    Ok(())
+}
+
+fn sync_folder(path: &Path) -> Result<(), LayoutError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(at(path))
+}
+
+fn holds_segments(root: &Path) -> Result<bool, LayoutError> {
+    let path = root.join(Folder::Log.name());
+    let entries = match std::fs::read_dir(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        entries => entries.map_err(at(&path))?,
+    };
+    for entry in entries {
+        let name = entry.map_err(at(&path))?.file_name();
+        if name.to_str().and_then(crate::segment::SegmentName::parse).is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn lock(root: &Path, program: &str) -> Result<File, LayoutError> {
+    let path = root.join("LOCK");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o640)
+        .open(&path)
+        .map_err(at(&path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let holder = read_text(&mut file).unwrap_or_default();
+            let holder = if holder.trim().is_empty() { "another program" } else { holder.trim() };
+            return Err(LayoutError::Locked { path: root.to_owned(), holder: holder.to_owned() });
+        }
+        Err(TryLockError::Error(source)) => return Err(LayoutError::Io { path, source }),
+    }
+    let holder = format!("{program} (process {})\n", std::process::id());
+    file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(at(&path))?;
+    Ok(file)
+}
+
+fn read_text(file: &mut File) -> io::Result<String> {
+    let mut text = String::new();
+    file.take(MAX_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn read_format(root: &Path) -> Result<Format, LayoutError> {
+    let path = root.join("FORMAT");
+    let text = match File::open(&path).and_then(|mut file| read_text(&mut file)) {
+        Err(error) if error.kind() == ErrorKind::InvalidData => String::new(),
+        text => text.map_err(at(&path))?,
+    };
+    match parse_format(&text) {
+        Parsed::Format(format) => Ok(format),
+        Parsed::Newer(found) => Err(LayoutError::UnknownFormat { path, found, known: FORMAT }),
+        Parsed::Malformed => Err(LayoutError::Malformed { path, what: "not in this form" }),
+    }
+}
+
+fn write_format(root: &Path, format: &Format) -> Result<(), LayoutError> {
+    let (path, temporary) = (root.join("FORMAT"), root.join("FORMAT.tmp"));
+    // ORDER: the bytes are durable before the name.
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o640)
+        .open(&temporary)
+        .map_err(at(&temporary))?;
+    let written = file.write_all(print_format(format).as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(at(&temporary))?;
+    std::fs::rename(&temporary, &path).map_err(at(&path))?;
+    sync_folder(root)
+}
+
+fn print_format(format: &Format) -> String {
+    format!("siltstone {}\nlog {}\nnode {}\n", format.version, format.log_id, format.node_id)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Parsed {
+    Format(Format),
+    Newer(u16),
+    Malformed,
+}
+
+fn parse_format(text: &str) -> Parsed {
+    let mut lines = text.lines();
+    let version = lines.next().and_then(|line| line.strip_prefix("siltstone ")).and_then(|v| v.parse().ok());
+    match version {
+        // A newer format may have other lines.
+        Some(version) if version > FORMAT => return Parsed::Newer(version),
+        Some(FORMAT) => {}
+        Some(_) | None => return Parsed::Malformed,
+    }
+    let log_id = lines.next().and_then(|line| line.strip_prefix("log ")).map(LogId::parse);
+    let node_id = lines.next().and_then(|line| line.strip_prefix("node ")).map(NodeId::parse);
+    match (log_id, node_id, lines.next()) {
+        (Some(Ok(log_id)), Some(Ok(node_id)), None) => Parsed::Format(Format { version: FORMAT, log_id, node_id }),
+        _ => Parsed::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::real::RealEntropy;
+    use proptest::prelude::*;
+
+    fn open(root: &Path) -> Result<DataDir, LayoutError> {
+        DataDir::open(root, "test", &RealEntropy)
+    }
+
+    #[test]
+    fn a_directory_keeps_its_ids_and_its_keys_to_itself() {
+        let parent = tempfile::tempdir().unwrap();
+        let root = parent.path().join("data");
+        let first = open(&root).unwrap().format();
+        assert_eq!(open(&root).unwrap().format(), first);
+        assert_eq!(DataDir::inspect(&root).unwrap(), first);
+        for folder in ["log", "packs", "snapshots", "keys"] {
+            assert!(root.join(folder).is_dir(), "{folder}");
+        }
+        let keys = root.join("keys");
+        std::fs::set_permissions(&keys, PermissionsExt::from_mode(0o755)).unwrap();
+        drop(open(&root).unwrap());
+        assert_eq!(keys.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_second_program_is_told_who_holds_the_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let held = open(root.path()).unwrap();
+        match open(root.path()) {
+            Err(LayoutError::Locked { holder, .. }) => {
+                assert_eq!(holder, format!("test (process {})", std::process::id()));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(DataDir::inspect(root.path()).is_ok(), "readers need no lock");
+        drop(held);
+        open(root.path()).unwrap();
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_with_its_version_and_a_lost_one_is_not_made_up() {
+        let root = tempfile::tempdir().unwrap();
+        drop(open(root.path()).unwrap());
+        let format = root.path().join("FORMAT");
+        std::fs::write(&format, "siltstone 7\nlog elsewhere\n").unwrap();
+        assert!(matches!(open(root.path()), Err(LayoutError::UnknownFormat { found: 7, known: 1, .. })));
+        std::fs::write(&format, [0xff, 0xfe]).unwrap();
+        assert!(matches!(open(root.path()), Err(LayoutError::Malformed { .. })));
+        std::fs::remove_file(&format).unwrap();
+        std::fs::write(root.path().join("log/0000000000000001-0000.seg"), "").unwrap();
+        assert!(matches!(open(root.path()), Err(LayoutError::Malformed { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn a_format_is_read_back(log_id: [u8; 16], node_id: [u8; 16]) {
+            let format = Format { version: FORMAT, log_id: LogId(log_id), node_id: NodeId(node_id) };
+            prop_assert_eq!(parse_format(&print_format(&format)), Parsed::Format(format));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "(siltstone [0-9]{1,6}\n)?.{0,20}\n?.{0,20}") {
+            match parse_format(&text) {
+                Parsed::Format(format) => prop_assert_eq!(parse_format(&print_format(&format)), Parsed::Format(format)),
+                Parsed::Newer(version) => prop_assert!(version > FORMAT),
+                Parsed::Malformed => {}
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@
 //! This crate depends on no other of the workspace.
 
 pub mod batch;
+mod catalogue;
 pub mod chain;
 mod codec;
 pub mod driver;
@@ -30,5 +31,7 @@ pub mod repair;
 mod scan;
 pub mod script;
 pub mod segment;
+#[cfg(test)]
+mod testing;
 pub mod witness;
 pub mod writer;

@@ -159,6 +159,44 @@ impl Action {
     }
 }
 
+impl Action {
+    /// Whether it may use the space that is kept back on a full disk: what frees space, and what administers.
+    pub fn is_priority(&self) -> bool {
+        match self {
+            Self::DeleteBucket(_)
+            | Self::ReleaseBucketName(_)
+            | Self::DeleteObject(_)
+            | Self::DeleteObjects(_)
+            | Self::AbortMultipart(_)
+            | Self::CreateTenant(_)
+            | Self::CreateAccount(_)
+            | Self::CreateUser(_)
+            | Self::DeleteUser(_)
+            | Self::SetUserStatus(_)
+            | Self::CreateAccessKey(_)
+            | Self::DeleteAccessKey(_)
+            | Self::SetAccessKeyStatus(_)
+            | Self::AttachPolicy(_)
+            | Self::DetachPolicy(_)
+            | Self::StartNode(_)
+            | Self::RecordRepair(_) => true,
+            Self::CreateBucket(_)
+            | Self::BeginBucket(_)
+            | Self::PutObject(_)
+            | Self::CreateMultipart(_)
+            | Self::UploadPart(_)
+            | Self::CompleteMultipart(_)
+            | Self::RecordDenied(_)
+            | Self::RecordSuppressed(_) => false,
+        }
+    }
+
+    /// Whether its records are evidence only, which a program that does not know them may pass over.
+    pub fn is_evidence(&self) -> bool {
+        matches!(self, Self::RecordDenied(_) | Self::RecordSuppressed(_))
+    }
+}
+
 /// Takes a name for a new bucket and begins its stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateBucket {

@@ -3,16 +3,28 @@
 //! Raw request → authenticate → [`operation`] → authorize → [`Handler`] → answer.
 
 pub mod body;
+mod bucket;
+pub mod conditional;
+pub mod date;
 mod dispatch;
 mod engine_error;
 pub mod error;
+pub mod headers;
+pub mod list_params;
+mod multipart;
+mod object;
 pub mod operation;
+pub mod operations;
+pub mod range;
+mod refusal;
 pub mod request;
 pub mod response;
 pub mod server;
+mod service;
 pub mod sigv4;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod xml;
 
 use crate::auth::Authenticator;
 use error::S3Error;

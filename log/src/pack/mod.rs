@@ -54,3 +54,6 @@ pub fn pack_number(name: &str) -> Option<u32> {
 pub(crate) fn pages(bytes: u64) -> u64 {
     bytes.div_ceil(PAGE).saturating_mul(PAGE)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,23 @@
 //! Reading the log. Never changes a file, so it may run beside a server: the end of the log is then wherever the last
 //! complete batch ends.
 
+mod place;
+mod replay;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use place::{content, read_content, record_at};
+pub use replay::{LogReader, Replay};
+pub use stats::{LogStats, Tally, stats};
+pub use verify::{Finding, StreamReport, VerifyReport, verify};
+
+use crate::catalogue::{Catalogue, Segment};
 use crate::host::DiskError;
-use crate::host::real::RealDisk;
 use crate::id::{LogId, Position};
-use crate::record::{Place, Record};
-use crate::script::Io;
-use crate::segment::SegmentName;
-use bytes::Bytes;
+use crate::record::Record;
+use crate::segment::{HeaderError, READER_VERSION, SegmentName};
 
 /// Why something could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,57 +76,25 @@ pub struct Unreadable {
     pub accepted: bool,
 }
 
-/// Reads records in order of position, holding one batch and one read-ahead chunk in memory.
-pub struct LogReader {}
-
-impl LogReader {
-    /// Opens the log at a position (1 or 0: from the beginning).
-    pub async fn open(io: &Io, from: Position) -> Result<Self, ReadError> {
-        let _ = (io, from);
-        unimplemented!()
+/// The log that all segments belong to; an error where one is unreadable for this program, or belongs to another.
+fn identify(catalogue: &Catalogue) -> Result<Option<LogId>, ReadError> {
+    let mut expected = None;
+    for segment in &catalogue.segments {
+        if let Err(HeaderError::NeedsVersion { needed }) = segment.header {
+            return Err(ReadError::NeedsVersion { segment: segment.name, needed, known: READER_VERSION });
+        }
+        match (segment.log_id(), expected) {
+            (Some(found), Some(expected)) if found != expected => {
+                return Err(ReadError::ForeignLog { segment: segment.name, found, expected });
+            }
+            (Some(found), _) => expected = Some(found),
+            (None, _) => {}
+        }
     }
-
-    /// The next records; `None` at the end of the log.
-    pub async fn next(&mut self, io: &Io) -> Result<Option<ReadItem>, ReadError> {
-        let _ = io;
-        unimplemented!()
-    }
+    Ok(expected)
 }
 
-/// [`LogReader`] over a real disk, as an iterator.
-pub struct Replay {}
-
-impl Replay {
-    /// Opens the log at a position (1 or 0: from the beginning).
-    pub fn open(disk: RealDisk, from: Position) -> Result<Self, ReadError> {
-        let _ = (disk, from);
-        unimplemented!()
-    }
-}
-
-impl Iterator for Replay {
-    type Item = Result<ReadItem, ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        unimplemented!()
-    }
-}
-
-/// Reads a record's inline content, without its salt, checked against its checksum. `content_len` is what the record
-/// said ([`Record::content_len`]): with it, header, body and content take one read.
-pub async fn content(io: &Io, place: Place, content_len: u64) -> Result<Bytes, ReadError> {
-    let _ = (io, place, content_len);
-    unimplemented!()
-}
-
-/// [`content`] from a real disk, on the caller's thread.
-pub fn read_content(disk: &RealDisk, place: Place, content_len: u64) -> Result<Bytes, ReadError> {
-    let _ = (disk, place, content_len);
-    unimplemented!()
-}
-
-/// Reads one record, its body checked against its checksum.
-pub async fn record(io: &Io, place: Place) -> Result<Record, ReadError> {
-    let _ = (io, place);
-    unimplemented!()
+/// The first position behind a segment, by the one that follows it.
+fn next_first(segments: &[Segment], at: usize) -> Option<Position> {
+    segments.get(at + 1).map(|next| next.name.first)
 }

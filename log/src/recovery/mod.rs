@@ -4,6 +4,16 @@
 //! (an append that a crash interrupted, of which nobody was told) is told from rot (damage to something that may have
 //! been acknowledged): the former is dropped, the latter goes into quarantine and is never cut off.
 
+mod apply;
+mod plan;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+pub use apply::apply;
+pub use plan::{RecoveryPlan, RecoveryStep, plan};
+pub(crate) use streams::Streams;
+
 use crate::hlc::Hlc;
 use crate::host::DiskError;
 use crate::id::{BatchDigest, BatchSeq, Head, LogId, NodeId, Position, StreamId};
@@ -98,6 +108,12 @@ pub enum RecoveryError {
         /// The position.
         witness: Position,
     },
+    /// Two segments claim the same positions.
+    #[error("{segment} begins at a position that belongs to the segment before it")]
+    Overlap {
+        /// The later one.
+        segment: SegmentName,
+    },
     /// A segment has been copied as often as its name can count.
     #[error("{segment} has no further generation")]
     GenerationsExhausted {
@@ -108,6 +124,7 @@ pub enum RecoveryError {
 
 /// Plans and applies a recovery.
 pub async fn recover(io: Io, config: RecoveryConfig) -> Result<Recovered, RecoveryError> {
-    let _ = (io, config);
-    unimplemented!()
+    let plan = plan(&io, &config).await?;
+    apply(&io, &plan).await?;
+    Ok(plan.recovered)
 }

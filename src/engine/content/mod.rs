@@ -3,6 +3,12 @@
 //! A door feeds a request's body into a [`ContentSink`]; what is small stays in memory with its salt in front and
 //! becomes part of the record, what is larger goes to packs and is durable before the record is submitted.
 
+mod reader;
+mod sink;
+
+pub use reader::{ContentReader, Sources};
+pub use sink::{ContentSink, Staging};
+
 use siltstone_log::event::{Content, ContentSlice, ContentSource};
 use siltstone_log::id::{BlobId, Hash, Salt};
 use siltstone_log::record::{DraftContent, Salted};
@@ -68,13 +74,22 @@ pub struct StagedBlob {
     pub guard: BlobGuard,
 }
 
-/// Gives a staged blob's space back when dropped, unless it was committed.
-pub struct BlobGuard(Option<Box<dyn FnOnce() + Send + Sync>>);
+/// What becomes of a staged blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// A record names it, or may do so.
+    Kept,
+    /// No record names it, and none ever will.
+    Dropped,
+}
+
+/// Tells a staged blob's owner what became of it; dropped without a word, the blob's space is given back.
+pub struct BlobGuard(Option<Box<dyn FnOnce(Fate) + Send + Sync>>);
 
 impl BlobGuard {
-    /// Runs `give_back` when dropped uncommitted.
-    pub fn new(give_back: impl FnOnce() + Send + Sync + 'static) -> Self {
-        Self(Some(Box::new(give_back)))
+    /// Calls `owner` once, with the blob's fate.
+    pub fn new(owner: impl FnOnce(Fate) + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(owner)))
     }
 
     /// Guards nothing.
@@ -84,15 +99,19 @@ impl BlobGuard {
 
     /// A durable record names the blob, or may do so: it stays.
     pub fn commit(mut self) {
-        self.0 = None;
+        self.tell(Fate::Kept);
+    }
+
+    fn tell(&mut self, fate: Fate) {
+        if let Some(owner) = self.0.take() {
+            owner(fate);
+        }
     }
 }
 
 impl Drop for BlobGuard {
     fn drop(&mut self) {
-        if let Some(give_back) = self.0.take() {
-            give_back();
-        }
+        self.tell(Fate::Dropped);
     }
 }
 

@@ -1,0 +1,163 @@
+//! What lies in the log folder: the segments that count, and what is left over beside them.
+
+use crate::host::{DiskError, FilePath, Folder};
+use crate::id::{LogId, Position};
+use crate::scan::Until;
+use crate::script::Io;
+use crate::segment::{
+    AcceptedLoss, Footer, FooterError, HEADER_BYTES, HeaderError, MAX_FOOTER_BYTES, SegmentHeader,
+    SegmentInfo, SegmentName, TRAILER_BYTES, spare_file,
+};
+use crate::witness::{CHECKPOINT_BYTES, Checkpoint, checkpoint_file};
+
+/// A segment file with what its ends say.
+#[derive(Debug, Clone)]
+pub(crate) struct Segment {
+    pub name: SegmentName,
+    pub file_bytes: u64,
+    pub header: Result<SegmentHeader, HeaderError>,
+    pub footer: Result<Footer, FooterError>,
+    /// Where the footer begins; meaningless without one.
+    pub footer_at: u64,
+}
+
+impl Segment {
+    /// Reads a segment's header and footer.
+    pub async fn load(
+        io: &Io,
+        name: SegmentName,
+        file_bytes: u64,
+        from_disk: bool,
+    ) -> Result<Self, DiskError> {
+        let file = name.file();
+        // Unreadable ends are damage, which costs no record as long as what lies between can be read.
+        let header = match io.read(&file, 0, HEADER_BYTES, from_disk).await {
+            Ok(bytes) => SegmentHeader::decode(&bytes),
+            Err(_) => Err(HeaderError::Damaged),
+        };
+        let header = match header {
+            Ok(found) if found.first != name.first || found.generation != name.generation => {
+                Err(HeaderError::Damaged)
+            }
+            other => other,
+        };
+        let (footer, footer_at) = load_footer(io, &file, file_bytes, from_disk).await;
+        let footer = match footer {
+            Ok(found) if found.first != name.first => Err(FooterError::Damaged),
+            other => other,
+        };
+        Ok(Self { name, file_bytes, header, footer, footer_at })
+    }
+
+    /// Its public description, given the last position where its footer does not say it.
+    pub fn info(&self, last: Position) -> SegmentInfo {
+        let last = self.footer.as_ref().map_or(last, |footer| footer.last);
+        SegmentInfo { name: self.name, last, sealed: self.footer.is_ok(), bytes: self.file_bytes }
+    }
+
+    /// The log it says it belongs to.
+    pub fn log_id(&self) -> Option<LogId> {
+        let header = self.header.as_ref().ok().map(|header| header.log_id);
+        header.or_else(|| self.footer.as_ref().ok().map(|footer| footer.log_id))
+    }
+
+    /// Where its batches should end, given the first position of the next segment.
+    pub fn until(&self, next: Option<Position>) -> Until {
+        match (&self.footer, next) {
+            (Ok(footer), _) => Until::Sealed { offset: self.footer_at, last: footer.last },
+            (Err(_), Some(next)) => Until::Position(Position(next.0.saturating_sub(1))),
+            (Err(_), None) => Until::Open,
+        }
+    }
+
+    /// Whether its footer says that positions were given up.
+    pub fn gave_up(&self, first: Position, last: Position) -> bool {
+        let covers = |loss: &AcceptedLoss| loss.first <= first && last <= loss.last;
+        self.footer.as_ref().is_ok_and(|footer| footer.losses.iter().any(covers))
+    }
+}
+
+async fn load_footer(
+    io: &Io,
+    file: &FilePath,
+    file_bytes: u64,
+    from_disk: bool,
+) -> (Result<Footer, FooterError>, u64) {
+    let Some(trailer_at) = file_bytes.checked_sub(TRAILER_BYTES) else {
+        return (Err(FooterError::Missing), 0);
+    };
+    let Ok(trailer) = io.read(file, trailer_at, TRAILER_BYTES, from_disk).await else {
+        return (Err(FooterError::Damaged), 0);
+    };
+    let Some(at) = Footer::locate(&trailer) else { return (Err(FooterError::Missing), 0) };
+    let Some(len) = file_bytes.checked_sub(at).filter(|len| *len <= MAX_FOOTER_BYTES) else {
+        return (Err(FooterError::Damaged), 0);
+    };
+    match io.read(file, at, len, from_disk).await {
+        Ok(bytes) => (Footer::decode(&bytes, at), at),
+        Err(_) => (Err(FooterError::Damaged), 0),
+    }
+}
+
+/// The log folder.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Catalogue {
+    /// The segments that count, in order of position.
+    pub segments: Vec<Segment>,
+    /// Generations whose place a complete younger one has taken.
+    pub superseded: Vec<SegmentName>,
+    /// Copies that a crash interrupted.
+    pub incomplete: Vec<SegmentName>,
+    /// Whether a spare file is there.
+    pub spare: bool,
+    /// Whether there is a checkpoint file, and its newest valid slot.
+    pub checkpoint_file: bool,
+    pub checkpoint: Option<Checkpoint>,
+}
+
+impl Catalogue {
+    /// Reads the folder, and every segment's ends.
+    pub async fn load(io: &Io, from_disk: bool) -> Result<Self, DiskError> {
+        // ORDER: the checkpoint first. Beside a running server, one read later could speak of positions in segments that
+        // the list does not have yet.
+        let checkpoint = io.read(&checkpoint_file(), 0, CHECKPOINT_BYTES, from_disk).await;
+        let files = io.list(Folder::Log).await?;
+        // A witness that cannot be read says nothing.
+        let checkpoint = checkpoint.ok().and_then(|bytes| Checkpoint::newest(&bytes));
+        let mut catalogue = Self { checkpoint, ..Self::default() };
+        let mut generations: Vec<Segment> = Vec::new();
+        for (name, bytes) in files {
+            if let Some(name) = SegmentName::parse(&name) {
+                let next_first = name.first;
+                if generations.first().is_some_and(|segment| segment.name.first != next_first) {
+                    catalogue.choose(std::mem::take(&mut generations));
+                }
+                generations.push(Segment::load(io, name, bytes, from_disk).await?);
+            } else if name == spare_file().name {
+                catalogue.spare = true;
+            } else if name == checkpoint_file().name {
+                catalogue.checkpoint_file = true;
+            }
+        }
+        catalogue.choose(generations);
+        Ok(catalogue)
+    }
+
+    /// Of several generations of one segment the youngest complete one counts: a copy gets its footer last, after
+    /// everything in it is written. Without a complete one the oldest counts, which is what was being copied.
+    fn choose(&mut self, generations: Vec<Segment>) {
+        let complete = generations.iter().rposition(|segment| segment.footer.is_ok()).unwrap_or_default();
+        for (at, segment) in generations.into_iter().enumerate() {
+            match at.cmp(&complete) {
+                std::cmp::Ordering::Less => self.superseded.push(segment.name),
+                std::cmp::Ordering::Equal => self.segments.push(segment),
+                std::cmp::Ordering::Greater => self.incomplete.push(segment.name),
+            }
+        }
+    }
+
+    /// The segment that a position belongs to, if there is one.
+    pub fn find(&self, position: Position) -> Option<usize> {
+        self.segments.partition_point(|segment| segment.name.first <= position).checked_sub(1)
+    }
+}

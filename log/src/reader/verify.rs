@@ -1,0 +1,253 @@
+//! Checking everything: checksums, hashes, the chain of every stream, the batches' digests, the footers.
+
+use super::{ReadError, identify, next_first};
+use crate::batch::{BatchContents, Verify, digest_of, short_log_id};
+use crate::catalogue::{Catalogue, Segment};
+use crate::id::{BatchDigest, BatchSeq, Head, LogId, Position, StreamId};
+use crate::recovery::Streams;
+use crate::scan::{Lost, Scan, ScanConfig, ScanItem, Tail};
+use crate::script::Io;
+use crate::segment::{AcceptedLoss, HEADER_BYTES, SegmentName, Tally};
+use crate::witness::{QuarantinedRange, load_quarantine};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Something that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Where; none where it is the log as a whole.
+    pub segment: Option<SegmentName>,
+    /// The first position concerned; none where no record is.
+    pub position: Option<Position>,
+    /// What was found.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(segment) = self.segment {
+            write!(f, "{segment}: ")?;
+        }
+        if let Some(position) = self.position {
+            write!(f, "position {position}: ")?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+/// A stream as verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StreamReport {
+    /// Its last record, and the hash over all of them.
+    pub head: Head,
+    /// Records that are there.
+    pub records: u64,
+}
+
+/// The outcome of a verification.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VerifyReport {
+    /// The log.
+    pub log_id: LogId,
+    /// Segments.
+    pub segments: u64,
+    /// Batches with records.
+    pub batches: u64,
+    /// Records.
+    pub records: u64,
+    /// The last position.
+    pub last: Position,
+    /// Bytes of batches, padding included.
+    pub bytes: u64,
+    /// Every stream's head.
+    pub streams: BTreeMap<StreamId, StreamReport>,
+    /// What is not as it was written, in order.
+    pub findings: Vec<Finding>,
+    /// What an administrator gave up.
+    pub accepted: Vec<AcceptedLoss>,
+    /// What `log/QUARANTINE` says.
+    pub quarantine: Vec<QuarantinedRange>,
+    /// Bytes of an append that is not complete: under way in a running server, or interrupted by a crash.
+    pub tail_bytes: u64,
+}
+
+impl VerifyReport {
+    /// Whether everything is as it was written, except what was given up.
+    pub fn is_intact(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// The first position that is not as it was written.
+    pub fn first_bad(&self) -> Option<Position> {
+        self.findings.iter().filter_map(|finding| finding.position).min()
+    }
+}
+
+/// Checks the whole log.
+pub async fn verify(io: &Io) -> Result<VerifyReport, ReadError> {
+    let catalogue = Catalogue::load(io, false).await?;
+    let log_id = identify(&catalogue)?.unwrap_or_default();
+    let mut check = Check::new(log_id);
+    for (at, segment) in catalogue.segments.iter().enumerate() {
+        check.segment(io, segment, next_first(&catalogue.segments, at)).await?;
+    }
+    if let Some(checkpoint) = catalogue.checkpoint.filter(|found| found.log_id == log_id)
+        && checkpoint.durable >= check.next
+    {
+        let what = format!("position {} was durable once; the log ends before it", checkpoint.durable);
+        check.find(None, Some(check.next), what);
+    }
+    if let Ok(quarantine) = load_quarantine(io, log_id).await {
+        check.report.quarantine = quarantine;
+    } else {
+        check.find(None, None, "log/QUARANTINE is damaged".to_owned());
+    }
+    Ok(check.finish())
+}
+
+struct Check {
+    report: VerifyReport,
+    streams: Streams,
+    next: Position,
+}
+
+impl Check {
+    fn new(log_id: LogId) -> Self {
+        let report = VerifyReport { log_id, ..VerifyReport::default() };
+        Self { report, streams: Streams::default(), next: Position(1) }
+    }
+
+    fn find(&mut self, segment: Option<SegmentName>, position: Option<Position>, what: String) {
+        self.report.findings.push(Finding { segment, position, what });
+    }
+
+    async fn segment(&mut self, io: &Io, segment: &Segment, next: Option<Position>) -> Result<(), ReadError> {
+        let name = segment.name;
+        self.report.segments += 1;
+        if name.first != self.next {
+            let what = format!("begins at position {}, expected {}", name.first, self.next);
+            self.find(Some(name), Some(self.next), what);
+            let last = Position(name.first.0.saturating_sub(1));
+            self.streams.lost(self.next, last, None, "no segment holds these positions");
+        }
+        if segment.header.is_err() {
+            self.find(Some(name), None, "the header is damaged".to_owned());
+        }
+        if segment.footer.is_err() && next.is_some() {
+            self.find(Some(name), None, "the footer is damaged".to_owned());
+        }
+        let header_bytes = io.read(&name.file(), 0, HEADER_BYTES, false).await?;
+        let header = segment.header.as_ref().ok();
+        let first_batch = header.map_or(BatchSeq(0), |header| header.first_batch);
+        let mut expected = header.map(|header| header.prev_digest);
+        let prev_batch = BatchSeq(first_batch.0.saturating_sub(1));
+        let mut tally = Tally::new(&header_bytes, name.first, prev_batch, expected.unwrap_or_default());
+        let mut scan = Scan::new(ScanConfig {
+            name,
+            file_bytes: segment.file_bytes,
+            log_id: short_log_id(self.report.log_id),
+            first_batch,
+            first: name.first,
+            until: segment.until(next),
+            verify: Verify::Hashes,
+            from_disk: false,
+            offset: 0,
+        });
+        loop {
+            match scan.next(io).await? {
+                ScanItem::Batch(batch) => self.batch(name, &batch, &mut expected, &mut tally),
+                ScanItem::Lost(lost) => {
+                    expected = None;
+                    self.lost(segment, lost, &mut tally);
+                }
+                ScanItem::End(tail) => {
+                    self.tail(name, &tail);
+                    break;
+                }
+            }
+        }
+        self.next = scan.next_position();
+        if let Ok(footer) = &segment.footer {
+            let counted = tally.footer(footer.log_id, footer.segment_no, footer.max_hlc);
+            if counted != *footer {
+                self.find(Some(name), None, "the footer does not agree with the batches".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn batch(
+        &mut self,
+        name: SegmentName,
+        batch: &BatchContents,
+        expected: &mut Option<BatchDigest>,
+        tally: &mut Tally,
+    ) {
+        let frame = &batch.frame;
+        let before = self.streams.found();
+        self.streams.batch(batch);
+        for (position, reason) in self.streams.found_since(before) {
+            self.find(Some(name), Some(position), reason);
+        }
+        if batch.stray {
+            self.find(Some(name), Some(frame.first), "bytes between records are not zero".to_owned());
+        }
+        let hash = batch.hash.unwrap_or_default();
+        if expected.is_some_and(|expected| expected != frame.prev_digest) {
+            self.find(
+                Some(name),
+                Some(frame.first),
+                "the batch does not follow the one before it".to_owned(),
+            );
+        }
+        *expected = Some(digest_of(hash));
+        tally.batch(frame.seq, hash, frame.first, u64::from(frame.count), frame.disk_bytes());
+        self.report.batches += u64::from(frame.count > 0);
+        self.report.bytes += frame.disk_bytes();
+        for slot in &batch.slots {
+            let record = &slot.record;
+            let head = Head { seq: record.seq, hash: record.head };
+            tally.stream(record.stream, record.seq, head);
+            self.report.records += 1;
+            self.report.streams.entry(record.stream).or_default().records += 1;
+        }
+    }
+
+    fn lost(&mut self, segment: &Segment, lost: Lost, tally: &mut Tally) {
+        let Lost { first, last, .. } = lost;
+        if segment.gave_up(first, last) {
+            self.streams.accepted(first, last);
+            tally.loss(AcceptedLoss { first, last });
+            self.report.accepted.push(AcceptedLoss { first, last });
+            return;
+        }
+        self.streams.lost(first, last, None, "batches cannot be read");
+        let what = if first <= last {
+            format!("positions {first} to {last} cannot be read")
+        } else {
+            "an idle marker cannot be read".to_owned()
+        };
+        self.find(Some(segment.name), (first <= last).then_some(first), what);
+    }
+
+    fn tail(&mut self, name: SegmentName, tail: &Tail) {
+        if let Tail::Garbage(garbage) = tail {
+            self.report.tail_bytes += garbage.bytes;
+            if garbage.unreadable {
+                self.find(
+                    Some(name),
+                    Some(self.next),
+                    "the disk cannot read the end of the segment".to_owned(),
+                );
+            }
+        }
+    }
+
+    fn finish(mut self) -> VerifyReport {
+        for (stream, head) in self.streams.heads() {
+            self.report.streams.entry(*stream).or_default().head = *head;
+        }
+        self.report.last = Position(self.next.0.saturating_sub(1));
+        self.report
+    }
+}

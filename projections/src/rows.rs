@@ -1,0 +1,480 @@
+//! The rows and their encoding.
+//!
+//! A stored row is its local part and then its logical bytes. The local part is one byte, `00` for none or `01`
+//! followed by a place on this node (position u64, segment u64, generation u16, offset u32, little-endian). The
+//! logical bytes are MessagePack, a struct being an array in field order; they hold the same on every node and are
+//! what a digest covers. A change of any row raises [`SCHEMA`], and the projections are rebuilt.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use siltstone_log::event::{
+    Checksum, ChecksumAlgorithm, ChecksumKind, Content, ContentHeaders, PartSize, SealedSecret, Status,
+};
+use siltstone_log::hlc::Hlc;
+use siltstone_log::id::{AccountId, Position, Seq, StreamId, VersionId};
+use siltstone_log::name::{BucketName, ObjectKey};
+use siltstone_log::record::Place;
+
+/// Names the rows' layout and the folds' meaning. A store with another label is rebuilt.
+pub const SCHEMA: &str = "siltstone-projections/1";
+
+/// A stored key or row is not what this program writes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RowError {
+    /// No key of the catalogue.
+    #[error("key {0} is none of this program's")]
+    Key(String),
+    /// A row that cannot be read back, or (never seen) not be encoded.
+    #[error("a {row} row cannot be read: {message}")]
+    Row {
+        /// The row's type.
+        row: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+impl RowError {
+    pub(crate) fn key(bytes: &[u8]) -> Self {
+        Self::Key(bytes.escape_ascii().to_string())
+    }
+}
+
+/// A row that can be stored.
+pub trait Row: Serialize + DeserializeOwned {
+    /// The row's name in error messages.
+    const NAME: &'static str;
+
+    /// Where the record that made it lies on this node.
+    fn place(&self) -> Option<Place> {
+        None
+    }
+
+    /// Sets where the record that made it lies.
+    fn set_place(&mut self, _place: Option<Place>) {}
+
+    /// The stored form.
+    fn to_stored(&self) -> Result<Bytes, RowError> {
+        let mut out = Vec::with_capacity(256);
+        put_place(self.place(), &mut out);
+        rmp_serde::encode::write(&mut out, self).map_err(|error| Self::unreadable(&error))?;
+        Ok(Bytes::from(out))
+    }
+
+    /// Reads a stored row back.
+    fn from_stored(stored: &[u8]) -> Result<Self, RowError> {
+        let (place, mut rest) =
+            split(stored).ok_or_else(|| Self::unreadable(&"its local part is cut off"))?;
+        let mut row = Self::deserialize(&mut rmp_serde::Deserializer::new(&mut rest))
+            .map_err(|error| Self::unreadable(&error))?;
+        if !rest.is_empty() {
+            return Err(Self::unreadable(&"bytes follow it"));
+        }
+        row.set_place(place);
+        Ok(row)
+    }
+
+    /// An error that names this row.
+    fn unreadable(message: &impl ToString) -> RowError {
+        RowError::Row { row: Self::NAME, message: message.to_string() }
+    }
+}
+
+/// The logical bytes of a stored row.
+pub fn logical(stored: &[u8]) -> &[u8] {
+    split(stored).map_or(stored, |(_, logical)| logical)
+}
+
+fn put_place(place: Option<Place>, out: &mut Vec<u8>) {
+    match place {
+        None => out.push(0),
+        Some(place) => {
+            out.push(1);
+            out.extend_from_slice(&place.position.get().to_le_bytes());
+            out.extend_from_slice(&place.segment.get().to_le_bytes());
+            out.extend_from_slice(&place.generation.to_le_bytes());
+            out.extend_from_slice(&place.offset.to_le_bytes());
+        }
+    }
+}
+
+fn split(stored: &[u8]) -> Option<(Option<Place>, &[u8])> {
+    match stored.split_first()? {
+        (0, logical) => Some((None, logical)),
+        (1, rest) => {
+            let (position, rest) = rest.split_first_chunk()?;
+            let (segment, rest) = rest.split_first_chunk()?;
+            let (generation, rest) = rest.split_first_chunk()?;
+            let (offset, logical) = rest.split_first_chunk()?;
+            let place = Place {
+                position: Position(u64::from_le_bytes(*position)),
+                segment: Position(u64::from_le_bytes(*segment)),
+                generation: u16::from_le_bytes(*generation),
+                offset: u32::from_le_bytes(*offset),
+            };
+            Some((Some(place), logical))
+        }
+        _ => None,
+    }
+}
+
+/// An instant in a stream: which record, and when it was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct At {
+    /// The record.
+    pub seq: Seq,
+    /// Its time.
+    pub hlc: Hlc,
+}
+
+/// What a bucket holds, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Keys that hold an object now.
+    pub objects: u64,
+    /// Bytes of those objects.
+    pub bytes: u64,
+    /// Versions of objects that are kept, the current ones included; tombstones are not counted.
+    pub versions: u64,
+    /// Bytes of the versions that are current no longer and still have their content.
+    pub history_bytes: u64,
+    /// Multipart uploads under way.
+    pub uploads: u64,
+    /// Bytes of their parts.
+    pub upload_bytes: u64,
+}
+
+/// Whether a bucket takes commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BucketState {
+    /// It does.
+    Open,
+    /// It was deleted; its history stays until it leaves the window.
+    Sealed(At),
+}
+
+/// A bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketRow {
+    /// Its name.
+    pub name: BucketName,
+    /// Its owner.
+    pub owner: AccountId,
+    /// The region asked for; empty for the default.
+    pub location: String,
+    /// When it was made: S3's `CreationDate`.
+    pub created: Hlc,
+    /// Whether it takes commands.
+    pub state: BucketState,
+    /// What it holds.
+    pub usage: Usage,
+}
+
+impl BucketRow {
+    /// Whether the bucket exists for readers.
+    pub fn is_open(&self) -> bool {
+        self.state == BucketState::Open
+    }
+}
+
+/// An object: what a put or a completed upload stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectRow {
+    /// The record that stored it.
+    pub seq: Seq,
+    /// When: S3's `LastModified`.
+    pub hlc: Hlc,
+    /// Its version id; none for the null version.
+    pub version: Option<VersionId>,
+    /// Bytes of content.
+    pub size: u64,
+    /// The ETag without quotes.
+    pub etag: String,
+    /// Checksums.
+    pub checksums: Vec<Checksum>,
+    /// Where the bytes are.
+    pub content: Content,
+    /// Standard headers.
+    pub headers: ContentHeaders,
+    /// User metadata, in the order it came.
+    pub metadata: Vec<(String, String)>,
+    /// The parts it was completed from; empty for a plain put.
+    pub parts: Vec<PartSize>,
+    /// Where its record lies on this node, for inline content.
+    #[serde(skip)]
+    pub place: Option<Place>,
+}
+
+/// The part of an [`ObjectRow`] that a listing shows, decoded without the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectSummary {
+    /// The record that stored it.
+    pub seq: Seq,
+    /// When: S3's `LastModified`.
+    pub hlc: Hlc,
+    /// Its version id; none for the null version.
+    pub version: Option<VersionId>,
+    /// Bytes of content.
+    pub size: u64,
+    /// The ETag without quotes.
+    pub etag: String,
+    /// Checksums.
+    pub checksums: Vec<Checksum>,
+}
+
+impl ObjectSummary {
+    /// Reads the summary from a stored [`ObjectRow`].
+    pub fn from_stored(stored: &[u8]) -> Result<Self, RowError> {
+        summary::from_stored(stored)
+    }
+}
+
+impl From<ObjectRow> for ObjectSummary {
+    fn from(row: ObjectRow) -> Self {
+        let ObjectRow { seq, hlc, version, size, etag, checksums, .. } = row;
+        Self { seq, hlc, version, size, etag, checksums }
+    }
+}
+
+/// A version of a key, or the mark that a delete left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionRow {
+    /// The record that made it.
+    pub at: At,
+    /// The object; none for a tombstone.
+    pub object: Option<ObjectRow>,
+    /// The delete marker's version id, where the bucket is versioned.
+    pub marker: Option<VersionId>,
+    /// Since when it is not what the key holds. None for the current version and for tombstones.
+    pub superseded: Option<At>,
+    /// Since when this very version is deleted, where the bucket is versioned.
+    pub removed: Option<At>,
+    /// Whether its content left the history window.
+    pub content_gone: bool,
+}
+
+impl VersionRow {
+    /// Bytes of history: content that is kept though it is current no longer.
+    pub(crate) fn history_bytes(&self) -> u64 {
+        match &self.object {
+            Some(object) if !self.content_gone && (self.superseded.is_some() || self.removed.is_some()) => {
+                object.size
+            }
+            Some(_) | None => 0,
+        }
+    }
+
+    /// The version's id: an object's, or a delete marker's.
+    pub fn version(&self) -> Option<VersionId> {
+        self.object.as_ref().map_or(self.marker, |object| object.version)
+    }
+}
+
+/// The key of the version that a record made: finds a version, and the place of inline content, by (stream, seq).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionKeyRow {
+    /// The key.
+    pub key: ObjectKey,
+    /// Where the record lies on this node.
+    #[serde(skip)]
+    pub place: Option<Place>,
+}
+
+/// A multipart upload under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadRow {
+    /// When it began.
+    pub at: At,
+    /// The account that began it.
+    pub initiator: Option<AccountId>,
+    /// Standard headers of the object to be.
+    pub headers: ContentHeaders,
+    /// User metadata of the object to be.
+    pub metadata: Vec<(String, String)>,
+    /// The checksum that parts carry, and what the object's will cover.
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+}
+
+/// The key of an upload under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadKeyRow {
+    /// The key it will store.
+    pub key: ObjectKey,
+}
+
+/// A part of an upload under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartRow {
+    /// When it arrived: S3's `LastModified`.
+    pub at: At,
+    /// Bytes of content.
+    pub size: u64,
+    /// The ETag without quotes.
+    pub etag: String,
+    /// Where the bytes are.
+    pub content: Content,
+    /// Checksums.
+    pub checksums: Vec<Checksum>,
+}
+
+/// A bucket's name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameRow {
+    /// The stream of the incarnation that bears it.
+    pub stream: StreamId,
+    /// The owner.
+    pub owner: AccountId,
+    /// The region asked for; empty for the default.
+    pub location: String,
+    /// When it was reserved.
+    pub reserved: At,
+}
+
+/// A bucket's name under its owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnedNameRow {
+    /// The stream of the incarnation that bears it.
+    pub stream: StreamId,
+}
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantRow {
+    /// When it was made.
+    pub created: At,
+}
+
+/// An account: an owner of buckets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountRow {
+    /// The tenant it belongs to.
+    pub tenant: String,
+    /// The id S3 shows as owner.
+    pub canonical_id: String,
+    /// The name S3 shows as owner.
+    pub display_name: String,
+    /// A contact address; may be empty.
+    pub email: String,
+    /// When it was made.
+    pub created: At,
+}
+
+/// The account behind a canonical id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CanonicalRow {
+    /// The account.
+    pub account: AccountId,
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRow {
+    /// The account it acts for.
+    pub account: AccountId,
+    /// Whether it may be used.
+    pub status: Status,
+    /// When it was made.
+    pub created: At,
+}
+
+/// An access key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessKeyRow {
+    /// The user it belongs to.
+    pub user: String,
+    /// Its sealed secret.
+    pub secret: SealedSecret,
+    /// Whether it may be used.
+    pub status: Status,
+    /// When it was made.
+    pub created: At,
+}
+
+/// Marks that a user has an access key or policy; the key says which.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachedRow {
+    /// Since when.
+    pub since: At,
+}
+
+macro_rules! rows {
+    ($($row:ident $name:literal $($place:ident)?;)+) => {
+        $(impl Row for $row {
+            const NAME: &'static str = $name;
+            $(
+                fn place(&self) -> Option<Place> {
+                    self.$place
+                }
+                fn set_place(&mut self, place: Option<Place>) {
+                    self.$place = place;
+                }
+            )?
+        })+
+    };
+}
+
+rows! {
+    BucketRow "bucket";
+    ObjectRow "object" place;
+    VersionKeyRow "version key" place;
+    UploadRow "upload";
+    UploadKeyRow "upload key";
+    PartRow "part";
+    NameRow "name";
+    OwnedNameRow "owned name";
+    TenantRow "tenant";
+    AccountRow "account";
+    CanonicalRow "canonical id";
+    UserRow "user";
+    AccessKeyRow "access key";
+    AttachedRow "attachment";
+}
+
+impl Row for VersionRow {
+    const NAME: &'static str = "version";
+
+    fn place(&self) -> Option<Place> {
+        self.object.as_ref().and_then(|object| object.place)
+    }
+
+    fn set_place(&mut self, place: Option<Place>) {
+        if let Some(object) = &mut self.object {
+            object.place = place;
+        }
+    }
+}
+
+mod summary {
+    //! A listing decodes a thousand rows a page and shows six of their ten fields.
+
+    use super::{Checksum, Hlc, ObjectRow, ObjectSummary, Row, RowError, Seq, VersionId, split};
+    use serde::Deserialize;
+    use serde::de::IgnoredAny;
+
+    #[derive(Deserialize)]
+    struct Fields(
+        Seq,
+        Hlc,
+        Option<VersionId>,
+        u64,
+        String,
+        Vec<Checksum>,
+        IgnoredAny,
+        IgnoredAny,
+        IgnoredAny,
+        IgnoredAny,
+    );
+
+    pub(super) fn from_stored(stored: &[u8]) -> Result<ObjectSummary, RowError> {
+        let (_, mut rest) =
+            split(stored).ok_or_else(|| ObjectRow::unreadable(&"its local part is cut off"))?;
+        let Fields(seq, hlc, version, size, etag, checksums, ..) =
+            Fields::deserialize(&mut rmp_serde::Deserializer::new(&mut rest))
+                .map_err(|error| ObjectRow::unreadable(&error))?;
+        Ok(ObjectSummary { seq, hlc, version, size, etag, checksums })
+    }
+}
+
+#[cfg(test)]
+mod tests;

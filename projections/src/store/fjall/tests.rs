@@ -1,0 +1,251 @@
+use super::*;
+use crate::objects;
+use crate::rebuild::{Rebuild, compare};
+use crate::store::mem::MemStore;
+use crate::testing::*;
+use crate::{Pace, key};
+
+fn folder(parent: &tempfile::TempDir) -> PathBuf {
+    parent.path().join("projections")
+}
+
+fn state(log: &TestLog) -> LogState<'_> {
+    LogState { log_id: LOG, next_position: Position(log.records.len() as u64 + 1), heads: &log.heads }
+}
+
+fn open(folder: &Path, log: &TestLog) -> Opened {
+    FjallStore::open(folder, &state(log)).unwrap()
+}
+
+fn history(puts: u32) -> TestLog {
+    let mut log = TestLog::default();
+    log.append(bucket_stream(0), bucket_created("a-bucket"));
+    for number in 0..puts {
+        log.append(bucket_stream(0), put(&format!("key-{number:05}"), number.into()));
+        if number % 10 == 0 {
+            log.append(
+                StreamId::SYSTEM,
+                log_of(&[Step::System(SystemStep::Tenant(0))]).records[0].decode().unwrap().unwrap().event,
+            );
+        }
+    }
+    log
+}
+
+/// What a start does: open, then follow the log from where the rows are.
+fn recover(folder: &Path, log: &TestLog) -> (FjallStore, Option<Discarded>) {
+    let Opened { store, discarded } = open(folder, log);
+    log.follow(&store, 50).unwrap();
+    (store, discarded)
+}
+
+fn reference(log: &TestLog) -> MemStore {
+    let store = MemStore::new();
+    log.follow(&store, 1_000).unwrap();
+    store
+}
+
+#[test]
+fn a_store_continues_where_it_was_left() {
+    let (parent, mut log) = (tempfile::tempdir().unwrap(), history(100));
+    let (store, _) = recover(&folder(&parent), &log);
+    let before = digests(&store);
+    drop(store);
+    let opened = open(&folder(&parent), &log);
+    assert_eq!((opened.discarded, digests(&opened.store)), (None, before));
+    drop(opened.store);
+    log.append(bucket_stream(0), put("more", 1));
+    let (store, discarded) = recover(&folder(&parent), &log);
+    assert_eq!((discarded, digests(&store)), (None, digests(&reference(&log))));
+    assert!(store.disk_bytes() > 0);
+}
+
+#[test]
+fn projections_that_do_not_fit_the_log_are_put_aside_and_rebuilt() {
+    let full = history(20);
+    let shorter = history(19);
+    let mut forked = history(19);
+    forked.append(bucket_stream(0), put("key-00019", 4_711));
+    let lengthened = |log: &TestLog| {
+        // As long as the full log, so that only heads can tell.
+        let mut log = log.clone();
+        while log.records.len() < full.records.len() {
+            log.append(StreamId::ACCESS, put("x", 1));
+        }
+        log
+    };
+    let logs = [("shorter", shorter.clone()), ("forked", forked), ("a stream cut", lengthened(&shorter))];
+    for (case, log) in logs {
+        let parent = tempfile::tempdir().unwrap();
+        drop(recover(&folder(&parent), &full));
+        let (store, discarded) = recover(&folder(&parent), &log);
+        let discarded = discarded.unwrap_or_else(|| panic!("{case} was accepted"));
+        assert!(discarded.moved_to.ends_with("projections.bad-1") && discarded.moved_to.exists(), "{case}");
+        assert_eq!(digests(&store), digests(&reference(&log)), "{case}");
+    }
+}
+
+#[test]
+fn projections_of_another_log_or_schema_are_put_aside() {
+    let (parent, log) = (tempfile::tempdir().unwrap(), history(3));
+    drop(recover(&folder(&parent), &log));
+    let other = LogState { log_id: LogId([9; 16]), ..state(&log) };
+    let opened = FjallStore::open(&folder(&parent), &other).unwrap();
+    assert!(opened.discarded.unwrap().reason.contains("of log"));
+    drop(opened.store);
+
+    drop(recover(&folder(&parent), &log));
+    let store = FjallStore::open_database(&folder(&parent)).unwrap();
+    let old = SpaceMeta { schema: "older".into(), ..meta(&store, Space::State).unwrap() };
+    let stored = crate::rows::Row::to_stored(&old).unwrap();
+    store.spaces[1].insert([key::META], Slice::from(stored)).unwrap();
+    drop(store);
+    let opened = open(&folder(&parent), &log);
+    assert!(opened.discarded.unwrap().reason.contains("schema older"));
+    assert_eq!(meta(&opened.store, Space::State).unwrap(), SpaceMeta::default());
+}
+
+#[test]
+fn condemned_projections_are_not_opened_again_and_old_ones_do_not_pile_up() {
+    let (parent, log) = (tempfile::tempdir().unwrap(), history(3));
+    for round in 0..4 {
+        let (store, discarded) = recover(&folder(&parent), &log);
+        assert_eq!(discarded.is_some(), round > 0);
+        drop(store);
+        condemn(&folder(&parent)).unwrap();
+    }
+    let aside = fs::read_dir(parent.path()).unwrap().count() - 1;
+    assert!((1..=2).contains(&aside), "{aside} copies are kept");
+}
+
+#[test]
+fn a_store_that_another_process_has_open_is_left_alone() {
+    let (parent, log) = (tempfile::tempdir().unwrap(), history(3));
+    let (store, _) = recover(&folder(&parent), &log);
+    assert!(matches!(FjallStore::open(&folder(&parent), &state(&log)), Err(StoreError::Io(_))));
+    assert!(store.get(Space::State, &[key::META]).unwrap().is_some());
+}
+
+#[test]
+fn a_commit_missing_in_the_middle_is_noticed() {
+    let (parent, log) = (tempfile::tempdir().unwrap(), history(60));
+    let (store, _) = recover(&folder(&parent), &log);
+    assert_eq!(check(&store, Space::State, &state(&log)), Ok(()));
+    store.spaces[1].remove(trail_key(1)).unwrap();
+    let refused = check(&store, Space::State, &state(&log)).unwrap_err();
+    assert!(refused.contains("commit 1 of"), "{refused}");
+    drop(store);
+    let (store, discarded) = recover(&folder(&parent), &log);
+    assert!(discarded.is_some());
+    assert_eq!(digests(&store), digests(&reference(&log)));
+}
+
+#[test]
+fn any_bit_flipped_in_the_journal_is_made_good_from_the_log() {
+    let log = history(40);
+    let expected = digests(&reference(&log));
+    let parent = tempfile::tempdir().unwrap();
+    let (store, _) = recover(&folder(&parent), &log);
+    store.sync().unwrap();
+    drop(store);
+    let journal = fs::read_dir(folder(&parent)).unwrap().map(|entry| entry.unwrap().path());
+    let journal = journal.filter(|path| path.extension().is_some_and(|ext| ext == "jnl")).next().unwrap();
+    let whole = fs::read(&journal).unwrap();
+    // The journal is preallocated; its zeros say nothing.
+    let used = whole.iter().rposition(|byte| *byte != 0).unwrap();
+    let mut outcomes = std::collections::BTreeSet::new();
+    for step in 0..24 {
+        let copy = tempfile::tempdir().unwrap();
+        copy_folder(&folder(&parent), &folder(&copy));
+        let mut bytes = whole.clone();
+        bytes[used * step / 24] ^= 1 << (step % 8);
+        fs::write(folder(&copy).join(journal.file_name().unwrap()), bytes).unwrap();
+        let (store, discarded) = recover(&folder(&copy), &log);
+        assert_eq!(digests(&store), expected, "a flip {step}/24 into the journal");
+        outcomes.insert(discarded.is_some());
+    }
+    assert!(outcomes.contains(&true), "no flip was ever noticed by fjall: the test flips nothing");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_checksum_that_fails_is_an_error_now_and_a_rebuild_at_the_next_start() {
+    let (parent, log) = (tempfile::tempdir().unwrap(), history(3_000));
+    let rebuilt = rebuild_into(&folder(&parent), &log);
+    drop(rebuilt);
+    // Flip a bit in the middle of the largest table.
+    let mut tables = Vec::new();
+    walk(&folder(&parent), &mut |path| {
+        if path.parent().is_some_and(|parent| parent.ends_with("tables")) {
+            tables.push((fs::metadata(path).unwrap().len(), path.to_owned()));
+        }
+    });
+    let (len, table) = tables.into_iter().max().unwrap();
+    let mut bytes = fs::read(&table).unwrap();
+    bytes[usize::try_from(len).unwrap() / 3] ^= 0x10;
+    fs::write(&table, bytes).unwrap();
+
+    let Opened { store, discarded } = open(&folder(&parent), &log);
+    if discarded.is_none() {
+        let rows = store.range(Space::State, Bound::Unbounded, Bound::Unbounded);
+        let failed = rows.filter_map(Result::err).next().expect("the damaged block is read");
+        assert!(matches!(failed, StoreError::Damaged(_)), "{failed}");
+    }
+    drop(store);
+    let (store, again) = recover(&folder(&parent), &log);
+    assert!(discarded.is_some() || again.is_some());
+    assert_eq!(digests(&store), digests(&reference(&log)));
+}
+
+fn walk(folder: &Path, visit: &mut impl FnMut(&Path)) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { walk(&path, visit) } else { visit(&path) }
+    }
+}
+
+fn rebuild_into(folder: &Path, log: &TestLog) -> FjallStore {
+    let Opened { store, .. } = open(folder, log);
+    let pace = Pace::Bulk { rows: 20_000, bytes: usize::MAX };
+    let mut rebuild = Rebuild::new(&store, LOG, vec![], pace).unwrap();
+    log.records.chunks(1_000).for_each(|records| rebuild.push(records.to_vec()).unwrap());
+    rebuild.finish().unwrap();
+    store
+}
+
+#[test]
+fn a_rebuild_by_ingestion_gives_the_live_rows_and_is_followed_further() {
+    let (parent, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut log = history(9_000);
+    // Overwrites and deletes of rows that earlier batches have ingested.
+    for number in (0..9_000).step_by(3) {
+        log.append(bucket_stream(0), put(&format!("key-{number:05}"), 7));
+        log.append(bucket_stream(0), delete(&format!("key-{:05}", number + 1)));
+    }
+    let live = reference(&log);
+    let rebuilt = rebuild_into(&folder(&parent), &log);
+    for space in Space::ALL {
+        let comparison = compare(&live, &rebuilt, space, 3).unwrap();
+        assert!(comparison.is_equal(), "{comparison:?}");
+    }
+    drop(rebuilt);
+    log.append(bucket_stream(0), put("key-00001", 5));
+    let (store, discarded) = recover(&folder(&parent), &log);
+    assert_eq!((discarded, digests(&store)), (None, digests(&reference(&log))));
+    let row = objects::current(&store, bucket_stream(0), &crate::testing::key("key-00001")).unwrap();
+    assert_eq!(row.map(|row| row.size), Some(5));
+    let empty = open(&folder(&beside), &log).store;
+    assert!(!compare(&store, &empty, Space::State, 1).unwrap().is_equal());
+}

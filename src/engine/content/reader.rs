@@ -1,0 +1,195 @@
+//! Bytes on their way out, each checked against its checksum before it is given out.
+//!
+//! A [`ContentReader`] walks the slices that make an object's content. Reads run on blocking threads, one ahead of
+//! what is being sent, each of at most 1 MiB.
+
+use crate::engine::outcome::Fault;
+use bytes::Bytes;
+use siltstone_log::event::{Content, ContentSlice, ContentSource};
+use siltstone_log::host::DiskReply;
+use siltstone_log::host::real::RealDisk;
+use siltstone_log::id::{BlobId, LogId, Salt, Seq, StreamId};
+use siltstone_log::pack::{BlobIndex, BlobReader};
+use siltstone_log::reader::read_content;
+use siltstone_log::record::Place;
+use siltstone_projections::objects;
+use siltstone_projections::rows::ObjectRow;
+use siltstone_projections::store::Store;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// What readers need to find bytes.
+#[derive(Clone)]
+pub struct Sources {
+    pub(crate) disk: RealDisk,
+    pub(crate) log_id: LogId,
+    pub(crate) blobs: Arc<dyn BlobIndex>,
+    pub(crate) store: Arc<dyn Store>,
+}
+
+type ReadResult = Result<Option<Bytes>, Fault>;
+
+/// The bytes of a range of an object.
+pub struct ContentReader {
+    cursor: Option<Box<Cursor>>,
+    /// The read after what was given out last.
+    ahead: Option<JoinHandle<(Box<Cursor>, ReadResult)>>,
+}
+
+impl ContentReader {
+    /// Begins to read a range, cut to what the object has.
+    pub fn new(sources: Arc<Sources>, object: &ObjectRow, range: Range<u64>) -> Self {
+        let range = range.start..range.end.min(object.size);
+        let slices = match &object.content {
+            Content::Empty => VecDeque::new(),
+            Content::Inline => {
+                let len = range.end.saturating_sub(range.start);
+                let whole = Inline { place: object.place, len: object.size };
+                VecDeque::from([Part { source: PartSource::Own(whole), offset: range.start, len }])
+            }
+            Content::Slices(slices) => cut(slices, range),
+        };
+        Self { cursor: Some(Box::new(Cursor { sources, parts: slices, blob: None })), ahead: None }
+    }
+
+    /// The next bytes; none at the end. After an error nothing more comes, and the connection is to be cut: the
+    /// client must not take a part for the whole.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        if self.ahead.is_none() {
+            self.start();
+        }
+        let Some(ahead) = self.ahead.as_mut() else { return Ok(None) };
+        let joined = ahead.await;
+        self.ahead = None;
+        let (cursor, read) = joined.map_err(|_| Fault::Ended("content reader"))?;
+        if matches!(read, Ok(Some(_))) && cursor.has_more() {
+            self.cursor = Some(cursor);
+            self.start();
+        }
+        read
+    }
+
+    fn start(&mut self) {
+        if let Some(mut cursor) = self.cursor.take() {
+            self.ahead = Some(tokio::task::spawn_blocking(move || {
+                let read = cursor.read();
+                (cursor, read)
+            }));
+        }
+    }
+}
+
+/// The slices, or parts of them, that a range covers.
+fn cut(slices: &[ContentSlice], range: Range<u64>) -> VecDeque<Part> {
+    let mut parts = VecDeque::new();
+    let mut at = 0u64;
+    for slice in slices {
+        let end = at.saturating_add(slice.len);
+        let (first, last) = (range.start.max(at), range.end.min(end));
+        if first < last {
+            let source = match slice.source {
+                ContentSource::Inline { stream, seq } => PartSource::Record(stream, seq),
+                ContentSource::Blob { blob } => PartSource::Blob(blob),
+            };
+            parts.push_back(Part { source, offset: slice.offset + (first - at), len: last - first });
+        }
+        at = end;
+    }
+    parts
+}
+
+/// Inline content: where its record lies, and how many bytes it has.
+#[derive(Clone, Copy)]
+struct Inline {
+    place: Option<Place>,
+    len: u64,
+}
+
+enum PartSource {
+    /// In the object's own record.
+    Own(Inline),
+    /// In another record.
+    Record(StreamId, Seq),
+    Blob(BlobId),
+}
+
+struct Part {
+    source: PartSource,
+    offset: u64,
+    len: u64,
+}
+
+/// What is still to be read.
+struct Cursor {
+    sources: Arc<Sources>,
+    parts: VecDeque<Part>,
+    /// The blob that the first part is being read from.
+    blob: Option<BlobReader>,
+}
+
+fn damaged(error: &impl ToString) -> Fault {
+    Fault::Content(error.to_string())
+}
+
+impl Cursor {
+    fn has_more(&self) -> bool {
+        self.blob.is_some() || !self.parts.is_empty()
+    }
+
+    /// The next bytes; blocks.
+    fn read(&mut self) -> ReadResult {
+        loop {
+            if let Some(mut blob) = self.blob.take() {
+                while let Some(op) = blob.next_read() {
+                    let bytes = match self.sources.disk.execute(&op).map_err(Fault::Disk)? {
+                        DiskReply::Data(bytes) => bytes,
+                        DiskReply::Done | DiskReply::Files(_) | DiskReply::Free(_) => Bytes::new(),
+                    };
+                    if let Some(bytes) = blob.accept(bytes).map_err(|error| damaged(&error))? {
+                        self.blob = Some(blob);
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+            let Some(Part { source, offset, len }) = self.parts.pop_front() else { return Ok(None) };
+            match source {
+                PartSource::Own(inline) => return self.inline(inline, offset, len).map(Some),
+                PartSource::Record(stream, seq) => {
+                    let inline = self.find(stream, seq)?;
+                    return self.inline(inline, offset, len).map(Some);
+                }
+                PartSource::Blob(blob) => {
+                    let place = self.sources.blobs.get(blob).map_err(|error| damaged(&error))?;
+                    let place = place.ok_or_else(|| Fault::Content(format!("blob {blob} is missing")))?;
+                    let range = offset..offset.saturating_add(len);
+                    self.blob = Some(BlobReader::new(self.sources.log_id, blob, &place, range));
+                }
+            }
+        }
+    }
+
+    /// The record that another version's content refers to.
+    fn find(&self, stream: StreamId, seq: Seq) -> Result<Inline, Fault> {
+        let store = &*self.sources.store;
+        let projection = |error: siltstone_projections::StoreError| Fault::Projection(error.to_string());
+        let missing = || Fault::Content(format!("record {seq} of stream {stream} is missing"));
+        let found = objects::by_seq(store, stream, seq).map_err(projection)?.ok_or_else(missing)?;
+        let version = objects::version(store, stream, &found.key, seq).map_err(projection)?;
+        let object = version.and_then(|version| version.object).ok_or_else(missing)?;
+        Ok(Inline { place: found.place, len: object.size })
+    }
+
+    fn inline(&self, inline: Inline, offset: u64, len: u64) -> Result<Bytes, Fault> {
+        let place = inline.place.ok_or_else(|| Fault::Content("a record's place is unknown".to_owned()))?;
+        let salted_len = inline.len.saturating_add(Salt::LEN as u64);
+        let bytes = read_content(&self.sources.disk, place, salted_len).map_err(|error| damaged(&error))?;
+        let to_index = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let (first, last) = (to_index(offset), to_index(offset.saturating_add(len)));
+        if last > bytes.len() || first > last {
+            return Err(Fault::Content(format!("{} bytes where {} were expected", bytes.len(), inline.len)));
+        }
+        Ok(bytes.slice(first..last))
+    }
+}

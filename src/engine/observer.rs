@@ -1,0 +1,20 @@
+//! What the engine tells whoever keeps figures. Called on its threads: it must be quick.
+
+use super::outcome::{EngineError, Receipt};
+use siltstone_log::writer::BatchTiming;
+
+/// Takes note of what happens.
+pub trait Observer: Send + Sync {
+    /// A step of the start is under way: which one, and where it is known, log positions done and to be done.
+    fn starting(&self, _step: &'static str, _progress: Option<(u64, u64)>) {}
+    /// A batch is durable.
+    fn committed(&self, _timing: &BatchTiming, _records: usize) {}
+    /// A command was answered, so long after it was submitted.
+    fn answered(&self, _action: &'static str, _result: &Result<Receipt, EngineError>, _nanos: u64) {}
+}
+
+/// Takes no note.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {}

@@ -1,0 +1,410 @@
+//! Start and stop. Order: lock → log recovery → projections → packs → threads → what a crash left half done.
+
+use super::access::AccessLimiter;
+use super::admission::{Admission, Limits};
+use super::bucket_protocol;
+use super::command::{Action, Command, StartNode};
+use super::content::{Sources, Staging};
+use super::follower::{FollowerCall, FollowerThread, LogOutlet, ShardNotices};
+use super::observer::{NoObserver, Observer};
+use super::outcome::{EngineError, Fault, Unavailable};
+use super::poller;
+use super::shard::{Call, CommandResult, Notice, ReplyTo, Shard, ShardContext, shard_of};
+use super::status::Progress;
+use super::{Engine, ROOT_ACCOUNT, Shared};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use siltstone_log::driver::{LogClient, LogThread};
+use siltstone_log::event::{Actor, Door, NodeStarted, TailDiscarded};
+use siltstone_log::hlc::HlcClock;
+use siltstone_log::host::real::{RealClock, RealDisk, RealEntropy};
+use siltstone_log::host::{Clock, Entropy, draw};
+use siltstone_log::id::{Hash, Position, Seq, StreamId};
+use siltstone_log::layout::{DataDir, LayoutError};
+use siltstone_log::pack::recovery::{PackRecoveryError, recover_packs};
+use siltstone_log::pack::{BlobIndex, MemoryBlobIndex, PackClient, PackConfig, PackThread, PackWriter};
+use siltstone_log::reader::{ReadError, ReadItem, Replay};
+use siltstone_log::recovery::{Recovered, RecoveryConfig, RecoveryError, recover};
+use siltstone_log::script::Script;
+use siltstone_log::writer::WriterConfig;
+use siltstone_projections::follower::AcceptedLoss;
+use siltstone_projections::rebuild::{Rebuild, RebuildError};
+use siltstone_projections::store::fjall::{FjallStore, LogState};
+use siltstone_projections::store::{Store, StoreError};
+use siltstone_projections::{Follower, Pace, identity};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+/// How an engine is set up.
+#[derive(Clone)]
+pub struct EngineConfig {
+    /// The data directory; made where it is missing.
+    pub data_dir: PathBuf,
+    /// What the lock says of its holder, and `NodeStarted` of the program.
+    pub program: String,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The dice.
+    pub entropy: Arc<dyn Entropy>,
+    /// Engine threads.
+    pub shards: usize,
+    /// The most commands of one shard under way; beyond it clients are told to slow down.
+    pub shard_in_flight: usize,
+    /// The most bytes of an object that go into its record.
+    pub inline_max: usize,
+    /// What is let in.
+    pub limits: Limits,
+    /// The log.
+    pub writer: WriterConfig,
+    /// The packs.
+    pub packs: PackConfig,
+    /// Who keeps figures.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl EngineConfig {
+    /// The defaults, on the real clock and dice.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            program: concat!("siltstone ", env!("CARGO_PKG_VERSION")).to_owned(),
+            clock: Arc::new(RealClock::default()),
+            entropy: Arc::new(RealEntropy),
+            shards: 2,
+            shard_in_flight: 4096,
+            inline_max: 64 * 1024,
+            limits: Limits { bytes: 128 << 20, requests: 4096, per_request: 1 << 20, free_floor: 256 << 20 },
+            writer: WriterConfig::default(),
+            packs: PackConfig::default(),
+            observer: Arc::new(NoObserver),
+        }
+    }
+}
+
+/// Why an engine cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The log cannot be recovered.
+    #[error("log: {0}")]
+    Log(#[from] RecoveryError),
+    /// The log cannot be read.
+    #[error("log: {0}")]
+    Replay(#[from] ReadError),
+    /// The packs cannot be recovered.
+    #[error("packs: {0}")]
+    Packs(#[from] PackRecoveryError),
+    /// The projections cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The projections cannot follow the log.
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+    /// The start could not be recorded.
+    #[error("cannot record the start: {0}")]
+    Start(EngineError),
+}
+
+/// What is open before the threads start.
+struct Parts {
+    data_dir: DataDir,
+    disk: RealDisk,
+    recovered: Recovered,
+    store: Arc<dyn Store>,
+    follower: Follower,
+    blobs: Arc<dyn BlobIndex>,
+    pack_writer: PackWriter,
+}
+
+/// The running threads.
+pub(super) struct Threads {
+    notices: ShardNotices,
+    shards: Vec<JoinHandle<()>>,
+    log: LogThread,
+    batches: Sender<FollowerCall>,
+    follower: JoinHandle<()>,
+    packs: PackThread,
+    poller_stop: Sender<()>,
+    poller: JoinHandle<()>,
+    /// ORDER: the lock goes last, when nothing touches the directory any more.
+    data_dir: DataDir,
+}
+
+impl Threads {
+    pub(super) fn stop(self) {
+        // A thread that panicked has said so where it happened; there is nothing more to end in it.
+        drop(self.poller_stop);
+        drop(self.poller.join());
+        self.notices.all(&Notice::Stop);
+        for shard in self.shards {
+            drop(shard.join());
+        }
+        self.log.stop();
+        drop(self.batches.send(FollowerCall::Stop));
+        drop(self.follower.join());
+        self.packs.stop();
+        drop(self.data_dir);
+    }
+}
+
+impl Engine {
+    /// Opens a data directory and starts. Blocks, for as long as recovery and catching up take.
+    pub fn open(config: EngineConfig) -> Result<Self, OpenError> {
+        let data_dir = DataDir::open(&config.data_dir, &config.program, &*config.entropy)?;
+        Self::open_in(data_dir, config)
+    }
+
+    /// As [`Self::open`], in a data directory that is locked already.
+    pub fn open_in(data_dir: DataDir, config: EngineConfig) -> Result<Self, OpenError> {
+        let parts = open_parts(data_dir, &config)?;
+        let engine = start_threads(config, parts)?;
+        if let Err(error) = engine.record_start() {
+            engine.shutdown();
+            return Err(error);
+        }
+        engine.finish_bucket_protocols();
+        Ok(engine)
+    }
+
+    /// Submits a command and waits for its result, blocking.
+    fn call_blocking(&self, action: impl Into<Action>) -> CommandResult {
+        let (reply, answer) = bounded(1);
+        let command = Command::new(Actor::server(Door::Recovery), action, self.entropy());
+        self.send(command, ReplyTo::Thread(reply))?;
+        answer.recv().unwrap_or(Err(Fault::Ended("engine shard").into()))
+    }
+
+    fn record_start(&self) -> Result<(), OpenError> {
+        let recovered = self.recovered();
+        let started = NodeStarted {
+            node: recovered.node_id,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            clean: recovered.clean,
+        };
+        let discarded =
+            recovered.tail_discarded.map(|tail| TailDiscarded { first: tail.first, bytes: tail.bytes });
+        let canonical_id = Hash(draw(self.entropy())).to_string();
+        match self.call_blocking(StartNode { started, discarded, canonical_id }) {
+            Ok(_) => Ok(()),
+            // A full disk or a damaged `system` stream takes no record, but what is there can be read.
+            Err(EngineError::Unavailable(reason @ (Unavailable::NoSpace | Unavailable::Quarantined)))
+                if identity::account(&self.view(), ROOT_ACCOUNT)?.is_some() =>
+            {
+                tracing::warn!(%reason, "the start is not recorded");
+                Ok(())
+            }
+            Err(error) => Err(OpenError::Start(error)),
+        }
+    }
+
+    /// Second halves that a crash has cut off. One that cannot be done now is done by the next start.
+    fn finish_bucket_protocols(&self) {
+        let unfinished = bucket_protocol::unfinished(&self.view()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot look for half-made buckets");
+            Vec::new()
+        });
+        for half in unfinished {
+            tracing::info!(?half, "finishing what a stop left half done");
+            if let Err(error) = self.call_blocking(half) {
+                tracing::warn!(%error, "cannot finish it");
+            }
+        }
+    }
+}
+
+fn open_parts(data_dir: DataDir, config: &EngineConfig) -> Result<Parts, OpenError> {
+    config.observer.starting("log", None);
+    let format = data_dir.format();
+    let mut disk = RealDisk::new(data_dir.root());
+    let recovery =
+        RecoveryConfig { log_id: format.log_id, node_id: format.node_id, projection_witness: None };
+    let recovered = Script::new(move |io| recover(io, recovery)).run(&mut disk)?;
+    let log = LogState {
+        log_id: recovered.log_id,
+        next_position: recovered.next_position,
+        heads: &recovered.heads,
+    };
+    let opened = FjallStore::open(&data_dir.root().join("projections"), &log)?;
+    if let Some(discarded) = &opened.discarded {
+        tracing::warn!(reason = %discarded.reason, "the projections are rebuilt from the log");
+    }
+    let store: Arc<dyn Store> = Arc::new(opened.store);
+    let follower = catch_up(&disk, &recovered, &*store, &*config.observer)?;
+    config.observer.starting("packs", None);
+    let blobs: Arc<dyn BlobIndex> = Arc::new(MemoryBlobIndex::default());
+    let (log_id, index) = (recovered.log_id, blobs.clone());
+    let packs = Script::new(move |io| recover_packs(io, log_id, index)).run(&mut disk)?;
+    let pack_writer = PackWriter::new(&packs, config.packs);
+    Ok(Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer })
+}
+
+/// Applies what the projections do not have yet.
+fn catch_up(
+    disk: &RealDisk,
+    recovered: &Recovered,
+    store: &dyn Store,
+    observer: &dyn Observer,
+) -> Result<Follower, OpenError> {
+    // What cannot be read is passed over: its streams take no writes, and reads show what there is.
+    let losses: Vec<AcceptedLoss> =
+        recovered.quarantine.iter().map(|range| (range.first, range.last)).collect();
+    let mut rebuild = Rebuild::new(store, recovered.log_id, losses.clone(), Pace::REBUILD)?;
+    if rebuild.resume_from() < recovered.next_position {
+        for item in Replay::open(disk.clone(), rebuild.resume_from())? {
+            match item? {
+                ReadItem::Records(records) => {
+                    let done = records.last().map(|record| record.place.position.get());
+                    observer.starting("projections", done.map(|done| (done, recovered.next_position.get())));
+                    rebuild.push(records)?;
+                }
+                ReadItem::Unreadable(range) => tracing::warn!(?range, "records cannot be read"),
+            }
+        }
+        rebuild.finish()?;
+    }
+    Ok(Follower::new(store, recovered.log_id, losses, Pace::Live)?)
+}
+
+/// The channels between the threads.
+struct Channels {
+    calls: Vec<Sender<Call>>,
+    inboxes: Vec<(Receiver<Call>, Receiver<Notice>)>,
+    notices: ShardNotices,
+}
+
+fn channels(config: &EngineConfig) -> Channels {
+    let mut channels = Channels { calls: Vec::new(), inboxes: Vec::new(), notices: ShardNotices(Vec::new()) };
+    for _ in 0..config.shards.max(1) {
+        let (calls, call_inbox) = bounded(config.shard_in_flight);
+        // Unbounded, so that neither the log's thread nor the follower's ever waits for a shard. What is in it is
+        // bounded by what the shards have under way.
+        let (notices, notice_inbox) = unbounded();
+        channels.calls.push(calls);
+        channels.notices.0.push(notices);
+        channels.inboxes.push((call_inbox, notice_inbox));
+    }
+    channels
+}
+
+fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError> {
+    let Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer } = parts;
+    let Channels { calls, inboxes, notices } = channels(&config);
+    let last = Position(recovered.next_position.get().saturating_sub(1));
+    let progress = Arc::new(Progress::new(last, follower.applied()));
+    let free = poller::free_bytes(&disk).unwrap_or(u64::MAX);
+    let admission = Admission::new(config.limits, free);
+
+    let (batches, batch_inbox) = unbounded();
+    let outlet = LogOutlet {
+        batches: batches.clone(),
+        notices: notices.clone(),
+        progress: progress.clone(),
+        observer: config.observer.clone(),
+    };
+    let (log, log_client) =
+        LogThread::start(&recovered, disk.clone(), config.clock.clone(), config.writer, outlet)?;
+    let (packs, pack_client) = start_packs(pack_writer, &disk, &blobs, &notices, &progress)?;
+    let follower = FollowerThread {
+        store: store.clone(),
+        follower,
+        notices: notices.clone(),
+        progress: progress.clone(),
+    };
+    let follower = Builder::new().name("projections".into()).spawn(move || follower.run(&batch_inbox))?;
+    let context = shard_context(&config, &store, &blobs, &recovered, log_client, pack_client.clone());
+    let shards = start_shards(&context, &recovered, inboxes)?;
+
+    let staging = Staging {
+        packs: pack_client,
+        disk: disk.clone(),
+        entropy: config.entropy.clone(),
+        inline_max: config.inline_max,
+    };
+    let sources = Sources { disk: disk.clone(), log_id: recovered.log_id, blobs, store: store.clone() };
+    let shared = Arc::new(Shared {
+        calls,
+        store,
+        admission: admission.clone(),
+        staging: Arc::new(staging),
+        sources: Arc::new(sources),
+        clock: config.clock,
+        entropy: config.entropy,
+        denied: Mutex::new(AccessLimiter::default()),
+        progress,
+        observer: config.observer,
+        recovered,
+        threads: Mutex::new(None),
+    });
+    let (poller_stop, stopped) = bounded(0);
+    let weak = Arc::downgrade(&shared);
+    let poller = Builder::new()
+        .name("poller".into())
+        .spawn(move || poller::run(&weak, &disk, &admission, &stopped))?;
+    let threads = Threads { notices, shards, log, batches, follower, packs, poller_stop, poller, data_dir };
+    *shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
+    Ok(Engine { shared })
+}
+
+fn start_packs(
+    writer: PackWriter,
+    disk: &RealDisk,
+    blobs: &Arc<dyn BlobIndex>,
+    notices: &ShardNotices,
+    progress: &Arc<Progress>,
+) -> io::Result<(PackThread, PackClient)> {
+    let (notices, progress) = (notices.clone(), progress.clone());
+    PackThread::spawn(writer, disk, blobs.clone(), move |error| {
+        let fault = Fault::Disk(error);
+        notices.all(&Notice::Failed(fault.clone()));
+        progress.failed(fault);
+    })
+}
+
+fn shard_context(
+    config: &EngineConfig,
+    store: &Arc<dyn Store>,
+    blobs: &Arc<dyn BlobIndex>,
+    recovered: &Recovered,
+    log: LogClient,
+    packs: PackClient,
+) -> ShardContext {
+    ShardContext {
+        store: store.clone(),
+        log,
+        packs,
+        blobs: blobs.clone(),
+        clock: config.clock.clone(),
+        hlc: Arc::new(Mutex::new(HlcClock::starting_after(recovered.max_hlc))),
+        epoch: config.writer.epoch,
+        in_flight: config.shard_in_flight,
+    }
+}
+
+fn start_shards(
+    context: &ShardContext,
+    recovered: &Recovered,
+    inboxes: Vec<(Receiver<Call>, Receiver<Notice>)>,
+) -> io::Result<Vec<JoinHandle<()>>> {
+    let count = inboxes.len();
+    let mut heads: Vec<BTreeMap<StreamId, Seq>> = vec![BTreeMap::new(); count];
+    for (stream, head) in &recovered.heads {
+        if let Some(heads) = heads.get_mut(shard_of(*stream, count)) {
+            heads.insert(*stream, head.seq);
+        }
+    }
+    let mut threads = Vec::with_capacity(count);
+    for (index, (heads, (calls, notices))) in heads.into_iter().zip(inboxes).enumerate() {
+        let shard = Shard::new(context.clone(), heads, index, count);
+        let thread =
+            Builder::new().name(format!("engine-{index}")).spawn(move || shard.run(calls, &notices))?;
+        threads.push(thread);
+    }
+    Ok(threads)
+}

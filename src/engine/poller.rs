@@ -1,0 +1,47 @@
+//! The thread that looks at the disk's free space once a second, and ends the minutes of refused requests.
+
+use super::Engine;
+use super::admission::Admission;
+use super::command::{Command, RecordSuppressed};
+use super::shard::ReplyTo;
+use crossbeam_channel::Receiver;
+use siltstone_log::event::{Actor, Door};
+use siltstone_log::host::real::RealDisk;
+use siltstone_log::host::{DiskOp, DiskReply, Folder};
+use std::sync::{PoisonError, Weak};
+use std::time::Duration;
+
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Free bytes: the lesser of what log and packs have, which may lie on different volumes. None where the system does
+/// not say.
+pub(super) fn free_bytes(disk: &RealDisk) -> Option<u64> {
+    let free = |folder| match disk.execute(&DiskOp::FreeSpace { folder }) {
+        Ok(DiskReply::Free(bytes)) => Some(bytes),
+        Ok(DiskReply::Done | DiskReply::Data(_) | DiskReply::Files(_)) | Err(_) => None,
+    };
+    free(Folder::Log).into_iter().chain(free(Folder::Packs)).min()
+}
+
+/// Runs until the other side of `stop` is dropped, or the engine is.
+pub(super) fn run(engine: &Weak<super::Shared>, disk: &RealDisk, admission: &Admission, stop: &Receiver<()>) {
+    while stop.recv_timeout(PERIOD) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+        if let Some(free) = free_bytes(disk) {
+            admission.set_free(free);
+        }
+        let Some(shared) = engine.upgrade() else { return };
+        end_minutes(&Engine { shared });
+    }
+}
+
+fn end_minutes(engine: &Engine) {
+    let now = engine.clock().monotonic_nanos();
+    let summaries = {
+        let mut limiter = engine.shared.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        limiter.take_summaries(now)
+    };
+    for summary in summaries {
+        let command = Command::new(Actor::server(Door::Worker), RecordSuppressed(summary), engine.entropy());
+        drop(engine.send(command, ReplyTo::Nobody));
+    }
+}

@@ -1,0 +1,139 @@
+use super::*;
+use crate::engine::command::{
+    Conditions, DeleteObject, DeleteObjects, EtagMatch, MAX_DELETE_KEYS, PutObject,
+};
+use crate::engine::content::StagedContent;
+use crate::engine::outcome::{FailedCondition, Rejection};
+use siltstone_log::event::{ContentHeaders, Event};
+use siltstone_log::id::Salt;
+use siltstone_log::record::Salted;
+use siltstone_projections::objects;
+
+pub(crate) fn put(object: &str, etag: &str) -> PutObject {
+    PutObject {
+        stream: BUCKET,
+        key: key(object),
+        content: StagedContent::Inline(Salted::new(Salt([3; 16]), etag.as_bytes())),
+        etag: etag.to_owned(),
+        checksums: Vec::new(),
+        headers: ContentHeaders::default(),
+        metadata: Vec::new(),
+        conditions: Conditions::default(),
+    }
+}
+
+pub(crate) fn delete(object: &str) -> DeleteObject {
+    DeleteObject { stream: BUCKET, key: key(object), conditions: Conditions::default() }
+}
+
+fn etags(etags: &[&str]) -> Option<EtagMatch> {
+    Some(EtagMatch::Etags(etags.iter().map(|etag| (*etag).to_owned()).collect()))
+}
+
+fn if_match(wanted: Option<EtagMatch>) -> Conditions {
+    Conditions { if_match: wanted, if_none_match: None }
+}
+
+fn if_none_match(wanted: Option<EtagMatch>) -> Conditions {
+    Conditions { if_match: None, if_none_match: wanted }
+}
+
+const IF_MATCH: Rejection = Rejection::PreconditionFailed(FailedCondition::IfMatch);
+const IF_NONE_MATCH: Rejection = Rejection::PreconditionFailed(FailedCondition::IfNoneMatch);
+
+/// Conditions, what the key holds, and what becomes of a PUT and a DELETE.
+fn table() -> Vec<(Conditions, Option<&'static str>, Result<(), Rejection>, Result<(), Rejection>)> {
+    let any = || Some(EtagMatch::Any);
+    vec![
+        (Conditions::default(), None, Ok(()), Ok(())),
+        (Conditions::default(), Some("a"), Ok(()), Ok(())),
+        (if_none_match(any()), None, Ok(()), Ok(())),
+        (if_none_match(any()), Some("a"), Err(IF_NONE_MATCH), Err(IF_NONE_MATCH)),
+        (if_none_match(etags(&["b", "a"])), Some("a"), Err(IF_NONE_MATCH), Err(IF_NONE_MATCH)),
+        (if_none_match(etags(&["b"])), Some("a"), Ok(()), Ok(())),
+        (if_match(any()), Some("a"), Ok(()), Ok(())),
+        (if_match(any()), None, Err(Rejection::NoSuchKey), Err(IF_MATCH)),
+        (if_match(etags(&["a"])), Some("a"), Ok(()), Ok(())),
+        (if_match(etags(&["b"])), Some("a"), Err(IF_MATCH), Err(IF_MATCH)),
+        (if_match(etags(&["a"])), None, Err(Rejection::NoSuchKey), Err(IF_MATCH)),
+        (
+            Conditions { if_match: etags(&["a"]), if_none_match: any() },
+            Some("a"),
+            Err(IF_NONE_MATCH),
+            Err(IF_NONE_MATCH),
+        ),
+    ]
+}
+
+#[test]
+fn conditions_of_writes_and_deletes_hold_or_refuse() {
+    for (conditions, holds, on_put, on_delete) in table() {
+        let case = format!("{conditions:?} over {holds:?}");
+        let fresh = || {
+            let mut world = World::with_bucket();
+            if let Some(etag) = holds {
+                world.run(put("k", etag)).unwrap();
+            }
+            let records = world.durable.len();
+            (world, records)
+        };
+        let (mut world, records) = fresh();
+        let result = world.run(PutObject { conditions: conditions.clone(), ..put("k", "new") });
+        assert_eq!(result.map(drop), on_put.clone().map_err(EngineError::from), "put {case}");
+        let stored = objects::current(&world.store, BUCKET, &key("k")).unwrap().map(|row| row.etag);
+        let expected = if on_put.is_ok() { Some("new") } else { holds };
+        assert_eq!(stored.as_deref(), expected, "put {case}");
+        assert_eq!(world.durable.len(), records + usize::from(on_put.is_ok()), "put {case}");
+
+        let (mut world, records) = fresh();
+        let result = world.run(DeleteObject { conditions, ..delete("k") });
+        let existed = holds.is_some();
+        let expected = on_delete.clone().map(|()| Outcome::Deleted { existed }).map_err(EngineError::from);
+        assert_eq!(result, expected, "delete {case}");
+        let deleted = on_delete.is_ok() && existed;
+        assert_eq!(world.durable.len(), records + usize::from(deleted), "delete {case}");
+    }
+}
+
+#[test]
+fn many_keys_are_deleted_each_for_itself() {
+    let mut world = World::with_bucket();
+    for object in ["a", "b", "c"] {
+        world.run(put(object, object)).unwrap();
+    }
+    let wrong = if_match(etags(&["x"]));
+    let any = Conditions::default();
+    let keys = vec![
+        (key("a"), any.clone()),
+        (key("missing"), any.clone()),
+        (key("b"), wrong),
+        (key("a"), any.clone()),
+        (key("a"), if_match(Some(EtagMatch::Any))),
+        (key("c"), if_match(etags(&["c"]))),
+    ];
+    let outcome = world.run(DeleteObjects { stream: BUCKET, keys });
+    let results = vec![Ok(()), Ok(()), Err(IF_MATCH), Ok(()), Err(IF_MATCH), Ok(())];
+    assert_eq!(outcome, Ok(Outcome::DeletedEach(results)));
+    let deleted: Vec<String> = world
+        .events()
+        .into_iter()
+        .filter_map(|body| match body.event {
+            Event::ObjectDeleted(event) => Some(event.key.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(deleted, ["a", "c"]);
+    let keys = (0..=MAX_DELETE_KEYS).map(|i| (key(&i.to_string()), Conditions::default())).collect();
+    let refused = world.run(DeleteObjects { stream: BUCKET, keys });
+    assert_eq!(refused, Err(Rejection::TooLarge.into()));
+}
+
+#[test]
+fn a_bucket_that_is_not_there_takes_nothing() {
+    let mut world = World::new();
+    let keys = vec![(key("a"), Conditions::default())];
+    let results =
+        [world.run(put("a", "1")), world.run(delete("a")), world.run(DeleteObjects { stream: BUCKET, keys })];
+    assert_eq!(results, [const { Err(EngineError::Rejected(Rejection::NoSuchBucket)) }; 3]);
+    assert!(world.durable.is_empty());
+}

@@ -1,0 +1,41 @@
+//! What readers see.
+
+use bytes::Bytes;
+use siltstone_log::name::BucketName;
+use siltstone_projections::names;
+use siltstone_projections::rows::{BucketRow, NameRow};
+use siltstone_projections::store::{RowIter, Rows, Space, Store, StoreError};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Reads of what is durable and applied: for the typed reads of [`siltstone_projections`].
+#[derive(Clone)]
+pub struct View {
+    store: Arc<dyn Store>,
+}
+
+impl View {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// The bucket that bears a name, with its stream; none while it is half made or half deleted.
+    pub fn bucket(&self, name: &BucketName) -> Result<Option<(NameRow, BucketRow)>, StoreError> {
+        names::resolve(self, name)
+    }
+
+    /// A view that later writes do not change, for reads that must agree with one another.
+    pub fn snapshot(&self) -> Box<dyn Rows + Send + Sync> {
+        self.store.snapshot()
+    }
+}
+
+impl Rows for View {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.store.get(space, key)
+    }
+
+    fn range(&self, space: Space, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> RowIter<'_> {
+        self.store.range(space, from, to)
+    }
+}
