@@ -207,14 +207,16 @@ fn show_item(format: Format, first: &mut bool, value: &Value, out: Out<'_>) -> R
         Format::Table => {
             let text = |name: &str| value[name].as_str().unwrap_or("-");
             let (time, stream, event) = (text("time"), text("name"), text("event"));
-            let who = value["actor"]["user"].as_str().filter(|user| !user.is_empty()).unwrap_or("server");
+            let by_client = matches!(value["actor"]["door"].as_str(), Some("S3" | "Console"));
+            let nobody = if by_client { "anonymous" } else { "server" };
+            let who = value["actor"]["user"].as_str().filter(|user| !user.is_empty()).unwrap_or(nobody);
             let what = ["bucket", "name", "key", "user", "tenant", "access_key", "policy"]
                 .iter()
                 .filter_map(|field| value["body"][field].as_str())
                 .map(super::output::printable)
                 .collect::<Vec<_>>()
                 .join(" ");
-            let (position, seq) = (&value["position"], &value["seq"]);
+            let (position, seq) = (value["position"].to_string(), value["seq"].to_string());
             writeln!(out, "{position:>10}  {time:24}  {stream:32}  {seq:>8}  {event} by {who} {what}")?;
         }
     }
