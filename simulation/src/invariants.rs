@@ -189,12 +189,11 @@ pub fn replay_gives_the_same_digest(
     rows: &dyn Rows,
     log: &LogView,
     log_id: LogId,
-    losses: &[(Position, Position)],
 ) -> Checked {
     let checker = "I3 replay gives the same digest";
     let replayed = MemStore::new();
     let pace = Pace::Bulk { rows: 7, bytes: 1 << 16 };
-    let mut rebuild = Rebuild::new(&replayed, log_id, losses.to_vec(), pace).map_err(store_failed)?;
+    let mut rebuild = Rebuild::new(&replayed, log_id, log.unreadable.clone(), pace).map_err(store_failed)?;
     for records in log.records.chunks(13) {
         rebuild.push(records.to_vec()).map_err(store_failed)?;
     }
@@ -215,9 +214,8 @@ pub fn redelivery_changes_nothing(
     rows: &dyn Rows,
     log: &LogView,
     log_id: LogId,
-    losses: &[(Position, Position)],
 ) -> Checked {
-    let mut follower = Follower::new(rows, log_id, losses.to_vec(), Pace::Live).map_err(store_failed)?;
+    let mut follower = Follower::new(rows, log_id, log.unreadable.clone(), Pace::Live).map_err(store_failed)?;
     let mut effects = Vec::new();
     follower.handle(rows, FollowerInput::Records(log.records.clone()), &mut effects);
     for effect in effects {

@@ -1,5 +1,6 @@
 //! The runs: what a plan's scenario does with a world, step by step.
 
+mod rot;
 mod rounds;
 
 use crate::fault::{Plan, Scenario};
@@ -26,7 +27,7 @@ pub fn run(plan: Plan, trace: Trace) -> Outcome {
     let result = match plan.scenario {
         Scenario::CrashRecovery | Scenario::BucketProtocol => rounds::crash_and_recover(&mut world),
         Scenario::FailedFsync => rounds::fail_and_recover(&mut world),
-        Scenario::DiskRot => rounds::rot_and_report(&mut world),
+        Scenario::DiskRot => rot::rot_and_report(&mut world),
         Scenario::FullDisk => rounds::fill_and_drain(&mut world),
     };
     if let Err(violation) = &result {

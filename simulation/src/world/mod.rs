@@ -114,8 +114,6 @@ pub struct World {
     pub rotten: bool,
     /// Why the last start came to nothing.
     pub start_failure: Option<boot::StartFailure>,
-    /// Ranges of positions that an administrator gave up.
-    pub accepted_losses: Vec<(Position, Position)>,
     /// Events handled.
     pub handled: u64,
     queue: BTreeMap<(u64, u64), Happening>,
@@ -156,7 +154,6 @@ impl World {
             next_op: 1,
             rotten: false,
             start_failure: None,
-            accepted_losses: Vec::new(),
             handled: 0,
             queue: BTreeMap::new(),
             next_event: 0,
