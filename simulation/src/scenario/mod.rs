@@ -1,5 +1,6 @@
 //! The runs: what a plan's scenario does with a world, step by step.
 
+mod full;
 mod rot;
 mod rounds;
 
@@ -28,7 +29,7 @@ pub fn run(plan: Plan, trace: Trace) -> Outcome {
         Scenario::CrashRecovery | Scenario::BucketProtocol => rounds::crash_and_recover(&mut world),
         Scenario::FailedFsync => rounds::fail_and_recover(&mut world),
         Scenario::DiskRot => rot::rot_and_report(&mut world),
-        Scenario::FullDisk => rounds::fill_and_drain(&mut world),
+        Scenario::FullDisk => full::fill_and_drain(&mut world),
     };
     if let Err(violation) = &result {
         world.event("violation", &json!({"checker": violation.checker, "message": violation.message}));

@@ -59,8 +59,12 @@ impl World {
     fn rot(&mut self) {
         let targets = self.rot_targets();
         for _ in 0..self.faults.between(1, 3) {
-            let index = self.faults.index(targets.len());
-            let Some(Target { file, end }) = targets.get(index) else { return };
+            // The log is small beside the packs, and most of them is unused.
+            let log = self.faults.percent(70);
+            let wanted: Vec<&Target> =
+                targets.iter().filter(|target| (target.file.folder == Folder::Log) == log).collect();
+            let index = self.faults.index(wanted.len());
+            let Some(Target { file, end }) = wanted.get(index) else { continue };
             let offset = self.faults.below(*end);
             let how = self.faults.below(3);
             match how {

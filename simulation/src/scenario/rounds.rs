@@ -49,10 +49,7 @@ impl World {
     }
 
     fn stuck_world(&self) -> Violation {
-        Violation::new(
-            "the node makes progress",
-            format!("{MOST_EVENTS} events brought no end at {:?}", self.now()),
-        )
+        Violation::new("the node makes progress", format!("{MOST_EVENTS} events brought no end at {:?}", self.now()))
     }
 
     pub(super) fn draw_crash(&mut self) -> Down {
@@ -87,9 +84,7 @@ impl World {
                     self.go_down(down)?;
                 }
                 Ended::Failed => self.exit_after_failure()?,
-                Ended::Idle => {
-                    return Err(Violation::new("the node makes progress", "a start that waits for nothing"));
-                }
+                Ended::Idle => return Err(Violation::new("the node makes progress", "a start that waits for nothing")),
             }
         }
     }
@@ -128,9 +123,9 @@ impl World {
 
     /// Goes on until the crash would interrupt what the draw aims at, or it has not come up for a while.
     fn aim(&mut self) -> Result<Ended, Violation> {
-        let aim = self.faults.below(4);
+        let aim = self.faults.below(5);
         let hit = |world: &Self| match aim {
-            0 => world.is_writing_log(),
+            0 | 3 => world.is_writing_log(),
             1 => world.is_writing_packs(),
             2 => world.node.as_ref().is_some_and(Node::is_rolling),
             _ => true,
@@ -142,7 +137,7 @@ impl World {
     pub(super) fn work(&mut self, operations: u64, crash: bool) -> Result<Ended, Violation> {
         self.operations_left = operations;
         self.let_clients_in();
-        let most = if crash { self.faults.between(1, operations * 25) } else { MOST_EVENTS };
+        let most = if crash { self.faults.between(1, operations * 7) } else { MOST_EVENTS };
         match self.run_until(most, |world| world.operations_left == 0 && world.is_quiet())? {
             Ended::Crashed => match self.aim()? {
                 Ended::Failed => Ok(Ended::Failed),
@@ -191,7 +186,7 @@ impl World {
     }
 
     /// The last start: nothing fails any more, and everything is compared.
-    fn last_look(&mut self) -> Checked {
+    pub(super) fn last_look(&mut self) -> Checked {
         self.disk.options.failed_sync_one_in = 0;
         self.disk.options.failed_write_one_in = 0;
         self.plan.crash_in_recovery_percent = 0;
@@ -210,10 +205,7 @@ impl World {
         self.plan.mix.put += 20;
         self.work(12, false)?;
         if self.counters.acknowledged == before {
-            return Err(Violation::new(
-                "the node takes writes after recovery",
-                "none of 12 operations went through",
-            ));
+            return Err(Violation::new("the node takes writes after recovery", "none of 12 operations went through"));
         }
         self.audit().map(drop)
     }
@@ -227,9 +219,5 @@ pub(super) fn crash_and_recover(world: &mut World) -> Checked {
 }
 
 pub(super) fn fail_and_recover(world: &mut World) -> Checked {
-    crash_and_recover(world)
-}
-
-pub(super) fn fill_and_drain(world: &mut World) -> Checked {
     crash_and_recover(world)
 }
