@@ -30,7 +30,11 @@ pub(super) enum Ended {
 
 impl World {
     /// Lets events happen until something is reached, or so many have happened.
-    pub(super) fn run_until(&mut self, most: u64, reached: impl Fn(&Self) -> bool) -> Result<Ended, Violation> {
+    pub(super) fn run_until(
+        &mut self,
+        most: u64,
+        reached: impl Fn(&Self) -> bool,
+    ) -> Result<Ended, Violation> {
         let until = self.handled + most.min(MOST_EVENTS);
         loop {
             if self.node.as_ref().is_some_and(|node| node.failed) {

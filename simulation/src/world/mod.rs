@@ -288,7 +288,8 @@ impl World {
             Down::Crash(crash) => crash,
             Down::Clean | Down::DiskFailed => Crash::Kill,
         };
-        let under_way: Vec<String> = self.in_flight.values().map(|(by, op)| format!("{by:?} {}", operation_name(&op.op))).collect();
+        let under_way: Vec<String> =
+            self.in_flight.values().map(|(by, op)| format!("{by:?} {}", operation_name(&op.op))).collect();
         self.event("down", &json!({"why": format!("{down:?}"), "under_way": under_way}));
         if self.node.as_ref().is_some_and(Node::is_rolling) && down != Down::Clean {
             self.counters.reach(State::CrashInRoll);
