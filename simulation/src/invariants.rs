@@ -9,7 +9,9 @@ use siltstone_projections::objects::{ListEntry, ListQuery};
 use siltstone_projections::rebuild::{Difference, Rebuild, compare};
 use siltstone_projections::rows::{BucketRow, Usage};
 use siltstone_projections::store::mem::MemStore;
-use siltstone_projections::{Follower, FollowerEffect, FollowerInput, Pace, Rows, Space, buckets, names, objects};
+use siltstone_projections::{
+    Follower, FollowerEffect, FollowerInput, Pace, Rows, Space, buckets, names, objects,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -183,11 +185,7 @@ pub fn counters_are_a_recount(rows: &dyn Rows, model: &Model) -> Checked {
 }
 
 /// I3: a replay from the first record gives the digest that the live projections keep, and their rows have it.
-pub fn replay_gives_the_same_digest(
-    rows: &dyn Rows,
-    log: &LogView,
-    log_id: LogId,
-) -> Checked {
+pub fn replay_gives_the_same_digest(rows: &dyn Rows, log: &LogView, log_id: LogId) -> Checked {
     let checker = "I3 replay gives the same digest";
     let replayed = MemStore::new();
     let pace = Pace::Bulk { rows: 7, bytes: 1 << 16 };
@@ -208,12 +206,9 @@ pub fn replay_gives_the_same_digest(
 }
 
 /// I6: what is delivered again, from the first record on, changes nothing.
-pub fn redelivery_changes_nothing(
-    rows: &dyn Rows,
-    log: &LogView,
-    log_id: LogId,
-) -> Checked {
-    let mut follower = Follower::new(rows, log_id, log.unreadable.clone(), Pace::Live).map_err(store_failed)?;
+pub fn redelivery_changes_nothing(rows: &dyn Rows, log: &LogView, log_id: LogId) -> Checked {
+    let mut follower =
+        Follower::new(rows, log_id, log.unreadable.clone(), Pace::Live).map_err(store_failed)?;
     let mut effects = Vec::new();
     follower.handle(rows, FollowerInput::Records(log.records.clone()), &mut effects);
     for effect in effects {
@@ -222,7 +217,9 @@ pub fn redelivery_changes_nothing(
                 let message = format!("{} rows of {} would change", batch.row_count(), batch.space());
                 return Err(Violation::new("I6 redelivery changes nothing", message));
             }
-            FollowerEffect::Stuck(stuck) => return Err(Violation::new("I6 redelivery changes nothing", stuck.to_string())),
+            FollowerEffect::Stuck(stuck) => {
+                return Err(Violation::new("I6 redelivery changes nothing", stuck.to_string()));
+            }
             FollowerEffect::Commit(_) | FollowerEffect::Applied(_) => {}
         }
     }
@@ -240,7 +237,10 @@ pub fn names_and_buckets_agree(model: &Model) -> Checked {
     for (stream, bucket) in model.buckets.iter().filter(|(_, bucket)| bucket.is_open()) {
         let named = bucket.name.as_ref().and_then(|name| model.names.get(name));
         if named != Some(stream) {
-            return Err(Violation::new(checker, format!("bucket {stream} ({:?}) has lost its name", bucket.name)));
+            return Err(Violation::new(
+                checker,
+                format!("bucket {stream} ({:?}) has lost its name", bucket.name),
+            ));
         }
     }
     Ok(())

@@ -47,7 +47,10 @@ impl World {
     fn work_full(&mut self) -> Result<Ended, Violation> {
         let ended = self.work(self.plan.operations, false)?;
         if ended == Ended::Failed {
-            return Err(Violation::new("a full volume is no failure of the disk", format!("{:?}", self.now())));
+            return Err(Violation::new(
+                "a full volume is no failure of the disk",
+                format!("{:?}", self.now()),
+            ));
         }
         Ok(ended)
     }
@@ -62,7 +65,10 @@ impl World {
         self.plan.mix.put += 20;
         self.work(16, false)?;
         if self.counters.acknowledged == before {
-            return Err(Violation::new("writes go on when space is back", "none of 16 operations went through"));
+            return Err(Violation::new(
+                "writes go on when space is back",
+                "none of 16 operations went through",
+            ));
         }
         self.counters.reach(State::SpaceBack);
         Ok(())

@@ -72,7 +72,9 @@ impl World {
                     let bit = u8::try_from(self.faults.below(8)).unwrap_or(0);
                     self.disk.flip_bit(file, offset, bit);
                 }
-                _ if (offset / SECTOR + 1) * SECTOR <= *end => self.disk.scramble_sector(file, offset / SECTOR),
+                _ if (offset / SECTOR + 1) * SECTOR <= *end => {
+                    self.disk.scramble_sector(file, offset / SECTOR)
+                }
                 _ => continue,
             }
             self.rotten = true;

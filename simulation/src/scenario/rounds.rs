@@ -30,7 +30,11 @@ pub(super) enum Ended {
 
 impl World {
     /// Lets events happen until something is reached, or so many have happened.
-    pub(super) fn run_until(&mut self, most: u64, reached: impl Fn(&Self) -> bool) -> Result<Ended, Violation> {
+    pub(super) fn run_until(
+        &mut self,
+        most: u64,
+        reached: impl Fn(&Self) -> bool,
+    ) -> Result<Ended, Violation> {
         let until = self.handled + most.min(MOST_EVENTS);
         loop {
             if self.node.as_ref().is_some_and(|node| node.failed) {
@@ -49,7 +53,10 @@ impl World {
     }
 
     fn stuck_world(&self) -> Violation {
-        Violation::new("the node makes progress", format!("{MOST_EVENTS} events brought no end at {:?}", self.now()))
+        Violation::new(
+            "the node makes progress",
+            format!("{MOST_EVENTS} events brought no end at {:?}", self.now()),
+        )
     }
 
     pub(super) fn draw_crash(&mut self) -> Down {
@@ -84,7 +91,9 @@ impl World {
                     self.go_down(down)?;
                 }
                 Ended::Failed => self.exit_after_failure()?,
-                Ended::Idle => return Err(Violation::new("the node makes progress", "a start that waits for nothing")),
+                Ended::Idle => {
+                    return Err(Violation::new("the node makes progress", "a start that waits for nothing"));
+                }
             }
         }
     }
@@ -93,7 +102,8 @@ impl World {
     fn is_injected(&self, failure: &StartFailure) -> bool {
         let faults = self.plan.failed_sync_one_in > 0 || self.plan.failed_write_one_in > 0;
         let error = match failure {
-            StartFailure::Log(RecoveryError::Disk(error)) | StartFailure::Packs(PackRecoveryError::Disk(error)) => error,
+            StartFailure::Log(RecoveryError::Disk(error))
+            | StartFailure::Packs(PackRecoveryError::Disk(error)) => error,
             StartFailure::Log(_) | StartFailure::Packs(_) | StartFailure::Read(_) => return false,
         };
         faults && error.kind == DiskErrorKind::Io
@@ -205,7 +215,10 @@ impl World {
         self.plan.mix.put += 20;
         self.work(12, false)?;
         if self.counters.acknowledged == before {
-            return Err(Violation::new("the node takes writes after recovery", "none of 12 operations went through"));
+            return Err(Violation::new(
+                "the node takes writes after recovery",
+                "none of 12 operations went through",
+            ));
         }
         self.audit().map(drop)
     }

@@ -22,7 +22,9 @@ use siltstone_log::event::{Actor, Content, ContentHeaders, ContentSource, Door};
 use siltstone_log::host::{DiskOp, DiskReply, DiskResult};
 use siltstone_log::id::{BlobId, LogId, Salt, Seq, StreamId};
 use siltstone_log::pack::stager::{Hashed, StagerStep};
-use siltstone_log::pack::{BlobHasher, BlobIndex, BlobPlace, BlobReader, BlobStager, ExtentPlace, PackInput, PackRefusal};
+use siltstone_log::pack::{
+    BlobHasher, BlobIndex, BlobPlace, BlobReader, BlobStager, ExtentPlace, PackInput, PackRefusal,
+};
 use siltstone_log::reader;
 use siltstone_log::record::Salted;
 use siltstone_log::script::{Io, Script, Step};
@@ -94,7 +96,12 @@ pub(crate) fn actor(op: OpId) -> Actor {
 }
 
 /// Reads an object's bytes through the product's readers, block by block.
-pub async fn read_object(io: Io, log_id: LogId, index: Arc<SimIndex>, row: ObjectRow) -> Result<Vec<u8>, String> {
+pub async fn read_object(
+    io: Io,
+    log_id: LogId,
+    index: Arc<SimIndex>,
+    row: ObjectRow,
+) -> Result<Vec<u8>, String> {
     match &row.content {
         Content::Empty => Ok(Vec::new()),
         Content::Inline => {
@@ -105,7 +112,9 @@ pub async fn read_object(io: Io, log_id: LogId, index: Arc<SimIndex>, row: Objec
         Content::Slices(slices) => {
             let mut out = Vec::new();
             for slice in slices {
-                let ContentSource::Blob { blob } = slice.source else { return Err("a slice of a record".to_owned()) };
+                let ContentSource::Blob { blob } = slice.source else {
+                    return Err("a slice of a record".to_owned());
+                };
                 let range = slice.offset..slice.offset + slice.len;
                 out.extend(read_blob(&io, log_id, &index, blob, range).await?);
             }
@@ -147,7 +156,9 @@ impl World {
     }
 
     fn take(&mut self, client: usize) -> Doing {
-        self.clients.get_mut(client).map_or(Doing::Nothing, |client| std::mem::replace(&mut client.doing, Doing::Nothing))
+        self.clients
+            .get_mut(client)
+            .map_or(Doing::Nothing, |client| std::mem::replace(&mut client.doing, Doing::Nothing))
     }
 
     fn put(&mut self, client: usize, doing: Doing) {
@@ -253,8 +264,12 @@ impl World {
         let Some(entry) = self.history.get(op) else { return };
         match &entry.intent {
             Intent::BeginUpload { stream, key, upload } => {
-                let known =
-                    KnownUpload { stream: *stream, key: key.clone(), upload: *upload, parts: BTreeMap::new() };
+                let known = KnownUpload {
+                    stream: *stream,
+                    key: key.clone(),
+                    upload: *upload,
+                    parts: BTreeMap::new(),
+                };
                 self.uploads.push(known);
                 // Only the youngest are worked on, so that some are completed.
                 if self.uploads.len() > 4 {
@@ -267,7 +282,8 @@ impl World {
                 }
             }
             Intent::Complete { .. } => {
-                self.counters.sometimes(State::UploadCompleted, matches!(outcome, Outcome::MultipartCompleted(_)));
+                self.counters
+                    .sometimes(State::UploadCompleted, matches!(outcome, Outcome::MultipartCompleted(_)));
             }
             _ => {}
         }
@@ -299,7 +315,17 @@ impl World {
         stager.push(Bytes::from(work.body.clone()));
         stager.end();
         let hasher = BlobHasher::new(self.log_id, blob, salt);
-        let staging = Staging { op, work, blob, stager, hasher, writes: 0, place: None, finishing: false, refused: None };
+        let staging = Staging {
+            op,
+            work,
+            blob,
+            stager,
+            hasher,
+            writes: 0,
+            place: None,
+            finishing: false,
+            refused: None,
+        };
         self.put(client, Doing::Staging(Box::new(staging)));
         self.stage_step(client)
     }
@@ -339,7 +365,9 @@ impl World {
     }
 
     fn staging_of(&mut self, blob: BlobId) -> Option<usize> {
-        self.clients.iter().position(|client| matches!(&client.doing, Doing::Staging(staging) if staging.blob == blob))
+        self.clients
+            .iter()
+            .position(|client| matches!(&client.doing, Doing::Staging(staging) if staging.blob == blob))
     }
 
     pub(crate) fn client_reserved(&mut self, blob: BlobId, extent: ExtentPlace) -> Checked {
@@ -373,7 +401,9 @@ impl World {
     /// ORDER: a blob is abandoned only when no write of it is under way. One that landed later would hit space that
     /// is given to another by then.
     fn staged_so_far(&mut self, client: usize) -> Checked {
-        let Some(Client { doing: Doing::Staging(staging) }) = self.clients.get_mut(client) else { return Ok(()) };
+        let Some(Client { doing: Doing::Staging(staging) }) = self.clients.get_mut(client) else {
+            return Ok(());
+        };
         if staging.writes > 0 || staging.finishing {
             return Ok(());
         }
@@ -424,9 +454,16 @@ impl World {
         self.staged_so_far(client)
     }
 
-    fn begin_get(&mut self, client: usize, op: OpId, stream: StreamId, key: &siltstone_log::name::ObjectKey) -> Checked {
+    fn begin_get(
+        &mut self,
+        client: usize,
+        op: OpId,
+        stream: StreamId,
+        key: &siltstone_log::name::ObjectKey,
+    ) -> Checked {
         let rows = self.store.rows();
-        let failed = |error: siltstone_projections::StoreError| Violation::new("projections", error.to_string());
+        let failed =
+            |error: siltstone_projections::StoreError| Violation::new("projections", error.to_string());
         let high = visible(rows, stream);
         let open = buckets::get(rows, stream).map_err(failed)?.is_some_and(|bucket| bucket.is_open());
         let row = objects::current(rows, stream, key).map_err(failed)?.filter(|_| open);
@@ -462,7 +499,10 @@ impl World {
             Ok(bytes) => {
                 let expected = self.expected(row, &bytes);
                 if !expected {
-                    return Err(Violation::new(checker, format!("{op:?} read {} other bytes for {row:?}", bytes.len())));
+                    return Err(Violation::new(
+                        checker,
+                        format!("{op:?} read {} other bytes for {row:?}", bytes.len()),
+                    ));
                 }
                 let seen = Seen { seq: row.seq, etag: row.etag.clone(), size: row.size };
                 self.read_done(client, *op, stream, *high, Answer::Object(Some(seen)))
@@ -493,7 +533,8 @@ impl World {
     }
 
     fn list(&mut self, client: usize, op: OpId, stream: StreamId) -> Checked {
-        let failed = |error: siltstone_projections::StoreError| Violation::new("projections", error.to_string());
+        let failed =
+            |error: siltstone_projections::StoreError| Violation::new("projections", error.to_string());
         let high = visible(self.store.rows(), stream);
         let limit = self.work.index(5) + 1;
         let mut seen = BTreeMap::new();

@@ -1,0 +1,145 @@
+use super::credentials::{Credentials, CredentialsError, Identity};
+use crate::s3::request::RequestHead;
+use crate::s3::sigv4::{Claim, Form, KeyCache, Payload};
+use siltstone_log::event::Status;
+use siltstone_log::host::Clock;
+use std::sync::Arc;
+
+/// A caller whose signature was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authenticated {
+    /// Who the key stands for.
+    pub identity: Identity,
+    /// The access key's id.
+    pub access_key: String,
+}
+
+/// A verified request: who sent it, and how its body proves itself.
+#[derive(Debug)]
+pub struct Verified {
+    /// The caller.
+    pub caller: Authenticated,
+    /// What the signature says of the body.
+    pub payload: Payload,
+}
+
+/// Why a caller is not let in. Each door has one map from this to its own errors. None of them says what the right
+/// signature would have been.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// No authentication at all.
+    #[error("the request is not signed")]
+    Anonymous,
+    /// An `Authorization` header and a signed query, or several headers.
+    #[error("only one authentication mechanism is allowed")]
+    SeveralMechanisms,
+    /// Something other than Signature Version 4 with HMAC-SHA256.
+    #[error("the authorization mechanism is not supported; use AWS4-HMAC-SHA256")]
+    UnsupportedMechanism,
+    /// A session token: there are no sessions here that could have made one.
+    #[error("the session token is not valid")]
+    TokenUnsupported,
+    /// The claim cannot be read.
+    #[error("{message}")]
+    Malformed {
+        /// Where it stands.
+        form: Form,
+        /// What is wrong.
+        message: &'static str,
+    },
+    /// The scope names another region.
+    #[error("the region '{found}' is wrong; expecting '{expected}'")]
+    WrongRegion {
+        /// Where it stands.
+        form: Form,
+        /// What the scope names.
+        found: String,
+        /// What it should name.
+        expected: String,
+    },
+    /// Neither `x-amz-date` nor `Date`, or no date in them.
+    #[error("AWS authentication requires a valid Date or x-amz-date header")]
+    MissingDate,
+    /// The request's time is more than 15 minutes from ours.
+    #[error("the difference between the request time and the server's time is too large")]
+    TooSkewed {
+        /// The request's time, as sent.
+        request: String,
+        /// Ours, in seconds since the Unix epoch.
+        server_seconds: i64,
+    },
+    /// A presigned link from the future.
+    #[error("the request is not valid yet")]
+    NotYetValid,
+    /// A presigned link whose time is over.
+    #[error("the request has expired")]
+    Expired,
+    /// `host` or an `x-amz-*` header is not covered by the signature.
+    #[error("there were headers present in the request which were not signed: {0}")]
+    HeaderNotSigned(String),
+    /// The signature is said to cover a header that is not there.
+    #[error("the signed header {0} is absent")]
+    SignedHeaderAbsent(String),
+    /// No `x-amz-content-sha256`.
+    #[error("missing required header for this request: x-amz-content-sha256")]
+    PayloadHashMissing,
+    /// An `x-amz-content-sha256` that is neither a hash nor a known mode.
+    #[error("x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a known STREAMING mode or a valid sha256 value")]
+    PayloadHashInvalid,
+    /// No such access key, or it or its user is suspended.
+    #[error("the access key does not exist in our records")]
+    UnknownKey,
+    /// The signature is not the right one.
+    #[error("the signature does not match")]
+    Mismatch,
+    /// The identities could not be read.
+    #[error(transparent)]
+    Unavailable(#[from] CredentialsError),
+}
+
+impl AuthError {
+    pub(crate) fn malformed(form: Form, message: &'static str) -> Self {
+        Self::Malformed { form, message }
+    }
+}
+
+/// Verifies signed requests.
+pub struct Authenticator {
+    credentials: Arc<dyn Credentials>,
+    clock: Arc<dyn Clock>,
+    region: String,
+    keys: KeyCache,
+}
+
+impl Authenticator {
+    /// An authenticator for one region, which scopes must name.
+    pub fn new(credentials: Arc<dyn Credentials>, clock: Arc<dyn Clock>, region: impl Into<String>) -> Self {
+        Self { credentials, clock, region: region.into(), keys: KeyCache::default() }
+    }
+
+    /// The region that scopes must name.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Finds out who sent a request. Everything that needs no key is checked before the key is looked up.
+    pub fn authenticate(&self, head: &RequestHead) -> Result<Verified, AuthError> {
+        let claim = Claim::read(head, &self.region)?;
+        if head.headers.contains_key("x-amz-security-token") {
+            return Err(AuthError::TokenUnsupported);
+        }
+        let now = i64::try_from(self.clock.wall_millis() / 1000).unwrap_or(i64::MAX);
+        claim.check_time(now)?;
+        claim.check_headers(head)?;
+        let credential = self.credentials.find(claim.access_key())?;
+        let credential = credential.filter(|found| found.status == Status::Active);
+        let credential = credential.ok_or(AuthError::UnknownKey)?;
+        let key = self.keys.get(claim.access_key(), &credential.secret, claim.day(), &self.region);
+        if !claim.matches(head, &key) {
+            return Err(AuthError::Mismatch);
+        }
+        let payload = claim.payload(&key)?;
+        let access_key = claim.access_key().to_owned();
+        Ok(Verified { caller: Authenticated { identity: credential.identity, access_key }, payload })
+    }
+}

@@ -1,0 +1,17 @@
+//! Operations on a bucket.
+
+mod acl;
+mod configuration;
+mod create;
+mod delete;
+mod head;
+mod list;
+mod location;
+
+pub(super) use acl::{accept_private, get_acl, put_acl};
+pub(super) use configuration::configuration;
+pub(super) use create::create;
+pub(super) use delete::delete;
+pub(super) use head::head;
+pub(super) use list::{list, list_v2};
+pub(super) use location::location;

@@ -1,0 +1,287 @@
+//! Conditional requests: which of them are read, in which order they count, and what a failed one answers.
+//!
+//! Reads are decided here, against the row that is sent. Writes are only parsed: the engine decides them together
+//! with the write itself, so that two racing writes have one winner.
+
+use super::date::{HttpDate, parse_http_date};
+use super::error::S3Error;
+use super::refusal::unsupported;
+use crate::engine::command::{Conditions, EtagMatch};
+use http::HeaderMap;
+use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
+use siltstone_log::hlc::Hlc;
+
+/// The conditions of a GET or HEAD.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReadConditions {
+    matching: Option<EtagMatch>,
+    none_matching: Option<EtagMatch>,
+    modified_since: Option<i64>,
+    unmodified_since: Option<i64>,
+    range: Option<IfRange>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum IfRange {
+    Etag(String),
+    Date(i64),
+}
+
+/// What becomes of a conditional read whose condition does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadRefusal {
+    /// 304: the client has it already.
+    NotModified,
+    /// 412, with the header's name.
+    PreconditionFailed(&'static str),
+}
+
+impl ReadConditions {
+    /// Reads the headers. A date that is none is ignored, as RFC 9110 asks.
+    pub fn parse(headers: &HeaderMap) -> Result<Self, S3Error> {
+        let date =
+            |name: &'static str| Ok::<_, S3Error>(joined(headers, name)?.and_then(|v| parse_http_date(&v)));
+        // A weak tag never matches strongly, so it can match nothing here.
+        let strong = |etags: Vec<Etag>| etags.into_iter().filter(|etag| !etag.weak).collect();
+        let range = joined(headers, IF_RANGE.as_str())?.map(|value| match parse_http_date(&value) {
+            Some(date) => IfRange::Date(date),
+            None => IfRange::Etag(value.trim_matches('"').to_owned()),
+        });
+        Ok(Self {
+            matching: etag_match(headers, IF_MATCH.as_str(), strong)?,
+            none_matching: etag_match(headers, IF_NONE_MATCH.as_str(), |etags| etags)?,
+            modified_since: date(IF_MODIFIED_SINCE.as_str())?,
+            unmodified_since: date(IF_UNMODIFIED_SINCE.as_str())?,
+            range,
+        })
+    }
+
+    /// Decides. An ETag condition overrules the date condition beside it: `If-Match` that holds beats
+    /// `If-Unmodified-Since`, `If-None-Match` that does not match beats `If-Modified-Since`.
+    pub fn check(&self, etag: &str, modified: Hlc) -> Result<(), ReadRefusal> {
+        let modified = HttpDate(modified).unix_seconds();
+        match (&self.matching, self.unmodified_since) {
+            (Some(wanted), _) if !wanted.matches(etag) => {
+                return Err(ReadRefusal::PreconditionFailed("If-Match"));
+            }
+            (None, Some(since)) if modified > since => {
+                return Err(ReadRefusal::PreconditionFailed("If-Unmodified-Since"));
+            }
+            _ => {}
+        }
+        match (&self.none_matching, self.modified_since) {
+            (Some(known), _) if known.matches(etag) => Err(ReadRefusal::NotModified),
+            (None, Some(since)) if modified <= since => Err(ReadRefusal::NotModified),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether `Range` counts: without `If-Range` always, else only where the object is the one that the client has
+    /// the beginning of. A client that resumes would join two objects otherwise.
+    pub fn range_applies(&self, etag: &str, modified: Hlc) -> bool {
+        match &self.range {
+            None => true,
+            Some(IfRange::Etag(wanted)) => wanted == etag,
+            Some(IfRange::Date(date)) => *date == HttpDate(modified).unix_seconds(),
+        }
+    }
+}
+
+/// Reads the conditions of a write. Dates are refused: S3 has none for writes, and a condition must not be ignored.
+pub fn write_conditions(headers: &HeaderMap) -> Result<Conditions, S3Error> {
+    for (name, shown) in
+        [(IF_MODIFIED_SINCE, "If-Modified-Since"), (IF_UNMODIFIED_SINCE, "If-Unmodified-Since")]
+    {
+        if headers.contains_key(name) {
+            return Err(unsupported(shown));
+        }
+    }
+    for name in ["x-amz-if-match-last-modified-time", "x-amz-if-match-size"] {
+        if headers.contains_key(name) {
+            return Err(unsupported(name));
+        }
+    }
+    Ok(Conditions {
+        if_match: etag_match(headers, IF_MATCH.as_str(), |etags| etags)?,
+        if_none_match: etag_match(headers, IF_NONE_MATCH.as_str(), |etags| etags)?,
+    })
+}
+
+struct Etag {
+    tag: String,
+    weak: bool,
+}
+
+fn etag_match(
+    headers: &HeaderMap,
+    name: &'static str,
+    keep: impl Fn(Vec<Etag>) -> Vec<Etag>,
+) -> Result<Option<EtagMatch>, S3Error> {
+    let Some(value) = joined(headers, name)? else { return Ok(None) };
+    if value == "*" {
+        return Ok(Some(EtagMatch::Any));
+    }
+    let etags = parse_etags(&value).ok_or_else(|| {
+        S3Error::invalid_argument(name, value.as_str(), "The header's value is no list of entity tags")
+    })?;
+    Ok(Some(EtagMatch::Etags(keep(etags).into_iter().map(|etag| etag.tag).collect())))
+}
+
+/// Reads a list of entity tags, quoted or (as S3 allows) bare.
+fn parse_etags(list: &str) -> Option<Vec<Etag>> {
+    let mut etags = Vec::new();
+    let mut rest = list.trim_start();
+    loop {
+        let (weak, tail) = match rest.strip_prefix("W/") {
+            Some(tail) => (true, tail),
+            None => (false, rest),
+        };
+        let (tag, tail) = match tail.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"')?,
+            None => tail.split_at(tail.find(',').unwrap_or(tail.len())),
+        };
+        etags.push(Etag { tag: tag.trim().to_owned(), weak });
+        let tail = tail.trim_start();
+        if tail.is_empty() {
+            return Some(etags);
+        }
+        rest = tail.strip_prefix(',')?.trim_start();
+    }
+}
+
+/// All values of a header that may be a list, joined; one that is not text is refused.
+fn joined(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, S3Error> {
+    let mut joined: Option<String> = None;
+    for value in headers.get_all(name) {
+        let text = value.to_str();
+        let text = text
+            .map_err(|_| S3Error::invalid_argument(name, "", "The header's value is not readable text"))?
+            .trim();
+        match &mut joined {
+            None => joined = Some(text.to_owned()),
+            Some(all) => {
+                all.push_str(", ");
+                all.push_str(text);
+            }
+        }
+    }
+    Ok(joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::error::S3ErrorCode;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    const BEFORE: &str = "Mon, 12 Oct 2009 17:50:29 GMT";
+    const SAME: &str = "Mon, 12 Oct 2009 17:50:30 GMT";
+    const MODIFIED: Hlc = Hlc(1_255_369_830_900 << 16);
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().fold(HeaderMap::new(), |mut map, (name, value)| {
+            map.append(*name, HeaderValue::from_static(value));
+            map
+        })
+    }
+
+    fn check(pairs: &[(&'static str, &'static str)]) -> Result<(), ReadRefusal> {
+        ReadConditions::parse(&headers(pairs)).unwrap().check("abc", MODIFIED)
+    }
+
+    #[test]
+    fn each_condition_of_a_read_counts_alone() {
+        let failed = |name| Err(ReadRefusal::PreconditionFailed(name));
+        let cases = [
+            ("if-match", "\"abc\"", Ok(())),
+            ("if-match", "abc", Ok(())),
+            ("if-match", "*", Ok(())),
+            ("if-match", "\"x\", \"abc\"", Ok(())),
+            ("if-match", "\"x\"", failed("If-Match")),
+            ("if-match", "W/\"abc\"", failed("If-Match")),
+            ("if-none-match", "\"x\"", Ok(())),
+            ("if-none-match", "\"abc\"", Err(ReadRefusal::NotModified)),
+            ("if-none-match", "W/\"abc\"", Err(ReadRefusal::NotModified)),
+            ("if-none-match", "*", Err(ReadRefusal::NotModified)),
+            ("if-modified-since", BEFORE, Ok(())),
+            ("if-modified-since", SAME, Err(ReadRefusal::NotModified)),
+            ("if-modified-since", "nonsense", Ok(())),
+            ("if-unmodified-since", BEFORE, failed("If-Unmodified-Since")),
+            ("if-unmodified-since", SAME, Ok(())),
+            ("if-unmodified-since", "nonsense", Ok(())),
+        ];
+        for (name, value, expected) in cases {
+            assert_eq!(check(&[(name, value)]), expected, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn an_etag_condition_overrules_the_date_beside_it() {
+        let cases: [(&[(&'static str, &'static str)], _); 6] = [
+            (&[("if-match", "\"abc\""), ("if-unmodified-since", BEFORE)], Ok(())),
+            (
+                &[("if-match", "\"x\""), ("if-unmodified-since", SAME)],
+                Err(ReadRefusal::PreconditionFailed("If-Match")),
+            ),
+            (&[("if-none-match", "\"abc\""), ("if-modified-since", BEFORE)], Err(ReadRefusal::NotModified)),
+            (&[("if-none-match", "\"x\""), ("if-modified-since", SAME)], Ok(())),
+            (&[("if-match", "\"abc\""), ("if-none-match", "\"abc\"")], Err(ReadRefusal::NotModified)),
+            (
+                &[("if-match", "\"x\""), ("if-none-match", "\"abc\"")],
+                Err(ReadRefusal::PreconditionFailed("If-Match")),
+            ),
+        ];
+        for (pairs, expected) in cases {
+            assert_eq!(check(pairs), expected, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_counts_only_for_the_object_the_client_began_with() {
+        let applies = |pairs| ReadConditions::parse(&headers(pairs)).unwrap().range_applies("abc", MODIFIED);
+        assert!(applies(&[]));
+        assert!(applies(&[("if-range", "\"abc\"")]));
+        assert!(!applies(&[("if-range", "\"x\"")]));
+        assert!(!applies(&[("if-range", "W/\"abc\"")]));
+        assert!(applies(&[("if-range", SAME)]));
+        assert!(!applies(&[("if-range", BEFORE)]));
+    }
+
+    #[test]
+    fn the_conditions_of_a_write_are_read_and_dates_refused() {
+        let parsed = write_conditions(&headers(&[("if-none-match", "*")])).unwrap();
+        assert_eq!(parsed, Conditions { if_match: None, if_none_match: Some(EtagMatch::Any) });
+        let parsed = write_conditions(&headers(&[("if-match", "\"a\""), ("if-match", "b")])).unwrap();
+        let etags = Some(EtagMatch::Etags(vec!["a".into(), "b".into()]));
+        assert_eq!(parsed, Conditions { if_match: etags, if_none_match: None });
+        for (name, value, code) in [
+            ("if-modified-since", SAME, S3ErrorCode::NotImplemented),
+            ("if-unmodified-since", SAME, S3ErrorCode::NotImplemented),
+            ("x-amz-if-match-size", "3", S3ErrorCode::NotImplemented),
+            ("if-match", "\"a", S3ErrorCode::InvalidArgument),
+            ("if-match", "\"a\" \"b\"", S3ErrorCode::InvalidArgument),
+        ] {
+            assert_eq!(
+                write_conditions(&headers(&[(name, value)])).unwrap_err().code,
+                code,
+                "{name}: {value}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_is_read_or_refused_without_a_panic(value in "[W/\"a, *]{0,12}|.{0,12}") {
+            let Ok(value) = HeaderValue::from_str(&value) else { return Ok(()) };
+            let mut map = HeaderMap::new();
+            for name in [IF_MATCH, IF_NONE_MATCH, IF_RANGE, IF_MODIFIED_SINCE] {
+                map.insert(name, value.clone());
+            }
+            if let Ok(conditions) = ReadConditions::parse(&map) {
+                let tagless = ReadConditions::default();
+                prop_assert_ne!(conditions, tagless);
+            }
+        }
+    }
+}

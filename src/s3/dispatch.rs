@@ -1,0 +1,257 @@
+//! One request from its head to its answer: authenticate, recognise, authorise, call, render.
+//!
+//! Previous hop: [`super::server`]. Next hop: the [`Handler`](super::Handler).
+
+use super::body::{BodySource, BodyStream, BodyWatch};
+use super::error::{S3Error, S3ErrorCode};
+use super::operation::Operation;
+use super::request::{Query, RequestContext, RequestHead, RequestId, S3Request, Target};
+use super::response::{Report, ResponseBody, S3Response};
+use super::sigv4::Claim;
+use super::{Observation, S3State};
+use crate::auth::{AuthError, Authenticated, authorize};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
+};
+use http::request::Parts;
+use http::{Method, Response};
+use siltstone_log::event::{AccessDenied, Actor, Door};
+use siltstone_log::name::{BucketName, ObjectKey, ObjectKeyError};
+use std::net::IpAddr;
+use std::sync::Arc;
+use tracing::Instrument as _;
+
+/// The longest `User-Agent` that records keep.
+const MAX_AGENT_BYTES: usize = 256;
+/// The longest bucket, key or access key that evidence of a refused request keeps.
+const MAX_EVIDENCE_BYTES: usize = 1024;
+
+/// What became known of a request on its way; kept outside so that a refusal can still be reported.
+#[derive(Default)]
+struct Known {
+    operation: Option<Operation>,
+    caller: Option<Authenticated>,
+    /// Refused because of who sent it, or what they may do.
+    denied: bool,
+}
+
+/// Answers one request. Never fails: what goes wrong becomes an error document.
+pub async fn handle(
+    state: &Arc<S3State>,
+    parts: Parts,
+    source: BodySource,
+    address: IpAddr,
+) -> Response<ResponseBody> {
+    let began = state.clock.monotonic_nanos();
+    let ids = RequestId::draw(state.entropy.as_ref());
+    let mut head = head_of(parts, address);
+    let agent = agent_of(&head);
+    let expects = head.headers.contains_key(EXPECT);
+    let sent_in_chunks = head.headers.contains_key(TRANSFER_ENCODING);
+    let span = tracing::info_span!("s3", request_id = %ids.id, operation = tracing::field::Empty);
+    let mut known = Known::default();
+    let watch = BodyWatch::default();
+    let result =
+        run(state, &mut head, source, &ids, &agent, &watch, &mut known).instrument(span.clone()).await;
+    let (answer, code) = match result {
+        Ok(answer) => (answer, None),
+        Err(error) => {
+            span.in_scope(
+                || tracing::debug!(code = error.code.as_str(), message = %error.message, "refused"),
+            );
+            // A chunk's signature is found wrong only while the body is read.
+            if known.denied || error.code == S3ErrorCode::SignatureDoesNotMatch {
+                state.observer.note_denied(
+                    actor_of(state, &head, &ids, agent, known.caller.as_ref()),
+                    evidence(&head, &known, error.code),
+                );
+            }
+            let code = error.code;
+            (S3Response::from_error(error, &head, &ids), Some(code))
+        }
+    };
+    // A client that announced its body and waits for our word will not send it now; any other may be sending still.
+    let sends_unasked = !expects || watch.was_polled();
+    let emptied = if sends_unasked { watch.discard_rest().await } else { watch.is_finished() };
+    let observation = Observation {
+        operation: known.operation.map_or("", Operation::name),
+        status: answer.status.as_u16(),
+        code: code.map_or("", S3ErrorCode::as_str),
+        nanos: state.clock.monotonic_nanos().saturating_sub(began),
+        received: watch.received(),
+        sent: 0,
+    };
+    let mut response = finish(answer, &head, &ids);
+    // Two lengths in one head are the start of request smuggling; hyper lets chunked win, so nothing may follow it.
+    if !emptied || sent_in_chunks {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.body_mut().report(Report { observer: state.observer.clone(), observation });
+    response
+}
+
+fn head_of(parts: Parts, address: IpAddr) -> RequestHead {
+    RequestHead {
+        method: parts.method,
+        raw_path: parts.uri.path().to_owned(),
+        raw_query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts.headers,
+        address,
+    }
+}
+
+/// The way to the handler, which takes the headers out of the head; they are still there where it is not reached.
+async fn run(
+    state: &Arc<S3State>,
+    head: &mut RequestHead,
+    source: BodySource,
+    ids: &RequestId,
+    agent: &str,
+    watch: &BodyWatch,
+    known: &mut Known,
+) -> Result<S3Response, S3Error> {
+    let verified = state.authenticator.authenticate(head).map_err(|error| {
+        known.denied = !matches!(error, AuthError::Unavailable(_));
+        if let AuthError::Unavailable(fault) = &error {
+            tracing::error!(error = %fault, "the identities cannot be read");
+        }
+        S3Error::from(error)
+    });
+    let verified = match verified {
+        Ok(verified) => verified,
+        Err(error) => {
+            watch.keep(source);
+            return Err(error);
+        }
+    };
+    known.caller = Some(verified.caller.clone());
+    let admitted = admit(state, head, known, &verified.caller);
+    let (operation, bucket, key, query) = match admitted {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            watch.keep(source);
+            return Err(error);
+        }
+    };
+    let body = BodyStream::new(source, operation, &head.headers, verified.payload, watch)?;
+    let request = S3Request {
+        operation,
+        method: head.method.clone(),
+        bucket,
+        key,
+        query,
+        headers: std::mem::take(&mut head.headers),
+        context: RequestContext {
+            caller: verified.caller,
+            request_id: ids.clone(),
+            address: head.address,
+            agent: agent.to_owned(),
+        },
+        body,
+    };
+    state.handler.call(request).await
+}
+
+type Admitted = (Operation, Option<BucketName>, Option<ObjectKey>, Query);
+
+/// Everything between "who" and the body: what is asked for, of what, and whether they may.
+fn admit(
+    state: &S3State,
+    head: &RequestHead,
+    known: &mut Known,
+    caller: &Authenticated,
+) -> Result<Admitted, S3Error> {
+    let target = Target::parse(&head.raw_path)?;
+    let query = Query::parse(&head.raw_query)?;
+    let operation = Operation::recognise(&head.method, target.scope(), &query, &head.headers)?;
+    known.operation = Some(operation);
+    tracing::Span::current().record("operation", operation.name());
+    let bucket = target.bucket.map(|name| {
+        BucketName::parse(&name)
+            .map_err(|_| S3Error::new(S3ErrorCode::InvalidBucketName).extra("BucketName", name))
+    });
+    let bucket = bucket.transpose()?;
+    let owner = match (&bucket, operation) {
+        // A name that another account has is answered as taken, which needs no permission on it.
+        (None, _) | (Some(_), Operation::CreateBucket) => None,
+        (Some(bucket), _) => state.handler.bucket_owner(bucket)?,
+    };
+    if !authorize(caller, operation.action(), owner).is_allowed() {
+        known.denied = true;
+        return Err(S3ErrorCode::AccessDenied.into());
+    }
+    let key = target.key.map(|key| {
+        ObjectKey::parse(key).map_err(|error| match error {
+            ObjectKeyError::TooLong => {
+                S3Error::new(S3ErrorCode::KeyTooLongError).extra("MaxSizeAllowed", "1024")
+            }
+            ObjectKeyError::Empty => S3ErrorCode::InvalidURI.into(),
+        })
+    });
+    Ok((operation, bucket, key.transpose()?, query))
+}
+
+fn agent_of(head: &RequestHead) -> String {
+    let agent = head.headers.get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    agent.map_or_else(String::new, |agent| cut(&agent, MAX_AGENT_BYTES))
+}
+
+fn cut(text: &str, max: usize) -> String {
+    text.get(..text.floor_char_boundary(max)).unwrap_or_default().to_owned()
+}
+
+/// Whom a refused request names. An access key that was only claimed is evidence too; its account is not.
+fn actor_of(
+    state: &S3State,
+    head: &RequestHead,
+    ids: &RequestId,
+    agent: String,
+    caller: Option<&Authenticated>,
+) -> Actor {
+    let claimed = || {
+        let claim = Claim::read(head, state.authenticator.region()).ok();
+        claim.map_or_else(String::new, |claim| cut(claim.access_key(), MAX_EVIDENCE_BYTES))
+    };
+    Actor {
+        account: caller.map(|caller| caller.identity.account),
+        user: caller.map_or_else(String::new, |caller| caller.identity.user.clone()),
+        access_key: caller.map_or_else(claimed, |caller| caller.access_key.clone()),
+        address: head.address.to_string(),
+        agent,
+        door: Door::S3,
+        request_id: ids.id.clone(),
+    }
+}
+
+fn evidence(head: &RequestHead, known: &Known, code: S3ErrorCode) -> AccessDenied {
+    let target = Target::parse(&head.raw_path).ok();
+    let text = |part: Option<String>| part.map_or_else(String::new, |part| cut(&part, MAX_EVIDENCE_BYTES));
+    let (bucket, key) = target.map_or((None, None), |target| (target.bucket, target.key));
+    AccessDenied {
+        operation: known.operation.map_or("", Operation::name).to_owned(),
+        bucket: text(bucket),
+        key: text(key),
+        code: code.as_str().to_owned(),
+    }
+}
+
+fn finish(mut answer: S3Response, head: &RequestHead, ids: &RequestId) -> Response<ResponseBody> {
+    if head.method == Method::HEAD {
+        let body = std::mem::replace(&mut answer.body, ResponseBody::empty());
+        if let (Some(len @ 1..), false) = (body.remaining(), answer.headers.contains_key(CONTENT_LENGTH)) {
+            answer.headers.insert(CONTENT_LENGTH, len.into());
+        }
+    }
+    let mut response = Response::new(answer.body);
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    for (name, value) in [("x-amz-request-id", &ids.id), ("x-amz-id-2", &ids.host_id)] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

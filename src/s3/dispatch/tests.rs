@@ -1,0 +1,176 @@
+use super::handle;
+use crate::auth::Identity;
+use crate::s3::body::BodySource;
+use crate::s3::request::RequestHead;
+use crate::s3::testing::{ACCESS_KEY, EMPTY, Recorder, Signer, head, identity, sha256_hex, state};
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use siltstone_log::id::AccountId;
+use std::sync::Arc;
+
+struct Answered {
+    status: StatusCode,
+    headers: http::HeaderMap,
+    text: String,
+}
+
+fn body(bytes: &'static [u8]) -> BodySource {
+    Full::new(Bytes::from_static(bytes)).map_err(|never| match never {}).boxed_unsync()
+}
+
+async fn send(identity: Identity, head: RequestHead, bytes: &'static [u8]) -> (Answered, Arc<Recorder>) {
+    let (state, recorder) = state(identity);
+    let target = if head.raw_query.is_empty() {
+        head.raw_path.clone()
+    } else {
+        format!("{}?{}", head.raw_path, head.raw_query)
+    };
+    let mut request = Request::new(());
+    *request.method_mut() = head.method;
+    *request.uri_mut() = target.parse().unwrap();
+    *request.headers_mut() = head.headers;
+    let (parts, ()) = request.into_parts();
+    let response = handle(&state, parts, body(bytes), head.address).await;
+    let (parts, body) = response.into_parts();
+    let text = body.collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    (Answered { status: parts.status, headers: parts.headers, text }, recorder)
+}
+
+fn root() -> Identity {
+    identity(1, true, &[])
+}
+
+fn signed(method: &str, target: &str) -> RequestHead {
+    Signer::default().signed(method, target, EMPTY, &[])
+}
+
+#[tokio::test]
+async fn a_signed_request_reaches_its_handler_and_is_observed_once() {
+    let hash = sha256_hex(b"hello");
+    let put = Signer::default().signed("PUT", "/bucket/a%2F/b", &hash, &[("content-length", "5")]);
+    let (answer, recorder) = send(root(), put, b"hello").await;
+    assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, "PutObject bucket a//b 5"));
+    assert_eq!(answer.headers["x-amz-request-id"].len(), 16);
+    assert!(answer.headers.contains_key("x-amz-id-2"));
+    assert!(!answer.headers.contains_key("connection"));
+    let observed = recorder.observed.lock().unwrap();
+    let [observation] = observed.as_slice() else { panic!("observed {} times", observed.len()) };
+    assert_eq!((observation.operation, observation.status, observation.code), ("PutObject", 200, ""));
+    assert_eq!((observation.received, observation.sent), (5, 23));
+    assert!(recorder.denied.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_caller_gets_an_error_document_and_is_noted() {
+    let (answer, recorder) = send(root(), head("GET", "/bucket/k%3C&?x=1", &[("host", "h")]), b"").await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    let id = answer.headers["x-amz-request-id"].to_str().unwrap();
+    let host = answer.headers["x-amz-id-2"].to_str().unwrap();
+    assert_eq!(
+        answer.text,
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AccessDenied</Code><Message>Access \
+             Denied</Message><Resource>/bucket/k%3C&amp;</Resource><RequestId>{id}</RequestId>\
+             <HostId>{host}</HostId></Error>"
+        )
+    );
+    assert_eq!(answer.headers["content-type"], "application/xml");
+    let denied = recorder.denied.lock().unwrap();
+    let (actor, evidence) = denied.first().unwrap();
+    assert_eq!((actor.account, actor.access_key.as_str(), actor.request_id.as_str()), (None, "", id));
+    assert_eq!((evidence.bucket.as_str(), evidence.key.as_str()), ("bucket", "k<&"));
+    assert_eq!(evidence.code, "AccessDenied");
+    assert_eq!(recorder.observed.lock().unwrap().first().unwrap().code, "AccessDenied");
+}
+
+#[tokio::test]
+async fn a_wrong_signature_is_noted_with_the_key_that_was_claimed_and_tells_nothing_of_the_right_one() {
+    let mut wrong = signed("GET", "/bucket/k");
+    wrong.raw_path = "/bucket/other".to_owned();
+    let right = crate::s3::testing::signature_of(&signed("GET", "/bucket/other"));
+    let (answer, recorder) = send(root(), wrong, b"").await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert!(answer.text.contains("<Code>SignatureDoesNotMatch</Code>"));
+    assert!(!answer.text.contains(&right));
+    let denied = recorder.denied.lock().unwrap();
+    let (actor, _) = denied.first().unwrap();
+    assert_eq!((actor.account, actor.access_key.as_str()), (None, ACCESS_KEY));
+}
+
+#[tokio::test]
+async fn permission_is_asked_for_the_operation_and_the_owner_of_the_bucket() {
+    let reader = || identity(1, false, &["readonly"]);
+    for (identity, method, target, status) in [
+        (reader(), "GET", "/bucket/k", 200),
+        (reader(), "PUT", "/bucket", 403),
+        (reader(), "DELETE", "/bucket/k", 403),
+        (reader(), "GET", "/missing/k", 200),
+        (root(), "GET", "/foreign/k", 403),
+        (root(), "PUT", "/foreign", 200),
+        (root(), "DELETE", "/foreign", 403),
+        (identity(1, false, &[]), "GET", "/", 403),
+        (reader(), "GET", "/", 200),
+    ] {
+        let (answer, recorder) = send(identity, signed(method, target), b"").await;
+        assert_eq!(answer.status.as_u16(), status, "{method} {target}");
+        let denied = recorder.denied.lock().unwrap();
+        assert_eq!(denied.len(), usize::from(status == 403), "{method} {target}");
+        for (actor, evidence) in denied.iter() {
+            assert_eq!(actor.account, Some(AccountId([1; 16])));
+            assert_ne!(evidence.operation, "");
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_that_cannot_be_are_refused_with_their_own_codes() {
+    let long = format!("/bucket/{}", "k".repeat(1025));
+    for (method, target, code) in [
+        ("GET", "/ab", "InvalidBucketName"),
+        ("GET", "/Bucket/k", "InvalidBucketName"),
+        ("PUT", "//k", "InvalidBucketName"),
+        ("GET", "/bucket/%FF", "InvalidURI"),
+        ("GET", "/bucket?prefix=%FF", "InvalidURI"),
+        ("PUT", &long, "KeyTooLongError"),
+        ("DELETE", "/bucket?location=", "MethodNotAllowed"),
+    ] {
+        let (answer, recorder) = send(root(), signed(method, target), b"").await;
+        assert!(answer.text.contains(&format!("<Code>{code}</Code>")), "{method} {target}: {}", answer.text);
+        assert!(recorder.denied.lock().unwrap().is_empty(), "{method} {target}");
+    }
+}
+
+#[tokio::test]
+async fn head_has_the_length_and_no_body_even_for_errors() {
+    let (answer, recorder) = send(root(), signed("HEAD", "/bucket/k"), b"").await;
+    assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, ""));
+    assert_eq!(answer.headers["content-length"], "HeadObject bucket k".len().to_string());
+    assert_eq!(recorder.observed.lock().unwrap().first().unwrap().sent, 0);
+    let (answer, _) = send(root(), signed("HEAD", "/foreign"), b"").await;
+    assert_eq!((answer.status, answer.text.as_str()), (StatusCode::FORBIDDEN, ""));
+}
+
+#[tokio::test]
+async fn body_errors_reach_the_client_and_leave_the_connection_usable() {
+    let hash = sha256_hex(b"other");
+    let put = Signer::default().signed("PUT", "/bucket/k", &hash, &[("content-length", "5")]);
+    let (answer, recorder) = send(root(), put, b"hello").await;
+    assert!(answer.text.contains("<Code>XAmzContentSHA256Mismatch</Code>"));
+    assert!(!answer.headers.contains_key("connection"));
+    assert_eq!(recorder.observed.lock().unwrap().first().unwrap().received, 5);
+    let put = Signer::default().signed("PUT", "/bucket/k", "UNSIGNED-PAYLOAD", &[("content-md5", "x")]);
+    let (answer, _) = send(root(), put, b"").await;
+    assert!(answer.text.contains("<Code>InvalidDigest</Code>"));
+}
+
+#[tokio::test]
+async fn a_wrong_chunk_signature_is_evidence_too() {
+    let mode = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+    let put = Signer::default().signed("PUT", "/bucket/k", mode, &[("x-amz-decoded-content-length", "0")]);
+    let zero = b"0;chunk-signature=0000000000000000000000000000000000000000000000000000000000000000\r\n\r\n";
+    let (answer, recorder) = send(root(), put, zero).await;
+    assert!(answer.text.contains("<Code>SignatureDoesNotMatch</Code>"), "{}", answer.text);
+    assert_eq!(recorder.denied.lock().unwrap().len(), 1);
+}

@@ -1,0 +1,92 @@
+//! Door 1: S3 over HTTP.
+//!
+//! Raw request → authenticate → [`operation`] → authorize → [`Handler`] → answer.
+
+pub mod body;
+mod bucket;
+pub mod conditional;
+pub mod date;
+mod dispatch;
+mod engine_error;
+pub mod error;
+pub mod headers;
+pub mod list_params;
+mod multipart;
+mod object;
+pub mod operation;
+pub mod operations;
+pub mod range;
+mod refusal;
+pub mod request;
+pub mod response;
+pub mod server;
+mod service;
+pub mod sigv4;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod xml;
+
+use crate::auth::Authenticator;
+use error::S3Error;
+use request::S3Request;
+use response::S3Response;
+use siltstone_log::event::{AccessDenied, Actor};
+use siltstone_log::host::{Clock, Entropy};
+use siltstone_log::id::AccountId;
+use siltstone_log::name::BucketName;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use dispatch::handle;
+
+/// A handler's answer in the making.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<S3Response, S3Error>> + Send + 'a>>;
+
+/// What stands behind this door: the handlers of all operations.
+pub trait Handler: Send + Sync + 'static {
+    /// Who owns a bucket; `None` where there is no such bucket.
+    fn bucket_owner(&self, bucket: &BucketName) -> Result<Option<AccountId>, S3Error>;
+
+    /// Carries out an authenticated and authorised request.
+    fn call(&self, request: S3Request) -> Answer<'_>;
+}
+
+/// What a finished request is reported as, once its answer is sent or given up.
+#[derive(Debug, Clone, Copy)]
+pub struct Observation {
+    /// The operation's name; empty where the request was refused before it was known.
+    pub operation: &'static str,
+    /// The status answered.
+    pub status: u16,
+    /// The error code answered; empty for success.
+    pub code: &'static str,
+    /// From the request's head to the answer's head.
+    pub nanos: u64,
+    /// Bytes of body received, decoded.
+    pub received: u64,
+    /// Bytes of body sent.
+    pub sent: u64,
+}
+
+/// Who is told of requests: metrics, and the log of refused attempts.
+pub trait Observer: Send + Sync + 'static {
+    /// A request was answered.
+    fn observe(&self, observation: Observation);
+    /// A request was refused because of who sent it. Must not block.
+    fn note_denied(&self, actor: Actor, denied: AccessDenied);
+}
+
+/// Everything the S3 listener works with.
+pub struct S3State {
+    /// Finds out who is calling.
+    pub authenticator: Authenticator,
+    /// The operations.
+    pub handler: Arc<dyn Handler>,
+    /// Metrics and evidence.
+    pub observer: Arc<dyn Observer>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where request ids come from.
+    pub entropy: Arc<dyn Entropy>,
+}

@@ -1,0 +1,19 @@
+//! `AbortMultipartUpload`.
+
+use super::upload::upload_id;
+use crate::engine::Need;
+use crate::engine::command::AbortMultipart;
+use crate::s3::error::S3Error;
+use crate::s3::operations::Operations;
+use crate::s3::request::S3Request;
+use crate::s3::response::S3Response;
+use http::StatusCode;
+
+pub(in crate::s3) async fn abort(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+    let upload = upload_id(&request.query)?;
+    let bucket = operations.open_bucket(&request)?;
+    let _permit = operations.engine().admit(Need::Manage)?;
+    let action = AbortMultipart { stream: bucket.stream, key: request.key()?.clone(), upload };
+    operations.submit(request.context.actor(), action).await?;
+    Ok(S3Response::empty(StatusCode::NO_CONTENT))
+}

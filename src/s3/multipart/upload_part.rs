@@ -1,0 +1,84 @@
+//! `UploadPart`. The part's bytes always go to packs: completion refers to them where they lie.
+
+use super::upload::find_upload;
+use crate::engine::command::{MAX_PARTS, MAX_PUT_SIZE, UploadPart};
+use crate::engine::{Need, Placement};
+use crate::s3::body::checksum::wire_name;
+use crate::s3::error::{S3Error, S3ErrorCode};
+use crate::s3::headers::{etag_value, put_checksums, refuse_unsupported};
+use crate::s3::operations::{Operations, hex};
+use crate::s3::refusal::check_size;
+use crate::s3::request::{Query, S3Request};
+use crate::s3::response::S3Response;
+use http::StatusCode;
+use http::header::ETAG;
+
+pub(in crate::s3) async fn upload_part(
+    operations: &Operations,
+    request: S3Request,
+) -> Result<S3Response, S3Error> {
+    let number = part_number(&request.query)?;
+    let size = request.body.declared_len()?;
+    check_size(size, MAX_PUT_SIZE)?;
+    refuse_unsupported(&request.headers)?;
+    let stream = operations.open_bucket(&request)?.stream;
+    // Looked up before the body is read; the engine decides it again.
+    let (upload, row) = find_upload(operations, &request, stream)?;
+    let key = request.key()?.clone();
+    let actor = request.context.actor();
+    let mut body = request.body;
+    match (row.checksum, body.declared_checksum()) {
+        (Some((expected, _)), Some(given)) if expected != given => {
+            let [expected, given] =
+                [expected, given].map(|algorithm| wire_name(algorithm).to_ascii_lowercase());
+            let message = format!(
+                "Checksum Type mismatch occurred, expected checksum Type: {expected}, actual checksum Type: {given}"
+            );
+            return Err(S3Error::with_message(S3ErrorCode::InvalidRequest, message));
+        }
+        // The object's checksum is computed from the parts', so a part has one even where its client gave none.
+        (Some((expected, _)), None) => body.also_compute(expected),
+        (Some(_) | None, _) => {}
+    }
+    let _permit = operations.engine().admit(Need::Store { bytes: size })?;
+    let (content, summary) = operations.receive(body, Placement::Packs).await?;
+    let etag = hex(&summary.md5);
+    let mut response = S3Response::empty(StatusCode::OK).header(ETAG, etag_value(&etag));
+    put_checksums(&summary.checksums, 0, &mut response.headers);
+    response.headers.remove("x-amz-checksum-type");
+    let checksums = summary.checksums;
+    operations.submit(actor, UploadPart { stream, key, upload, number, content, etag, checksums }).await?;
+    Ok(response)
+}
+
+fn part_number(query: &Query) -> Result<u16, S3Error> {
+    let text = query.get("partNumber").unwrap_or_default();
+    let number = text.parse::<u16>().ok().filter(|number| (1..=MAX_PARTS).contains(number));
+    number.ok_or_else(|| {
+        let message = "Part number must be an integer between 1 and 10000, inclusive";
+        S3Error::invalid_argument("partNumber", text, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn part_numbers_are_one_to_ten_thousand() {
+        let number = |raw: &str| part_number(&Query::parse(raw).unwrap()).map_err(|error| error.code);
+        assert_eq!(number("partNumber=1"), Ok(1));
+        assert_eq!(number("partNumber=10000"), Ok(10_000));
+        for raw in [
+            "",
+            "partNumber=",
+            "partNumber=0",
+            "partNumber=10001",
+            "partNumber=-1",
+            "partNumber=99999999999",
+            "partNumber=x",
+        ] {
+            assert_eq!(number(raw), Err(S3ErrorCode::InvalidArgument), "{raw}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `DeleteObjects`: up to 1,000 keys in one request, each for itself.
+
+use crate::engine::command::{Conditions, DeleteObjects, EtagMatch};
+use crate::engine::{Need, Outcome};
+use crate::s3::error::{S3Error, S3ErrorCode};
+use crate::s3::operations::Operations;
+use crate::s3::request::S3Request;
+use crate::s3::response::S3Response;
+use crate::s3::xml::MAX_DOCUMENT_BYTES;
+use crate::s3::xml::delete::{DeleteRequest, DeletedObject, NamedObject, delete_result};
+use siltstone_log::name::{ObjectKey, ObjectKeyError};
+
+pub(in crate::s3) async fn delete_many(
+    operations: &Operations,
+    request: S3Request,
+) -> Result<S3Response, S3Error> {
+    let bucket = operations.open_bucket(&request)?;
+    if !request.body.has_integrity_header() {
+        let message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";
+        return Err(S3Error::with_message(S3ErrorCode::InvalidRequest, message));
+    }
+    let _permit = operations.engine().admit(Need::Manage)?;
+    let actor = request.context.actor();
+    let document = request.body.read_bounded(MAX_DOCUMENT_BYTES).await?;
+    let wanted = DeleteRequest::parse(&document)?;
+    let parsed = wanted.objects.iter().map(parse).collect::<Vec<_>>();
+    let keys = parsed.iter().filter_map(|parsed| parsed.as_ref().ok().cloned()).collect::<Vec<_>>();
+    let mut outcomes = if keys.is_empty() {
+        Vec::new()
+    } else {
+        let receipt = operations.submit(actor, DeleteObjects { stream: bucket.stream, keys }).await?;
+        match receipt.outcome {
+            Outcome::DeletedEach(outcomes) => outcomes,
+            _ => return Err(S3ErrorCode::InternalError.into()),
+        }
+    }
+    .into_iter();
+    let errors = parsed.into_iter().map(|parsed| match parsed {
+        Err(error) => Some(error),
+        Ok(_) => match outcomes.next() {
+            Some(outcome) => outcome.err().map(S3Error::from),
+            None => Some(S3ErrorCode::InternalError.into()),
+        },
+    });
+    let errors = errors.collect::<Vec<_>>();
+    let results = wanted.objects.iter().zip(&errors).map(|(object, error)| DeletedObject {
+        object,
+        error: error.as_ref().map(|error| (error.code.as_str(), &*error.message)),
+    });
+    Ok(S3Response::xml(delete_result(results, wanted.quiet)))
+}
+
+/// Checks one entry; one that is refused does not keep the others.
+fn parse(object: &NamedObject) -> Result<(ObjectKey, Conditions), S3Error> {
+    let key = ObjectKey::parse(object.key.as_str()).map_err(|error| match error {
+        ObjectKeyError::Empty => S3ErrorCode::MalformedXML,
+        ObjectKeyError::TooLong => S3ErrorCode::KeyTooLongError,
+    })?;
+    if object.version_id.as_deref().is_some_and(|id| id != "null") {
+        return Err(S3ErrorCode::NoSuchVersion.into());
+    }
+    if object.other_condition {
+        return Err(S3ErrorCode::NotImplemented.into());
+    }
+    let if_match = object.etag.as_ref().map(|etag| match etag.as_str() {
+        "*" => EtagMatch::Any,
+        etag => EtagMatch::Etags(vec![etag.to_owned()]),
+    });
+    Ok((key, Conditions { if_match, if_none_match: None }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_entry_is_checked_for_itself() {
+        let object = |key: &str| NamedObject { key: key.to_owned(), ..NamedObject::default() };
+        let code =
+            |object: &NamedObject| parse(object).map(|(key, _)| key.to_string()).map_err(|error| error.code);
+        assert_eq!(code(&object("../a")), Ok("../a".to_owned()));
+        assert_eq!(code(&NamedObject { version_id: Some("null".into()), ..object("a") }), Ok("a".to_owned()));
+        assert_eq!(code(&object(&"k".repeat(1025))), Err(S3ErrorCode::KeyTooLongError));
+        let versioned = NamedObject { version_id: Some("v1".into()), ..object("a") };
+        assert_eq!(code(&versioned), Err(S3ErrorCode::NoSuchVersion));
+        let sized = NamedObject { other_condition: true, ..object("a") };
+        assert_eq!(code(&sized), Err(S3ErrorCode::NotImplemented));
+        let (_, conditions) = parse(&NamedObject { etag: Some("e".into()), ..object("a") }).unwrap();
+        assert_eq!(conditions.if_match, Some(EtagMatch::Etags(vec!["e".into()])));
+    }
+}

@@ -1,0 +1,179 @@
+//! `GetObject` and `HeadObject`: the same answer, with and without the bytes.
+//!
+//! The row that was read first names the content that is sent, whatever happens to the key meanwhile.
+
+use super::version::current;
+use crate::engine::ContentReader;
+use crate::s3::conditional::{ReadConditions, ReadRefusal};
+use crate::s3::date::HttpDate;
+use crate::s3::error::{S3Error, S3ErrorCode};
+use crate::s3::headers::{etag_value, put_checksums, put_content_headers, put_metadata};
+use crate::s3::operations::Operations;
+use crate::s3::range::{ByteRange, RangeRequest, Unsatisfiable};
+use crate::s3::request::{Query, S3Request};
+use crate::s3::response::{BodyFailure, ChunkSource, ResponseBody, S3Response};
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, HeaderName, HeaderValue, LAST_MODIFIED, RANGE,
+};
+use http::{HeaderMap, StatusCode};
+use siltstone_projections::rows::ObjectRow;
+
+/// What is to be sent.
+struct Found {
+    row: ObjectRow,
+    /// `None`: all of it.
+    range: Option<ByteRange>,
+    /// Status and headers.
+    response: S3Response,
+}
+
+pub(in crate::s3) async fn get(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+    let Found { row, range, response } = find(operations, &request)?;
+    let (first, length) = range.map_or((0, row.size), |range| (range.first, range.length));
+    if length == 0 || response.status == StatusCode::NOT_MODIFIED {
+        return Ok(response);
+    }
+    let mut reader = operations.engine().read_content(&row, first..first + length);
+    // The first bytes are read before the status is sent: damage that shows there is answered as an error.
+    let bytes = reader.next().await?.ok_or(S3ErrorCode::InternalError)?;
+    if bytes.len() as u64 == length {
+        return Ok(response.body(ResponseBody::bytes(bytes)));
+    }
+    Ok(response.body(ResponseBody::pulled(Some(length), Content { first: Some(bytes), reader })))
+}
+
+pub(in crate::s3) fn head(operations: &Operations, request: &S3Request) -> Result<S3Response, S3Error> {
+    let Found { row, range, response } = find(operations, request)?;
+    if response.status == StatusCode::NOT_MODIFIED {
+        return Ok(response);
+    }
+    let length = range.map_or(row.size, |range| range.length);
+    Ok(response.header(CONTENT_LENGTH, HeaderValue::from(length)))
+}
+
+/// Finds the object and decides what of it is sent: all, a range, or (304) nothing.
+fn find(operations: &Operations, request: &S3Request) -> Result<Found, S3Error> {
+    refuse_unsupported(request)?;
+    let conditions = ReadConditions::parse(&request.headers)?;
+    let (_, row) = current(operations, request)?;
+    let mut response = S3Response::empty(StatusCode::OK)
+        .header(ETAG, etag_value(&row.etag))
+        .header(LAST_MODIFIED, shown(HttpDate(row.hlc)))
+        .header(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    put_content_headers(&row.headers, &mut response.headers);
+    match conditions.check(&row.etag, row.hlc) {
+        Ok(()) => {}
+        Err(ReadRefusal::NotModified) => {
+            response.status = StatusCode::NOT_MODIFIED;
+            return Ok(Found { row, range: None, response });
+        }
+        Err(ReadRefusal::PreconditionFailed(condition)) => {
+            return Err(S3Error::new(S3ErrorCode::PreconditionFailed).extra("Condition", condition));
+        }
+    }
+    put_metadata(&row.metadata, &mut response.headers);
+    override_headers(&request.query, &mut response.headers)?;
+    let range = wanted_range(request, &conditions, &row)?;
+    match range {
+        Some(range) => {
+            response.status = StatusCode::PARTIAL_CONTENT;
+            response.headers.insert(CONTENT_RANGE, shown(range));
+        }
+        // A checksum covers the whole object; beside a part of it clients would compare the wrong bytes.
+        None if wants_checksums(&request.headers) => {
+            put_checksums(&row.checksums, row.parts.len(), &mut response.headers);
+        }
+        None => {}
+    }
+    Ok(Found { row, range, response })
+}
+
+fn refuse_unsupported(request: &S3Request) -> Result<(), S3Error> {
+    if request.query.contains("partNumber") {
+        return Err(S3Error::new(S3ErrorCode::NotImplemented).extra("Parameter", "partNumber"));
+    }
+    if request.headers.contains_key("x-amz-server-side-encryption-customer-algorithm") {
+        let message = "The encryption parameters are not applicable to this object.";
+        return Err(S3Error::with_message(S3ErrorCode::InvalidRequest, message));
+    }
+    Ok(())
+}
+
+fn wants_checksums(headers: &HeaderMap) -> bool {
+    headers.get("x-amz-checksum-mode").is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"))
+}
+
+fn wanted_range(
+    request: &S3Request,
+    conditions: &ReadConditions,
+    row: &ObjectRow,
+) -> Result<Option<ByteRange>, S3Error> {
+    let Some(header) = request.headers.get(RANGE).and_then(|value| value.to_str().ok()) else {
+        return Ok(None);
+    };
+    let asked = RangeRequest::parse(header).filter(|_| conditions.range_applies(&row.etag, row.hlc));
+    let Some(asked) = asked else { return Ok(None) };
+    asked.of(row.size).map(Some).map_err(|Unsatisfiable { size }| {
+        S3Error::new(S3ErrorCode::InvalidRange)
+            .extra("RangeRequested", header)
+            .extra("ActualObjectSize", size.to_string())
+            .header(CONTENT_RANGE, shown(format_args!("bytes */{size}")))
+    })
+}
+
+/// `response-content-type` and its like: the client asks for other headers than were stored. Only signed requests come
+/// this far, so whoever made the link chose them.
+fn override_headers(query: &Query, out: &mut HeaderMap) -> Result<(), S3Error> {
+    const OVERRIDES: [(&str, HeaderName); 6] = [
+        ("response-content-type", CONTENT_TYPE),
+        ("response-content-language", CONTENT_LANGUAGE),
+        ("response-expires", EXPIRES),
+        ("response-cache-control", CACHE_CONTROL),
+        ("response-content-disposition", CONTENT_DISPOSITION),
+        ("response-content-encoding", CONTENT_ENCODING),
+    ];
+    for (parameter, header) in OVERRIDES {
+        if let Some(value) = query.get(parameter).filter(|value| !value.is_empty()) {
+            let refusal =
+                || S3Error::invalid_argument(parameter, value, "The value cannot be sent as a header");
+            out.insert(header, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| refusal())?);
+        }
+    }
+    Ok(())
+}
+
+/// Something whose text is always a header's value: dates, ranges, numbers.
+fn shown(value: impl std::fmt::Display) -> HeaderValue {
+    HeaderValue::try_from(value.to_string()).unwrap_or(HeaderValue::from_static(""))
+}
+
+struct Content {
+    first: Option<Bytes>,
+    reader: ContentReader,
+}
+
+impl ChunkSource for Content {
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, BodyFailure> {
+        match self.first.take() {
+            Some(first) => Ok(Some(first)),
+            None => Ok(self.reader.next().await?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_may_ask_for_other_headers() {
+        let mut out = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/plain"))]);
+        let query = Query::parse("response-content-type=a%2Fb&response-expires=&x=y").unwrap();
+        override_headers(&query, &mut out).unwrap();
+        assert_eq!(out, HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("a/b"))]));
+        let split = Query::parse("response-content-type=a%0D%0Ax-evil:%20b").unwrap();
+        assert_eq!(override_headers(&split, &mut out).unwrap_err().code, S3ErrorCode::InvalidArgument);
+    }
+}
