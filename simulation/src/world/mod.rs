@@ -28,7 +28,7 @@ use siltstone_log::hlc::Hlc;
 use siltstone_log::host::{Clock, DiskOp, DiskResult, Now, Ticket};
 use siltstone_log::id::{BlobId, LogId, NodeId, Position, Seq, StreamId};
 use siltstone_log::pack::BlobPlace;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use store::{SimIndex, SimStore};
 
@@ -112,6 +112,8 @@ pub struct World {
     pub(crate) next_op: u64,
     /// Whether content may have rotted, so that a reader may report damage.
     pub rotten: bool,
+    /// Positions whose body or content a repair gave up.
+    pub emptied: BTreeSet<Position>,
     /// Why the last start came to nothing.
     pub start_failure: Option<boot::StartFailure>,
     /// Events handled.
@@ -153,6 +155,7 @@ impl World {
             operations_left: 0,
             next_op: 1,
             rotten: false,
+            emptied: BTreeSet::new(),
             start_failure: None,
             handled: 0,
             queue: BTreeMap::new(),
