@@ -54,6 +54,8 @@ enum Happening {
     WriterTick,
     /// The projections take the next committed batch.
     Follow,
+    /// The streams' tasks are told of a batch that was applied.
+    Tell,
     /// A client begins its next operation.
     Client(usize),
 }
@@ -231,6 +233,7 @@ impl World {
             Happening::Disk(id) => self.disk_done(id)?,
             Happening::WriterTick => self.writer_tick()?,
             Happening::Follow => self.follow()?,
+            Happening::Tell => self.tell()?,
             Happening::Client(client) => self.client_turn(client)?,
         }
         Ok(true)
