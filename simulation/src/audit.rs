@@ -64,7 +64,8 @@ impl World {
         let mut disk = InstantDisk::new(self.observer());
         for (record, op, size) in wanted {
             let (place, len) = (record.place, record.content_len);
-            let read = Script::new(move |io| async move { reader::content(&io, place, len).await }).run(&mut disk);
+            let read =
+                Script::new(move |io| async move { reader::content(&io, place, len).await }).run(&mut disk);
             let checker = "I1 content is durable";
             match read {
                 Ok(bytes) if bytes == op.body(size) && len == size + Salt::LEN as u64 => {}
@@ -84,7 +85,8 @@ impl World {
         let mut disk = InstantDisk::new(self.observer());
         for (blob, piece) in &model.blobs {
             let (log_id, index, blob, len) = (self.log_id(), self.index.clone(), *blob, piece.len);
-            let read = Script::new(move |io| async move { read_blob(&io, log_id, &index, blob, 0..len).await });
+            let read =
+                Script::new(move |io| async move { read_blob(&io, log_id, &index, blob, 0..len).await });
             match read.run(&mut disk) {
                 Ok(bytes) if bytes == piece.op.body(len) => {}
                 Ok(_) => {
@@ -126,4 +128,3 @@ fn inline_content(record: &Record) -> Option<(Record, OpId, u64)> {
         _ => None,
     }
 }
-

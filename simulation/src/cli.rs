@@ -133,7 +133,9 @@ fn run_one(args: &RunArgs) -> ExitCode {
     let Outcome { counters, violation, trace } = scenario::run(plan.clone(), trace);
     print!("{counters}");
     match trace.finish() {
-        Ok((events, hash)) if args.hash || args.trace.is_some() => println!("trace: {events} events, blake3 {hash}"),
+        Ok((events, hash)) if args.hash || args.trace.is_some() => {
+            println!("trace: {events} events, blake3 {hash}")
+        }
         Ok(_) => {}
         Err(error) => return fail(&format!("the trace cannot be written: {error}")),
     }
@@ -160,7 +162,8 @@ struct Totals {
 }
 
 fn sweep(args: &SweepArgs) -> ExitCode {
-    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    let jobs =
+        args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     let sweep = Sweep { next: AtomicU64::new(0), done: AtomicU64::new(0), total: Mutex::default() };
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
@@ -250,7 +253,8 @@ fn meta(args: &OneSeed) -> ExitCode {
 mod mutants {
     use std::process::ExitCode;
 
-    const MISSING: &str = "this build has no mutants: cargo run -p siltstone-simulation --features mutants -- mutants";
+    const MISSING: &str =
+        "this build has no mutants: cargo run -p siltstone-simulation --features mutants -- mutants";
 
     pub fn plant(_mutant: &str) -> Result<(), String> {
         Err(MISSING.to_owned())
@@ -264,8 +268,8 @@ mod mutants {
 
 #[cfg(feature = "mutants")]
 mod mutants {
-    use siltstone_simulation::mutants::{find, hunt};
     use siltstone_log::mutants::{Mutant, plant as plant_mutant};
+    use siltstone_simulation::mutants::{find, hunt};
     use std::process::ExitCode;
 
     pub fn plant(mutant: &str) -> Result<(), String> {

@@ -9,7 +9,9 @@ use siltstone_projections::objects::{ListEntry, ListQuery};
 use siltstone_projections::rebuild::{Difference, Rebuild, compare};
 use siltstone_projections::rows::{BucketRow, Usage};
 use siltstone_projections::store::mem::MemStore;
-use siltstone_projections::{Follower, FollowerEffect, FollowerInput, Pace, Rows, Space, buckets, names, objects};
+use siltstone_projections::{
+    Follower, FollowerEffect, FollowerInput, Pace, Rows, Space, buckets, names, objects,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -224,7 +226,9 @@ pub fn redelivery_changes_nothing(
                 let message = format!("{} rows of {} would change", batch.row_count(), batch.space());
                 return Err(Violation::new("I6 redelivery changes nothing", message));
             }
-            FollowerEffect::Stuck(stuck) => return Err(Violation::new("I6 redelivery changes nothing", stuck.to_string())),
+            FollowerEffect::Stuck(stuck) => {
+                return Err(Violation::new("I6 redelivery changes nothing", stuck.to_string()));
+            }
             FollowerEffect::Commit(_) | FollowerEffect::Applied(_) => {}
         }
     }
@@ -242,7 +246,10 @@ pub fn names_and_buckets_agree(model: &Model) -> Checked {
     for (stream, bucket) in model.buckets.iter().filter(|(_, bucket)| bucket.is_open()) {
         let named = bucket.name.as_ref().and_then(|name| model.names.get(name));
         if named != Some(stream) {
-            return Err(Violation::new(checker, format!("bucket {stream} ({:?}) has lost its name", bucket.name)));
+            return Err(Violation::new(
+                checker,
+                format!("bucket {stream} ({:?}) has lost its name", bucket.name),
+            ));
         }
     }
     Ok(())

@@ -25,7 +25,9 @@ pub fn find(name: &str) -> Option<Mutant> {
 /// The scenario that has the faults a mutant needs to show.
 pub fn scenario_for(mutant: Mutant) -> Scenario {
     match mutant {
-        Mutant::AckBeforeSync | Mutant::NoFolderSync | Mutant::SubmitBeforeBlobSync => Scenario::CrashRecovery,
+        Mutant::AckBeforeSync | Mutant::NoFolderSync | Mutant::SubmitBeforeBlobSync => {
+            Scenario::CrashRecovery
+        }
         Mutant::RetrySync => Scenario::FailedFsync,
         Mutant::TruncateAtDamage => Scenario::DiskRot,
     }

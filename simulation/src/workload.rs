@@ -136,7 +136,9 @@ impl World {
             return Self::plain(Intent::DeleteBucket { name, stream });
         }
         let keys: Vec<ObjectKey> = (0..self.plan.keys).map(key).collect();
-        let held = keys.iter().filter(|key| objects::current(self.store.rows(), stream, key).ok().flatten().is_some());
+        let held = keys
+            .iter()
+            .filter(|key| objects::current(self.store.rows(), stream, key).ok().flatten().is_some());
         let keys: Vec<ObjectKey> = held.cloned().collect();
         Self::plain(Intent::DeleteMany { stream, keys })
     }

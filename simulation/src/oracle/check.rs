@@ -331,7 +331,10 @@ fn holds(model: &Model, entry: &Entry) -> bool {
         (Intent::Delete { key, .. }, Answer::Done { .. }) => {
             bucket.is_open() && !bucket.objects.contains_key(key.as_str())
         }
-        (Intent::Complete { key, .. }, Answer::Done { outcome: Outcome::MultipartCompleted(completed), .. }) => {
+        (
+            Intent::Complete { key, .. },
+            Answer::Done { outcome: Outcome::MultipartCompleted(completed), .. },
+        ) => {
             let object = bucket.objects.get(key.as_str());
             object.is_some_and(|object| object.etag == completed.etag && object.size == completed.size)
         }

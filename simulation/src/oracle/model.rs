@@ -145,10 +145,12 @@ impl Bucket {
         }
         let (_, but_last) = parts.split_last()?;
         let part = |number| found.parts.get(number).map(|part: &Part| (part.etag.clone(), part.piece.len));
-        but_last.iter().filter_map(|(number, _)| Some((*number, part(number)?))).find_map(|(number, (etag, size))| {
-            let minimum = MIN_PART_SIZE;
-            (size < minimum).then_some(Rejection::EntityTooSmall { number, etag, size, minimum })
-        })
+        but_last.iter().filter_map(|(number, _)| Some((*number, part(number)?))).find_map(
+            |(number, (etag, size))| {
+                let minimum = MIN_PART_SIZE;
+                (size < minimum).then_some(Rejection::EntityTooSmall { number, etag, size, minimum })
+            },
+        )
     }
 }
 

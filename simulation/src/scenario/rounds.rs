@@ -49,7 +49,10 @@ impl World {
     }
 
     fn stuck_world(&self) -> Violation {
-        Violation::new("the node makes progress", format!("{MOST_EVENTS} events brought no end at {:?}", self.now()))
+        Violation::new(
+            "the node makes progress",
+            format!("{MOST_EVENTS} events brought no end at {:?}", self.now()),
+        )
     }
 
     fn draw_crash(&mut self) -> Down {
@@ -84,7 +87,9 @@ impl World {
                     self.go_down(down)?;
                 }
                 Ended::Failed => self.exit_after_failure()?,
-                Ended::Idle => return Err(Violation::new("the node makes progress", "a start that waits for nothing")),
+                Ended::Idle => {
+                    return Err(Violation::new("the node makes progress", "a start that waits for nothing"));
+                }
             }
         }
     }
@@ -93,7 +98,8 @@ impl World {
     fn is_injected(&self, failure: &StartFailure) -> bool {
         let faults = self.plan.failed_sync_one_in > 0 || self.plan.failed_write_one_in > 0;
         let error = match failure {
-            StartFailure::Log(RecoveryError::Disk(error)) | StartFailure::Packs(PackRecoveryError::Disk(error)) => error,
+            StartFailure::Log(RecoveryError::Disk(error))
+            | StartFailure::Packs(PackRecoveryError::Disk(error)) => error,
             StartFailure::Log(_) | StartFailure::Packs(_) | StartFailure::Read(_) => return false,
         };
         faults && error.kind == DiskErrorKind::Io
@@ -205,7 +211,10 @@ impl World {
         self.plan.mix.put += 20;
         self.work(12, false)?;
         if self.counters.acknowledged == before {
-            return Err(Violation::new("the node takes writes after recovery", "none of 12 operations went through"));
+            return Err(Violation::new(
+                "the node takes writes after recovery",
+                "none of 12 operations went through",
+            ));
         }
         self.audit().map(drop)
     }

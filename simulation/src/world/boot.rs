@@ -124,11 +124,13 @@ impl World {
     fn check_store(&mut self, recovered: &Recovered) -> Result<(), Violation> {
         for space in Space::ALL {
             for cursor in cursors(self.store.rows(), space) {
-                let (stream, cursor) = cursor.map_err(|error| Violation::new("projections", error.to_string()))?;
+                let (stream, cursor) =
+                    cursor.map_err(|error| Violation::new("projections", error.to_string()))?;
                 let head = recovered.heads.get(&stream).copied().unwrap_or_default();
                 let ahead = cursor.seq > head.seq || (cursor.seq == head.seq && cursor.hash != head.hash);
                 if ahead && recovered.quarantine.is_empty() {
-                    let message = format!("{stream}: applied {}, but the log ends at {}", cursor.seq, head.seq);
+                    let message =
+                        format!("{stream}: applied {}, but the log ends at {}", cursor.seq, head.seq);
                     return Err(Violation::new("I1 projections hold durable records only", message));
                 }
             }
@@ -167,7 +169,9 @@ impl World {
             }
             for effect in effects.drain(..) {
                 if let FollowerEffect::Commit(batch) = effect {
-                    self.store.commit(batch).map_err(|error| Violation::new("projections", error.to_string()))?;
+                    self.store
+                        .commit(batch)
+                        .map_err(|error| Violation::new("projections", error.to_string()))?;
                 }
             }
         }
@@ -230,4 +234,3 @@ fn advance<T: Outcome>(script: &mut Script<T>, result: Option<DiskResult>) -> Ad
         Step::Done(value) => value.done(),
     }
 }
-

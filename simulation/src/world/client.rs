@@ -22,7 +22,9 @@ use siltstone_log::event::{Actor, Content, ContentHeaders, ContentSource, Door};
 use siltstone_log::host::{DiskOp, DiskReply, DiskResult};
 use siltstone_log::id::{BlobId, LogId, Salt, Seq, StreamId};
 use siltstone_log::pack::stager::{Hashed, StagerStep};
-use siltstone_log::pack::{BlobHasher, BlobIndex, BlobPlace, BlobReader, BlobStager, ExtentPlace, PackInput, PackRefusal};
+use siltstone_log::pack::{
+    BlobHasher, BlobIndex, BlobPlace, BlobReader, BlobStager, ExtentPlace, PackInput, PackRefusal,
+};
 use siltstone_log::reader;
 use siltstone_log::record::Salted;
 use siltstone_log::script::{Io, Script, Step};
@@ -92,7 +94,12 @@ pub(crate) fn actor(op: OpId) -> Actor {
 }
 
 /// Reads an object's bytes through the product's readers, block by block.
-pub async fn read_object(io: Io, log_id: LogId, index: Arc<SimIndex>, row: ObjectRow) -> Result<Vec<u8>, String> {
+pub async fn read_object(
+    io: Io,
+    log_id: LogId,
+    index: Arc<SimIndex>,
+    row: ObjectRow,
+) -> Result<Vec<u8>, String> {
     match &row.content {
         Content::Empty => Ok(Vec::new()),
         Content::Inline => {
@@ -103,7 +110,9 @@ pub async fn read_object(io: Io, log_id: LogId, index: Arc<SimIndex>, row: Objec
         Content::Slices(slices) => {
             let mut out = Vec::new();
             for slice in slices {
-                let ContentSource::Blob { blob } = slice.source else { return Err("a slice of a record".to_owned()) };
+                let ContentSource::Blob { blob } = slice.source else {
+                    return Err("a slice of a record".to_owned());
+                };
                 let range = slice.offset..slice.offset + slice.len;
                 out.extend(read_blob(&io, log_id, &index, blob, range).await?);
             }
@@ -145,7 +154,9 @@ impl World {
     }
 
     fn take(&mut self, client: usize) -> Doing {
-        self.clients.get_mut(client).map_or(Doing::Nothing, |client| std::mem::replace(&mut client.doing, Doing::Nothing))
+        self.clients
+            .get_mut(client)
+            .map_or(Doing::Nothing, |client| std::mem::replace(&mut client.doing, Doing::Nothing))
     }
 
     fn put(&mut self, client: usize, doing: Doing) {
@@ -251,8 +262,12 @@ impl World {
         let Some(entry) = self.history.get(op) else { return };
         match &entry.intent {
             Intent::BeginUpload { stream, key, upload } => {
-                let known =
-                    KnownUpload { stream: *stream, key: key.clone(), upload: *upload, parts: BTreeMap::new() };
+                let known = KnownUpload {
+                    stream: *stream,
+                    key: key.clone(),
+                    upload: *upload,
+                    parts: BTreeMap::new(),
+                };
                 self.uploads.push(known);
                 // Only the youngest are worked on, so that some are completed.
                 if self.uploads.len() > 4 {
@@ -265,7 +280,8 @@ impl World {
                 }
             }
             Intent::Complete { .. } => {
-                self.counters.sometimes(State::UploadCompleted, matches!(outcome, Outcome::MultipartCompleted(_)));
+                self.counters
+                    .sometimes(State::UploadCompleted, matches!(outcome, Outcome::MultipartCompleted(_)));
             }
             _ => {}
         }
@@ -337,7 +353,9 @@ impl World {
     }
 
     fn staging_of(&mut self, blob: BlobId) -> Option<usize> {
-        self.clients.iter().position(|client| matches!(&client.doing, Doing::Staging(staging) if staging.blob == blob))
+        self.clients
+            .iter()
+            .position(|client| matches!(&client.doing, Doing::Staging(staging) if staging.blob == blob))
     }
 
     pub(crate) fn client_reserved(&mut self, blob: BlobId, extent: ExtentPlace) -> Checked {
@@ -398,7 +416,9 @@ impl World {
         self.counters.sometimes(State::NoSpace, reason == PackRefusal::NoSpace);
         let reason = match reason {
             PackRefusal::NoSpace => Unavailable::NoSpace,
-            PackRefusal::Failed | PackRefusal::Stopping | PackRefusal::NotReserved => Unavailable::ShuttingDown,
+            PackRefusal::Failed | PackRefusal::Stopping | PackRefusal::NotReserved => {
+                Unavailable::ShuttingDown
+            }
         };
         if reason == Unavailable::NoSpace {
             self.packs_input(PackInput::Abandon { blob })?;
@@ -406,9 +426,16 @@ impl World {
         self.finish(client, staging.op, Seq(0), Answer::Refused(reason))
     }
 
-    fn begin_get(&mut self, client: usize, op: OpId, stream: StreamId, key: &siltstone_log::name::ObjectKey) -> Checked {
+    fn begin_get(
+        &mut self,
+        client: usize,
+        op: OpId,
+        stream: StreamId,
+        key: &siltstone_log::name::ObjectKey,
+    ) -> Checked {
         let rows = self.store.rows();
-        let failed = |error: siltstone_projections::StoreError| Violation::new("projections", error.to_string());
+        let failed =
+            |error: siltstone_projections::StoreError| Violation::new("projections", error.to_string());
         let high = visible(rows, stream);
         let open = buckets::get(rows, stream).map_err(failed)?.is_some_and(|bucket| bucket.is_open());
         let row = objects::current(rows, stream, key).map_err(failed)?.filter(|_| open);
@@ -444,7 +471,10 @@ impl World {
             Ok(bytes) => {
                 let expected = self.expected(row, &bytes);
                 if !expected {
-                    return Err(Violation::new(checker, format!("{op:?} read {} other bytes for {row:?}", bytes.len())));
+                    return Err(Violation::new(
+                        checker,
+                        format!("{op:?} read {} other bytes for {row:?}", bytes.len()),
+                    ));
                 }
                 let seen = Seen { seq: row.seq, etag: row.etag.clone(), size: row.size };
                 self.read_done(client, *op, stream, *high, Answer::Object(Some(seen)))
@@ -475,7 +505,8 @@ impl World {
     }
 
     fn list(&mut self, client: usize, op: OpId, stream: StreamId) -> Checked {
-        let failed = |error: siltstone_projections::StoreError| Violation::new("projections", error.to_string());
+        let failed =
+            |error: siltstone_projections::StoreError| Violation::new("projections", error.to_string());
         let high = visible(self.store.rows(), stream);
         let limit = self.work.index(5) + 1;
         let mut seen = BTreeMap::new();

@@ -295,7 +295,8 @@ impl World {
         if self.node.as_ref().is_some_and(Node::is_rolling) && down != Down::Clean {
             self.counters.reach(State::CrashInRoll);
         }
-        let in_flight: Vec<InFlight> = std::mem::take(&mut self.in_flight).into_values().map(|(_, op)| op).collect();
+        let in_flight: Vec<InFlight> =
+            std::mem::take(&mut self.in_flight).into_values().map(|(_, op)| op).collect();
         self.queue.clear();
         self.node = None;
         if self.boot.take().is_some() {
@@ -327,7 +328,8 @@ impl World {
         let failed = |error: String| Violation::new("simulation", error);
         let behind = self.store.lose_power(&mut self.faults).map_err(|error| failed(error.to_string()))?;
         self.counters.sometimes(State::ProjectionsBehind, behind);
-        self.index = self.index.after_power_cut(&mut self.faults).map_err(|error| failed(error.to_string()))?;
+        self.index =
+            self.index.after_power_cut(&mut self.faults).map_err(|error| failed(error.to_string()))?;
         Ok(())
     }
 

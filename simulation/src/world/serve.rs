@@ -27,7 +27,8 @@ impl World {
         self.writer_input(WriterInput::Tick)?;
         let Some(node) = &self.node else { return Ok(()) };
         let recovered = &node.recovered;
-        let started = NodeStarted { node: self.node_id, version: "simulation".to_owned(), clean: recovered.clean };
+        let started =
+            NodeStarted { node: self.node_id, version: "simulation".to_owned(), clean: recovered.clean };
         let discarded =
             recovered.tail_discarded.map(|tail| TailDiscarded { first: tail.first, bytes: tail.bytes });
         let start = StartNode { started, discarded, canonical_id: "root".to_owned() };
@@ -143,12 +144,16 @@ impl World {
     }
 
     fn committed(&mut self, batch: CommittedBatch) -> Checked {
-        let fields = json!({"tokens": batch.tokens, "durable": batch.durable.get(), "records": batch.records.len()});
+        let fields =
+            json!({"tokens": batch.tokens, "durable": batch.durable.get(), "records": batch.records.len()});
         self.event("committed", &fields);
         self.counters.sometimes(State::GroupCommit, batch.tokens.len() > 1);
         let Some(node) = &mut self.node else { return Ok(()) };
         if node.failed {
-            return Err(Violation::new("nothing is acknowledged after a failure", format!("{:?}", batch.tokens)));
+            return Err(Violation::new(
+                "nothing is acknowledged after a failure",
+                format!("{:?}", batch.tokens),
+            ));
         }
         for record in &batch.records {
             if is_refused(&node.recovered.quarantine, record.stream) {
@@ -178,18 +183,17 @@ impl World {
     pub(crate) fn follow(&mut self) -> Checked {
         let Some(node) = &mut self.node else { return Ok(()) };
         let Some(batch) = node.committed.pop_front() else { return Ok(()) };
-        let told: Vec<(StreamId, Seq, Position)> = batch
-            .records
-            .iter()
-            .map(|record| (record.stream, record.seq, record.place.position))
-            .collect();
+        let told: Vec<(StreamId, Seq, Position)> =
+            batch.records.iter().map(|record| (record.stream, record.seq, record.place.position)).collect();
         let mut effects = Vec::new();
         node.follower.handle(self.store.rows(), FollowerInput::Records(batch.records), &mut effects);
         let mut applied = Position(0);
         for effect in effects {
             match effect {
                 FollowerEffect::Commit(batch) => {
-                    self.store.commit(batch).map_err(|error| Violation::new("projections", error.to_string()))?;
+                    self.store
+                        .commit(batch)
+                        .map_err(|error| Violation::new("projections", error.to_string()))?;
                 }
                 FollowerEffect::Applied(position) => applied = position,
                 FollowerEffect::Stuck(stuck) => self.stuck(&stuck.to_string())?,
@@ -268,13 +272,19 @@ impl World {
     fn answered(&mut self, token: u64, result: Result<Receipt, EngineError>) -> Checked {
         let Some(node) = &mut self.node else { return Ok(()) };
         let Some(waiter) = node.waiters.remove(&token) else {
-            return Err(Violation::new("each command is answered once", format!("token {token}: {result:?}")));
+            return Err(Violation::new(
+                "each command is answered once",
+                format!("token {token}: {result:?}"),
+            ));
         };
         let failed = node.failed;
         self.event("answer", &json!({"token": token, "result": format!("{result:?}")}));
         if let Ok(receipt) = &result {
             if failed {
-                return Err(Violation::new("nothing is acknowledged after a failure", format!("{receipt:?}")));
+                return Err(Violation::new(
+                    "nothing is acknowledged after a failure",
+                    format!("{receipt:?}"),
+                ));
             }
             let seen = visible(self.store.rows(), receipt.stream);
             if receipt.stream != StreamId::ACCESS && seen < receipt.seq {
