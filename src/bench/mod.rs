@@ -6,4 +6,4 @@
 
 mod log;
 
-pub use log::{LogBench, LogBenchOptions, run};
+pub use log::{BenchError, LogBench, LogBenchOptions, run};

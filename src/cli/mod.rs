@@ -3,12 +3,17 @@
 
 mod admin;
 mod api_client;
+mod bench;
 mod config;
 mod confirm;
+mod data;
 mod error;
 pub mod exit;
 mod healthcheck;
+mod log;
 mod output;
+mod projection;
+mod serve;
 mod sim;
 mod version;
 
@@ -33,11 +38,22 @@ enum Command {
     /// Tenants, users, access keys and policies of a running server
     #[command(subcommand)]
     Admin(admin::AdminCommand),
+    /// Figures of this machine beside its own limits
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// The configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Ask a running server whether it is ready
     Healthcheck(healthcheck::HealthcheckArgs),
+    /// Read, check and repair a log, mostly beside a running server
+    #[command(subcommand)]
+    Log(log::LogCommand),
+    /// Check and rebuild the projections of a server that is not running
+    #[command(subcommand)]
+    Projection(projection::ProjectionCommand),
+    /// Run a server
+    Serve(serve::ServeArgs),
     /// Run the simulator (`siltstone-sim`, beside this program)
     Sim(sim::SimArgs),
     /// Print the version
@@ -73,8 +89,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(command: Command, env: &Environment, out: Out<'_>) -> Result<ExitCode, CliError> {
     match command {
         Command::Admin(command) => admin::run(command, env, out),
+        Command::Bench(command) => bench::run(command, out),
         Command::Config(command) => config::run(&command, env, out),
         Command::Healthcheck(args) => healthcheck::run(args, env, out),
+        Command::Log(command) => log::run(command, out),
+        Command::Projection(command) => projection::run(command, out),
+        Command::Serve(args) => serve::run(args, env),
         Command::Sim(args) => sim::run(&args),
         Command::Version(args) => version::run(args, out),
     }

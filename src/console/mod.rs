@@ -91,7 +91,7 @@ impl From<Problem> for Refusal {
 }
 
 impl Console {
-    /// Answers a request to `/api/…`.
+    /// Answers a request.
     pub async fn handle<B>(&self, address: IpAddr, request: Request<B>) -> Response<Full<Bytes>>
     where
         B: Body<Data = Bytes>,

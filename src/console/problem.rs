@@ -40,6 +40,7 @@ struct Shape<'a> {
     status: u16,
     code: &'a str,
     detail: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     request_id: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
@@ -59,7 +60,7 @@ impl Problem {
         Self { fields, ..Self::new(StatusCode::BAD_REQUEST, "InvalidField", detail) }
     }
 
-    /// The answer.
+    /// The answer. A probe has no request id.
     pub fn into_response(self, request_id: &str) -> Response<Full<Bytes>> {
         let shape = Shape {
             r#type: format!("urn:siltstone:problem:{}", self.code),

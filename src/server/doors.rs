@@ -41,12 +41,10 @@ impl Service for ConsoleDoor {
     type Body = Full<Bytes>;
 
     async fn call(&self, address: IpAddr, request: Request<Incoming>) -> Answer {
-        if !request.uri().path().starts_with("/api/") {
-            return probe(&request, &self.vitals).unwrap_or_else(nothing_here);
-        }
-        match self.console.get() {
-            Some(console) => console.handle(address, request).await,
-            None => {
+        match (probe(&request, &self.vitals), self.console.get()) {
+            (Some(answer), _) => answer,
+            (None, Some(console)) => console.handle(address, request).await,
+            (None, None) => {
                 let detail = "The server is still starting; /readyz says how far it is.";
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Starting", detail).into_response("")
             }
