@@ -1,1 +1,7 @@
-//! placeholder
+//! Shipping streams between nodes.
+//!
+//! So far the vocabulary only: the messages ([`protocol`]) that carry the node-independent part of records, so that
+//! a replica appends the same bytes and reaches the same chain head. Sessions, modes and cursors build on it.
+//! Depends on `siltstone-log` alone: topology arrives as a value.
+
+pub mod protocol;

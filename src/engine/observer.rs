@@ -5,6 +5,8 @@ use siltstone_log::writer::BatchTiming;
 
 /// Takes note of what happens.
 pub trait Observer: Send + Sync {
+    /// A step of the start is under way: which one, and where it is known, log positions done and to be done.
+    fn starting(&self, _step: &'static str, _progress: Option<(u64, u64)>) {}
     /// A batch is durable.
     fn committed(&self, _timing: &BatchTiming, _records: usize) {}
     /// A command was answered, so long after it was submitted.

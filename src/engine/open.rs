@@ -157,7 +157,13 @@ impl Threads {
 impl Engine {
     /// Opens a data directory and starts. Blocks, for as long as recovery and catching up take.
     pub fn open(config: EngineConfig) -> Result<Self, OpenError> {
-        let parts = open_parts(&config)?;
+        let data_dir = DataDir::open(&config.data_dir, &config.program, &*config.entropy)?;
+        Self::open_in(data_dir, config)
+    }
+
+    /// As [`Self::open`], in a data directory that is locked already.
+    pub fn open_in(data_dir: DataDir, config: EngineConfig) -> Result<Self, OpenError> {
+        let parts = open_parts(data_dir, &config)?;
         let engine = start_threads(config, parts)?;
         if let Err(error) = engine.record_start() {
             engine.shutdown();
@@ -213,8 +219,8 @@ impl Engine {
     }
 }
 
-fn open_parts(config: &EngineConfig) -> Result<Parts, OpenError> {
-    let data_dir = DataDir::open(&config.data_dir, &config.program, &*config.entropy)?;
+fn open_parts(data_dir: DataDir, config: &EngineConfig) -> Result<Parts, OpenError> {
+    config.observer.starting("log", None);
     let format = data_dir.format();
     let mut disk = RealDisk::new(data_dir.root());
     let recovery =
@@ -230,7 +236,8 @@ fn open_parts(config: &EngineConfig) -> Result<Parts, OpenError> {
         tracing::warn!(reason = %discarded.reason, "the projections are rebuilt from the log");
     }
     let store: Arc<dyn Store> = Arc::new(opened.store);
-    let follower = catch_up(&disk, &recovered, &*store)?;
+    let follower = catch_up(&disk, &recovered, &*store, &*config.observer)?;
+    config.observer.starting("packs", None);
     let blobs: Arc<dyn BlobIndex> = Arc::new(MemoryBlobIndex::default());
     let (log_id, index) = (recovered.log_id, blobs.clone());
     let packs = Script::new(move |io| recover_packs(io, log_id, index)).run(&mut disk)?;
@@ -238,17 +245,33 @@ fn open_parts(config: &EngineConfig) -> Result<Parts, OpenError> {
     Ok(Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer })
 }
 
-/// Applies what the projections do not have yet.
-fn catch_up(disk: &RealDisk, recovered: &Recovered, store: &dyn Store) -> Result<Follower, OpenError> {
-    // What cannot be read is passed over: its streams take no writes, and reads show what there is.
-    let losses: Vec<AcceptedLoss> =
+/// Applies what the projections do not have yet. What cannot be read is passed over: its streams take no writes, and
+/// reads show what there is.
+fn catch_up(
+    disk: &RealDisk,
+    recovered: &Recovered,
+    store: &dyn Store,
+    observer: &dyn Observer,
+) -> Result<Follower, OpenError> {
+    let mut losses: Vec<AcceptedLoss> =
         recovered.quarantine.iter().map(|range| (range.first, range.last)).collect();
-    let mut rebuild = Rebuild::new(store, recovered.log_id, losses.clone(), Pace::REBUILD)?;
+    let begin =
+        |losses: &[AcceptedLoss]| Rebuild::new(store, recovered.log_id, losses.to_vec(), Pace::REBUILD);
+    let mut rebuild = begin(&losses)?;
     if rebuild.resume_from() < recovered.next_position {
         for item in Replay::open(disk.clone(), rebuild.resume_from())? {
             match item? {
-                ReadItem::Records(records) => rebuild.push(records)?,
-                ReadItem::Unreadable(range) => tracing::warn!(?range, "records cannot be read"),
+                ReadItem::Records(records) => {
+                    let done = records.last().map(|record| record.place.position.get());
+                    observer.starting("projections", done.map(|done| (done, recovered.next_position.get())));
+                    rebuild.push(records)?;
+                }
+                ReadItem::Unreadable(range) => {
+                    tracing::warn!(first = %range.first, last = %range.last, "records cannot be read");
+                    rebuild.finish()?;
+                    losses.push((range.first, range.last));
+                    rebuild = begin(&losses)?;
+                }
             }
         }
         rebuild.finish()?;

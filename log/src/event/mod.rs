@@ -116,6 +116,15 @@ macro_rules! catalogue {
             }
         }
 
+        /// The event's fields, for tools that show them. Records hold [`Body::encode`]'s bytes.
+        impl serde::Serialize for Event {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self {
+                    $(Self::$name(event) => serde::Serialize::serialize(event, serializer),)+
+                }
+            }
+        }
+
         impl Body {
             /// Encodes the body without its salt.
             pub fn encode(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {

@@ -10,11 +10,13 @@ mod canonical;
 mod chunk;
 mod claim;
 mod key;
+mod sign;
 mod timestamp;
 
 pub use chunk::{ChunkChain, ChunkSeed};
 pub use claim::{Claim, Form, Payload};
 pub use key::{KeyCache, SigningKey};
+pub use sign::{SignError, sign};
 pub use timestamp::Timestamp;
 
 use aws_lc_rs::digest::{SHA256, digest};

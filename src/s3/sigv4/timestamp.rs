@@ -35,6 +35,11 @@ impl Timestamp {
         })
     }
 
+    /// The instant that many seconds after the Unix epoch, if its year has four digits.
+    pub fn from_seconds(seconds: i64) -> Option<Self> {
+        Self::parse_basic(&basic(OffsetDateTime::from_unix_timestamp(seconds).ok()?))
+    }
+
     /// The text that is signed.
     pub fn as_str(&self) -> &str {
         &self.text

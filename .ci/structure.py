@@ -1,0 +1,54 @@
+"""Checks what a compiler does not: which crate may depend on which, that the tour names files that exist, that no
+file outgrows a reader."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ALLOWED = {
+    "siltstone-log": set(),
+    "siltstone-projections": {"siltstone-log"},
+    "siltstone-replication": {"siltstone-log"},
+    "siltstone": {"siltstone-log", "siltstone-projections", "siltstone-replication"},
+    "siltstone-simulation": {"siltstone", "siltstone-log", "siltstone-projections", "siltstone-replication"},
+}
+MAX_LINES = 800
+# Neither the engine nor the crates below it may name HTTP or XML.
+CORE = ["log/src", "projections/src", "replication/src", "src/engine"]
+DOOR_WORDS = re.compile(r"\b(hyper|axum|http|quick_xml)::")
+
+
+def problems():
+    metadata = json.loads(
+        subprocess.check_output(["cargo", "metadata", "--no-deps", "--format-version", "1", "--locked"], cwd=ROOT)
+    )
+    packages = {package["name"]: package for package in metadata["packages"]}
+    if set(packages) != set(ALLOWED):
+        yield f"packages are {sorted(packages)}, the structure knows {sorted(ALLOWED)}"
+    for name, package in packages.items():
+        edges = {dep["name"] for dep in package["dependencies"] if dep["name"] in ALLOWED and dep["kind"] != "dev"}
+        for extra in sorted(edges - ALLOWED.get(name, set())):
+            yield f"{name} must not depend on {extra}"
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for path in re.findall(r"`((?:src|log|projections|replication|simulation|tests|docs|\.ci)/[\w./-]+\.\w+)`", page.read_text()):
+            if not (ROOT / path).exists():
+                yield f"{page.relative_to(ROOT)} names {path}, which does not exist"
+    tracked = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).split()
+    for file in map(Path, tracked):
+        if file.suffix in (".rs", ".py", ".ts", ".tsx") and (ROOT / file).exists():
+            lines = len((ROOT / file).read_text().splitlines())
+            if lines > MAX_LINES:
+                yield f"{file} has {lines} lines, more than {MAX_LINES}"
+    for folder in CORE:
+        for file in sorted((ROOT / folder).rglob("*.rs")):
+            for number, line in enumerate(file.read_text().splitlines(), 1):
+                if DOOR_WORDS.search(line):
+                    yield f"{file.relative_to(ROOT)}:{number} names a door's library: {line.strip()}"
+
+
+found = list(problems())
+print("\n".join(found) if found else "structure: crates, pages and sizes are as they should be")
+sys.exit(1 if found else 0)

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Installs the system packages that tests need: restic (a real backup client), strace (fault injection), util-linux.
+set -euo pipefail
+missing=()
+for tool in restic strace mount; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+if [ ${#missing[@]} = 0 ]; then exit 0; fi
+if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
+  echo "Missing: ${missing[*]}. Install them, or run as root on a Debian system." >&2
+  exit 1
+fi
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"

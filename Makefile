@@ -1,0 +1,85 @@
+# The commands of this project. `make run` serves a store, `make test` sets up and runs every test.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+DATA ?= data
+SEEDS ?= 200
+ROUNDS ?= 20
+VENV := .venv
+PYTEST := $(VENV)/bin/python -m pytest -q -x --durations=5
+BINARY := target/debug/siltstone
+SIM := target/debug/siltstone-sim
+
+.PHONY: help
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: run
+run: build ## build, then serve a store in $(DATA), with credentials and a first command
+	@.ci/serve.sh target/release/siltstone $(DATA)
+
+.PHONY: build
+build: .ci/toolchain.done ## release binaries in target/release
+	cargo build --release --locked --bin siltstone
+	cargo build --release --locked -p siltstone-simulation --bin siltstone-sim
+
+.PHONY: setup
+setup: .ci/toolchain.done .ci/system.done $(VENV)/done ## install what the tests need (as root where packages are missing)
+
+.ci/toolchain.done: rust-toolchain.toml .ci/toolchain.sh
+	.ci/toolchain.sh
+	@touch $@
+
+.ci/system.done: .ci/system.sh
+	.ci/system.sh
+	@touch $@
+
+$(VENV)/done: tests/requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+.PHONY: check
+check: .ci/toolchain.done ## format, lints, structure and unit tests: about three minutes
+	cargo fmt --all --check
+	python3 .ci/structure.py
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked -q
+
+.PHONY: test
+test: setup ## everything: lints, units, properties, simulation, real clients, crashes, faults
+	.ci/test.sh
+
+.PHONY: debug
+debug: .ci/toolchain.done
+	cargo build --workspace --locked
+
+.PHONY: blackbox
+blackbox: setup debug ## real clients, crashes and faults against the real binary (ARGS for pytest)
+	$(PYTEST) tests/blackbox $(ARGS)
+
+.PHONY: sim
+sim: debug ## simulation: $(SEEDS) seeds
+	$(SIM) sweep --from 1 --count $(SEEDS)
+
+.PHONY: mutants
+mutants: .ci/toolchain.done ## planted bugs: each must be caught
+	cargo run --locked -p siltstone-simulation --features mutants -- mutants
+
+.PHONY: crash
+crash: setup debug ## kill -9 under load, $(ROUNDS) rounds
+	SILTSTONE_CRASH_ROUNDS=$(ROUNDS) $(PYTEST) -s tests/blackbox/test_crash.py -k kill_9
+
+.PHONY: bench
+bench: build ## figures of this machine beside its own limits
+	target/release/siltstone bench log --dir $(DATA)-bench
+
+.PHONY: nightly
+nightly: setup debug mutants ## the long forms
+	$(MAKE) sim SEEDS=20000
+	$(MAKE) crash ROUNDS=1000
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf target $(VENV) .ci/*.done

@@ -1,0 +1,130 @@
+//! Looks at everything a node holds, on a copy of its disk, and compares it with every promise.
+
+use crate::invariants::{self as promise, Checked, Violation};
+use crate::oracle::{LogView, Model, OpId, Verdict, check_log};
+use crate::sometimes::State;
+use crate::world::World;
+use crate::world::boot::read_log;
+use crate::world::client::read_blob;
+use crate::world::disk::InstantDisk;
+use siltstone_log::event::Event;
+use siltstone_log::id::{Position, Salt};
+use siltstone_log::reader::{self, ReadItem};
+use siltstone_log::record::Record;
+use siltstone_log::script::Script;
+
+impl World {
+    /// Checks the log, the content and the projections against the history. The node must be quiet or down, its
+    /// recovery done.
+    pub fn audit(&mut self) -> Result<Verdict, Violation> {
+        let log = self.log_view()?;
+        promise::positions_are_dense(&log)?;
+        promise::streams_are_dense_and_time_rises(&log)?;
+        promise::chain_verifies(&log)?;
+        promise::bodies_match_their_hashes(&log)?;
+        let verdict = check_log(&self.history, &log)?;
+        self.counters.sometimes(State::UnknownHappened, verdict.unknown_happened > 0);
+        self.counters.sometimes(State::UnknownDidNot, verdict.unknown_did_not > 0);
+        self.counters.sometimes(State::CreationFinished, verdict.finished_by_recovery.contains("creation"));
+        self.counters.sometimes(State::DeletionFinished, verdict.finished_by_recovery.contains("deletion"));
+        self.inline_content_is_there(&log)?;
+        if log.unreadable.is_empty() {
+            self.blobs_are_there(&verdict.model)?;
+            self.projections_agree(&log, &verdict.model)?;
+        }
+        Ok(verdict)
+    }
+
+    /// The log as a reader sees it, and what recovery reports of it.
+    fn log_view(&self) -> Result<LogView, Violation> {
+        let mut disk = InstantDisk::new(self.observer());
+        let items = Script::new(|io| read_log(io, Position(0))).run(&mut disk);
+        let items = items.map_err(|error| Violation::new("the log can be read", error.to_string()))?;
+        let mut log = LogView::default();
+        for item in items {
+            match item {
+                ReadItem::Records(records) => log.records.extend(records),
+                ReadItem::Unreadable(range) => log.unreadable.push((range.first, range.last)),
+            }
+        }
+        if let Some(node) = &self.node {
+            let quarantine = &node.recovered.quarantine;
+            log.unreadable.extend(quarantine.iter().map(|range| (range.first, range.last)));
+        }
+        if !self.rotten && !log.unreadable.is_empty() {
+            let message = format!("{:?} are reported as unreadable, but nothing was damaged", log.unreadable);
+            return Err(Violation::new("no quarantine without damage", message));
+        }
+        Ok(log)
+    }
+
+    /// I1: the bytes of every record that carries its content are those of its operation.
+    fn inline_content_is_there(&mut self, log: &LogView) -> Checked {
+        let wanted: Vec<(Record, OpId, u64)> = log.records.iter().filter_map(inline_content).collect();
+        let mut disk = InstantDisk::new(self.observer());
+        for (record, op, size) in wanted {
+            let (place, len) = (record.place, record.content_len);
+            let read =
+                Script::new(move |io| async move { reader::content(&io, place, len).await }).run(&mut disk);
+            let checker = "I1 content is durable";
+            match read {
+                Ok(bytes) if bytes == op.body(size) && len == size + Salt::LEN as u64 => {}
+                Ok(bytes) => {
+                    let message = format!("{op:?} stored {size} bytes, but {} others are there", bytes.len());
+                    return Err(Violation::new(checker, message));
+                }
+                Err(_) if self.rotten => self.counters.reach(State::DamagedContent),
+                Err(error) => return Err(Violation::new(checker, format!("{op:?}: {error}"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// I9: every blob that a version or an upload refers to is in the index, whole, with its operation's bytes.
+    fn blobs_are_there(&mut self, model: &Model) -> Checked {
+        let mut disk = InstantDisk::new(self.observer());
+        for (blob, piece) in &model.blobs {
+            let (log_id, index, blob, len) = (self.log_id(), self.index.clone(), *blob, piece.len);
+            let read =
+                Script::new(move |io| async move { read_blob(&io, log_id, &index, blob, 0..len).await });
+            match read.run(&mut disk) {
+                Ok(bytes) if bytes == piece.op.body(len) => {}
+                Ok(_) => {
+                    let message = format!("blob {blob} of {:?} holds other bytes", piece.op);
+                    return Err(Violation::new("I9 no dangling blob", message));
+                }
+                Err(_) if self.rotten => self.counters.reach(State::DamagedContent),
+                Err(error) => {
+                    return Err(Violation::new("I9 no dangling blob", format!("{:?}: {error}", piece.op)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn projections_agree(&self, log: &LogView, model: &Model) -> Checked {
+        let Some(node) = &self.node else { return Ok(()) };
+        if !node.is_quiet() {
+            return Ok(());
+        }
+        let rows = self.store.rows();
+        promise::projections_show_what_the_log_means(rows, model)?;
+        promise::counters_are_a_recount(rows, model)?;
+        promise::replay_gives_the_same_digest(rows, log, self.log_id())?;
+        promise::redelivery_changes_nothing(rows, log, self.log_id())
+    }
+
+    /// Nothing half-made is left once the node has been up for a while.
+    pub fn nothing_is_half_made(&self, model: &Model) -> Checked {
+        promise::names_and_buckets_agree(model)
+    }
+}
+
+fn inline_content(record: &Record) -> Option<(Record, OpId, u64)> {
+    let body = record.decode()?.ok()?;
+    let op = OpId::parse(&body.actor.request_id)?;
+    match body.event {
+        Event::ObjectPut(put) if record.content_len > 0 => Some((record.clone(), op, put.size)),
+        _ => None,
+    }
+}

@@ -1,0 +1,230 @@
+//! The plan of a run: everything that is drawn once from its seed, printed before anything happens.
+
+use crate::world::disk::DiskOptions;
+use crate::world::random::Random;
+use serde::Serialize;
+use std::fmt;
+
+/// What a run is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scenario {
+    /// Write, crash anywhere, recover, compare.
+    CrashRecovery,
+    /// A sync fails: nothing is acknowledged after it, the process ends, and a restart has lost nothing.
+    FailedFsync,
+    /// Bits and sectors rot at rest: found and reported, never silent; `log repair` lets writes go on.
+    DiskRot,
+    /// The volume fills up and gets space again.
+    FullDisk,
+    /// Crashes between the halves of creating and deleting buckets.
+    BucketProtocol,
+}
+
+impl Scenario {
+    /// Every scenario.
+    pub const ALL: [Self; 5] =
+        [Self::CrashRecovery, Self::FailedFsync, Self::DiskRot, Self::FullDisk, Self::BucketProtocol];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CrashRecovery => "crash_recovery",
+            Self::FailedFsync => "failed_fsync",
+            Self::DiskRot => "disk_rot",
+            Self::FullDisk => "full_disk",
+            Self::BucketProtocol => "bucket_protocol",
+        }
+    }
+
+    /// Finds a scenario by its name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scenario| scenario.name() == name)
+    }
+
+    /// The scenario that a seed stands for where none is named: half of them crash and recover.
+    pub fn of_seed(seed: u64) -> Self {
+        let mut random = Random::new(seed, "scenario");
+        if random.coin() { Self::CrashRecovery } else { Self::ALL[random.index(Self::ALL.len())] }
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How often each operation comes up, relative to the others; 0 switches it off.
+#[derive(Debug, Clone, Serialize)]
+pub struct Mix {
+    /// Put an object.
+    pub put: u64,
+    /// Delete one key.
+    pub delete: u64,
+    /// Delete several keys.
+    pub delete_many: u64,
+    /// Steps of multipart uploads.
+    pub multipart: u64,
+    /// Read an object.
+    pub get: u64,
+    /// List a bucket.
+    pub list: u64,
+    /// Create a bucket.
+    pub create_bucket: u64,
+    /// Delete a bucket.
+    pub delete_bucket: u64,
+}
+
+/// What is drawn once a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// The scenario.
+    pub scenario: Scenario,
+    /// How often the node starts, works and stops.
+    pub rounds: u64,
+    /// Operations in each round, at most.
+    pub operations: u64,
+    /// Clients that work at the same time.
+    pub clients: u64,
+    /// Bucket names in play.
+    pub buckets: u64,
+    /// Keys in play in each bucket.
+    pub keys: u64,
+    /// The operations.
+    pub mix: Mix,
+    /// Bytes of a log segment.
+    pub segment_bytes: u64,
+    /// Records in a batch.
+    pub batch_records: usize,
+    /// Bytes in a batch.
+    pub batch_bytes: usize,
+    /// Bytes of a pack.
+    pub pack_bytes: u64,
+    /// Content bytes in an extent.
+    pub extent_bytes: u32,
+    /// The largest content that lies in its record.
+    pub inline_max: u64,
+    /// The largest body, save for the rare part that must be large.
+    pub body_max: u64,
+    /// Percent of crashes that cut the power.
+    pub power_cut_percent: u64,
+    /// Percent of recoveries that a crash interrupts.
+    pub crash_in_recovery_percent: u64,
+    /// Percent of rounds that end with a clean stop.
+    pub clean_stop_percent: u64,
+    /// Percent of starts that find no projections.
+    pub lost_projections_percent: u64,
+    /// One operation in so many comes with a jump of the wall clock; 0 for never.
+    pub clock_jump_one_in: u64,
+    /// One sync in so many is slow; 0 for never.
+    pub slow_sync_one_in: u64,
+    /// One sync in so many fails; 0 for never.
+    pub failed_sync_one_in: u64,
+    /// One write in so many fails; 0 for never.
+    pub failed_write_one_in: u64,
+    /// Bytes of the volume.
+    pub capacity: u64,
+}
+
+impl Plan {
+    /// Draws the plan of a seed.
+    pub fn draw(seed: u64, scenario: Scenario) -> Self {
+        let mut random = Random::new(seed, "plan");
+        let mut plan = Self::base(seed, scenario, &mut random);
+        match scenario {
+            Scenario::CrashRecovery => {}
+            Scenario::FailedFsync => {
+                plan.failed_sync_one_in = random.between(8, 60);
+                plan.failed_write_one_in = if random.coin() { random.between(30, 200) } else { 0 };
+                plan.power_cut_percent = 70;
+            }
+            Scenario::DiskRot => {
+                plan.rounds = random.between(2, 3);
+                plan.segment_bytes = 1024 * random.between(16, 40);
+                plan.mix.create_bucket = 2;
+                plan.mix.delete_bucket = 0;
+            }
+            Scenario::FullDisk => {
+                plan.rounds = random.between(1, 3);
+                plan.capacity =
+                    plan.segment_bytes * random.between(6, 14) + plan.pack_bytes * random.between(2, 4);
+                plan.mix.delete = 8;
+            }
+            Scenario::BucketProtocol => {
+                plan.buckets = random.between(1, 3);
+                plan.keys = random.between(1, 2);
+                plan.operations = random.between(4, 30);
+                plan.rounds = random.between(4, 10);
+                plan.clean_stop_percent = 5;
+                plan.mix.create_bucket = 20;
+                plan.mix.delete_bucket = 20;
+                plan.mix.put = 5;
+                plan.mix.delete = 8;
+                plan.mix.multipart = 3;
+            }
+        }
+        plan
+    }
+
+    fn base(seed: u64, scenario: Scenario, random: &mut Random) -> Self {
+        // Swarm: each class of operations and faults is off in some of the runs, so that the others meet undisturbed.
+        let some =
+            |random: &mut Random, most: u64| if random.percent(75) { random.between(1, most) } else { 0 };
+        let mix = Mix {
+            put: random.between(5, 20),
+            delete: some(random, 6),
+            delete_many: some(random, 2),
+            multipart: some(random, 12),
+            get: some(random, 8),
+            list: some(random, 3),
+            create_bucket: random.between(1, 3),
+            delete_bucket: some(random, 2),
+        };
+        let extent_bytes = 1024 * 64 * u32::try_from(random.between(1, 4)).unwrap_or(1);
+        let inline_max = 1 << random.between(6, 13);
+        Self {
+            seed,
+            scenario,
+            rounds: random.between(1, 6),
+            operations: random.between(10, 80),
+            clients: random.between(1, 8),
+            buckets: random.between(1, 4),
+            keys: random.between(1, 12),
+            mix,
+            segment_bytes: 1024 * random.between(16, 96),
+            batch_records: sized(random.between(1, 32)),
+            batch_bytes: sized(1024 * random.between(4, 64)),
+            pack_bytes: 1024 * (random.between(300, 1500) / 4 * 4),
+            extent_bytes,
+            inline_max,
+            body_max: if random.percent(80) { inline_max * 3 } else { 600_000 },
+            power_cut_percent: *random.pick(&[0, 50, 100]).unwrap_or(&50),
+            crash_in_recovery_percent: if random.coin() { random.between(10, 60) } else { 0 },
+            clean_stop_percent: random.between(0, 30),
+            lost_projections_percent: if random.coin() { random.between(5, 50) } else { 0 },
+            clock_jump_one_in: if random.coin() { random.between(5, 50) } else { 0 },
+            slow_sync_one_in: if random.coin() { random.between(10, 200) } else { 0 },
+            failed_sync_one_in: 0,
+            failed_write_one_in: 0,
+            capacity: 1 << 40,
+        }
+    }
+
+    /// The disk's options while the node works.
+    pub fn disk_options(&self) -> DiskOptions {
+        DiskOptions {
+            capacity: self.capacity,
+            slow_sync_one_in: self.slow_sync_one_in,
+            failed_sync_one_in: self.failed_sync_one_in,
+            failed_write_one_in: self.failed_write_one_in,
+            failed_read_one_in: 0,
+        }
+    }
+}
+
+fn sized(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,38 @@
+//! The runs: what a plan's scenario does with a world, step by step.
+
+mod full;
+mod rot;
+mod rounds;
+
+use crate::fault::{Plan, Scenario};
+use crate::invariants::Violation;
+use crate::sometimes::Counters;
+use crate::trace::Trace;
+use crate::world::World;
+use serde_json::json;
+
+/// What a run came to.
+pub struct Outcome {
+    /// What happened how often.
+    pub counters: Counters,
+    /// The promise that was not kept, if there is one.
+    pub violation: Option<Violation>,
+    /// The trace, to be finished.
+    pub trace: Trace,
+}
+
+/// Runs a seed.
+pub fn run(plan: Plan, trace: Trace) -> Outcome {
+    let mut world = World::new(plan.clone(), trace);
+    world.event("plan", &json!(plan));
+    let result = match plan.scenario {
+        Scenario::CrashRecovery | Scenario::BucketProtocol => rounds::crash_and_recover(&mut world),
+        Scenario::FailedFsync => rounds::fail_and_recover(&mut world),
+        Scenario::DiskRot => rot::rot_and_report(&mut world),
+        Scenario::FullDisk => full::fill_and_drain(&mut world),
+    };
+    if let Err(violation) = &result {
+        world.event("violation", &json!({"checker": violation.checker, "message": violation.message}));
+    }
+    Outcome { counters: world.counters, violation: result.err(), trace: world.trace }
+}

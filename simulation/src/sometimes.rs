@@ -1,0 +1,181 @@
+//! States that a sweep must have reached: a checker that never met the case it is for has checked nothing.
+
+use crate::fault::Scenario;
+use std::fmt;
+
+macro_rules! states {
+    ($($(#[$doc:meta])* $name:ident $text:literal;)+) => {
+        /// A state worth reaching.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum State {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl State {
+            /// Every registered state.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The state in words.
+            pub fn text(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)+
+                }
+            }
+        }
+    };
+}
+
+states! {
+    /// Recovery dropped an interrupted append.
+    TornTail "torn tail seen";
+    /// Recovery put a range into quarantine.
+    Quarantine "quarantine seen";
+    /// A submission was refused because of a quarantine.
+    RefusedByQuarantine "write refused by a quarantine";
+    /// `log repair` gave a range up and writes went on.
+    Repaired "quarantine lifted by repair";
+    /// A sync failed and the process ended.
+    FailedSync "failed fsync";
+    /// Only the process died.
+    Kill "kill";
+    /// The machine lost its power.
+    PowerCut "power cut";
+    /// A crash interrupted recovery.
+    CrashInRecovery "crash in recovery";
+    /// An operation whose answer was never given turned out to have happened.
+    UnknownHappened "unanswered operation found done";
+    /// An operation whose answer was never given turned out not to have happened.
+    UnknownDidNot "unanswered operation found undone";
+    /// The log went on in another segment.
+    SegmentRoll "segment roll";
+    /// A crash interrupted a segment roll.
+    CrashInRoll "crash in a segment roll";
+    /// Content went on in another pack.
+    PackRoll "pack roll";
+    /// A crash left a bucket's name reserved without its stream, and recovery began it.
+    CreationFinished "half-made bucket finished";
+    /// A crash left a bucket sealed with its name taken, and recovery released it.
+    DeletionFinished "half-deleted bucket finished";
+    /// A blob that no record came to name was given back.
+    BlobGivenBack "abandoned blob given back";
+    /// The volume was full and a write was refused.
+    NoSpace "write refused for lack of space";
+    /// A start needed space that was not there.
+    StartWithoutSpace "start refused for lack of space";
+    /// A write succeeded after space had run out.
+    SpaceBack "writes go on after space came back";
+    /// A condition on a write did not hold.
+    PreconditionFailed "precondition failed";
+    /// An upload was completed.
+    UploadCompleted "multipart upload completed";
+    /// Projections were thrown away and rebuilt.
+    Rebuilt "projections rebuilt from zero";
+    /// Projections came back older than the log.
+    ProjectionsBehind "projections behind the log at start";
+    /// The wall clock went back.
+    ClockBack "wall clock jumped back";
+    /// A start found a clean stop.
+    CleanStart "start after a clean stop";
+    /// Two or more submissions shared a batch.
+    GroupCommit "several submissions in one batch";
+    /// Damage was found in content by the reader.
+    DamagedContent "damaged content reported";
+}
+
+impl State {
+    /// Whether a long sweep must reach it: of one scenario, or of all of them.
+    pub fn is_expected(self, scenario: Option<Scenario>) -> bool {
+        let of = |scenarios: &[Scenario]| scenario.is_none_or(|scenario| scenarios.contains(&scenario));
+        match self {
+            Self::Quarantine | Self::RefusedByQuarantine | Self::Repaired | Self::DamagedContent => {
+                of(&[Scenario::DiskRot])
+            }
+            Self::FailedSync => of(&[Scenario::FailedFsync]),
+            Self::NoSpace | Self::SpaceBack | Self::StartWithoutSpace => of(&[Scenario::FullDisk]),
+            Self::CreationFinished | Self::DeletionFinished => of(&[Scenario::BucketProtocol]),
+            _ => of(&[Scenario::CrashRecovery]),
+        }
+    }
+}
+
+/// How often each state was reached, and what a run did besides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counters {
+    reached: Vec<u64>,
+    /// Operations invoked.
+    pub operations: u64,
+    /// Operations acknowledged.
+    pub acknowledged: u64,
+    /// Operations rejected or refused.
+    pub refused: u64,
+    /// Operations that a crash left without an answer.
+    pub unknown: u64,
+    /// Crashes of any kind.
+    pub crashes: u64,
+    /// Disk operations.
+    pub disk_operations: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let reached = vec![0; State::ALL.len()];
+        Self {
+            reached,
+            operations: 0,
+            acknowledged: 0,
+            refused: 0,
+            unknown: 0,
+            crashes: 0,
+            disk_operations: 0,
+        }
+    }
+}
+
+impl Counters {
+    /// Notes that a state was reached.
+    pub fn reach(&mut self, state: State) {
+        self.sometimes(state, true);
+    }
+
+    /// Notes that a state was reached, if it was.
+    pub fn sometimes(&mut self, state: State, reached: bool) {
+        if let Some(count) = self.reached.get_mut(state as usize) {
+            *count += u64::from(reached);
+        }
+    }
+
+    /// How often a state was reached.
+    pub fn times(&self, state: State) -> u64 {
+        self.reached.get(state as usize).copied().unwrap_or(0)
+    }
+
+    /// Adds another run's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.reached.iter_mut().zip(&other.reached).for_each(|(sum, more)| *sum += more);
+        self.operations += other.operations;
+        self.acknowledged += other.acknowledged;
+        self.refused += other.refused;
+        self.unknown += other.unknown;
+        self.crashes += other.crashes;
+        self.disk_operations += other.disk_operations;
+    }
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "operations {} (acknowledged {}, refused {}, unknown {}), crashes {}, disk operations {}",
+            self.operations,
+            self.acknowledged,
+            self.refused,
+            self.unknown,
+            self.crashes,
+            self.disk_operations
+        )?;
+        for state in State::ALL {
+            writeln!(f, "  {:>8}  {}", self.times(*state), state.text())?;
+        }
+        Ok(())
+    }
+}

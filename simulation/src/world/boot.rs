@@ -1,0 +1,248 @@
+//! A start: recover the log, recover the packs, let the projections catch up, then run.
+//!
+//! Each step is one of the product's own scripts; a crash may come between any two of its disk operations.
+
+use super::node::Node;
+use super::{Owner, World};
+use crate::invariants::Violation;
+use crate::sometimes::State;
+use serde_json::json;
+use siltstone_log::host::DiskResult;
+use siltstone_log::id::Position;
+use siltstone_log::pack::recovery::{PackRecoveryError, RecoveredPacks, recover_packs};
+use siltstone_log::pack::{BlobIndex, PackConfig, PackWriter};
+use siltstone_log::reader::{LogReader, ReadError, ReadItem};
+use siltstone_log::recovery::{Recovered, RecoveryConfig, RecoveryError, recover};
+use siltstone_log::script::{Io, Script, Step};
+use siltstone_log::writer::{Writer, WriterConfig};
+use siltstone_projections::follower::cursors;
+use siltstone_projections::{Follower, FollowerEffect, FollowerInput, Pace, Space};
+use std::sync::Arc;
+
+/// How far a start has come.
+pub(crate) enum Boot {
+    /// The log is being recovered.
+    Log(Script<Result<Recovered, RecoveryError>>),
+    /// The packs are being recovered.
+    Packs(Script<Result<RecoveredPacks, PackRecoveryError>>, Recovered),
+    /// The projections read what they lack.
+    Replay(Script<Result<Vec<ReadItem>, ReadError>>, Recovered, RecoveredPacks),
+}
+
+/// Reads the log from a position to its end.
+pub async fn read_log(io: Io, from: Position) -> Result<Vec<ReadItem>, ReadError> {
+    let mut reader = LogReader::open(&io, from).await?;
+    let mut items = Vec::new();
+    while let Some(item) = reader.next(&io).await? {
+        items.push(item);
+    }
+    Ok(items)
+}
+
+/// Why a start came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StartFailure {
+    /// The log cannot be recovered.
+    Log(RecoveryError),
+    /// The packs cannot be recovered.
+    Packs(PackRecoveryError),
+    /// The log cannot be read.
+    Read(ReadError),
+}
+
+impl World {
+    /// Begins a start. It goes on with each [`World::step`] until [`World::node`] is there.
+    pub fn start(&mut self) -> Result<(), Violation> {
+        let config = RecoveryConfig {
+            log_id: self.log_id,
+            node_id: self.node_id,
+            projection_witness: self.projection_witness(),
+        };
+        self.event("start", &json!({"witness": config.projection_witness.map(Position::get)}));
+        self.clients.clear();
+        self.start_failure = None;
+        self.boot = Some(Boot::Log(Script::new(|io| recover(io, config))));
+        self.boot_step(None)
+    }
+
+    pub(crate) fn boot_disk(&mut self, result: DiskResult) -> Result<(), Violation> {
+        self.boot_step(Some(result))
+    }
+
+    fn boot_step(&mut self, mut result: Option<DiskResult>) -> Result<(), Violation> {
+        loop {
+            let Some(mut boot) = self.boot.take() else { return Ok(()) };
+            let submitted = match &mut boot {
+                Boot::Log(script) => advance(script, result.take()),
+                Boot::Packs(script, _) => advance(script, result.take()),
+                Boot::Replay(script, ..) => advance(script, result.take()),
+            };
+            match submitted {
+                Advance::Submit(op) => {
+                    self.boot = Some(boot);
+                    self.submit(Owner::Boot, op);
+                    return Ok(());
+                }
+                Advance::Log(Ok(recovered)) => self.log_recovered(recovered)?,
+                Advance::Packs(Ok(packs)) => self.packs_recovered(boot, packs)?,
+                Advance::Replay(Ok(items)) => return self.run_node(boot, items),
+                Advance::Log(Err(error)) => return self.start_failed(StartFailure::Log(error)),
+                Advance::Packs(Err(error)) => return self.start_failed(StartFailure::Packs(error)),
+                Advance::Replay(Err(error)) => return self.start_failed(StartFailure::Read(error)),
+            }
+        }
+    }
+
+    fn start_failed(&mut self, failure: StartFailure) -> Result<(), Violation> {
+        self.event("start-failed", &json!({"why": format!("{failure:?}")}));
+        self.start_failure = Some(failure);
+        Ok(())
+    }
+
+    fn log_recovered(&mut self, recovered: Recovered) -> Result<(), Violation> {
+        self.event(
+            "log-recovered",
+            &json!({
+                "next": recovered.next_position.get(),
+                "clean": recovered.clean,
+                "segments": recovered.segments.len(),
+                "tail": recovered.tail_discarded.map(|tail| tail.bytes),
+                "quarantine": recovered.quarantine.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "notes": recovered.notes,
+            }),
+        );
+        self.counters.sometimes(State::TornTail, recovered.tail_discarded.is_some());
+        self.counters.sometimes(State::Quarantine, !recovered.quarantine.is_empty());
+        self.counters.sometimes(State::CleanStart, recovered.clean && recovered.next_position.get() > 1);
+        self.check_store(&recovered)?;
+        let (log_id, index) = (self.log_id, self.index.clone() as Arc<dyn BlobIndex>);
+        self.boot = Some(Boot::Packs(Script::new(move |io| recover_packs(io, log_id, index)), recovered));
+        Ok(())
+    }
+
+    /// The projections are only used where they are of this log and not ahead of it.
+    fn check_store(&mut self, recovered: &Recovered) -> Result<(), Violation> {
+        for space in Space::ALL {
+            for cursor in cursors(self.store.rows(), space) {
+                let (stream, cursor) =
+                    cursor.map_err(|error| Violation::new("projections", error.to_string()))?;
+                let head = recovered.heads.get(&stream).copied().unwrap_or_default();
+                let ahead = cursor.seq > head.seq || (cursor.seq == head.seq && cursor.hash != head.hash);
+                if ahead && recovered.quarantine.is_empty() {
+                    let message =
+                        format!("{stream}: applied {}, but the log ends at {}", cursor.seq, head.seq);
+                    return Err(Violation::new("I1 projections hold durable records only", message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn packs_recovered(&mut self, boot: Boot, packs: RecoveredPacks) -> Result<(), Violation> {
+        let Boot::Packs(_, recovered) = boot else { return Ok(()) };
+        self.event(
+            "packs-recovered",
+            &json!({
+                "next": packs.next_pack, "blobs": packs.blobs, "closed": packs.closed,
+                "given_back": packs.given_back, "damaged": packs.damaged.len(),
+            }),
+        );
+        let follower = self.follower(&recovered, &[])?;
+        let from = follower.resume_from();
+        self.boot = Some(Boot::Replay(Script::new(move |io| read_log(io, from)), recovered, packs));
+        Ok(())
+    }
+
+    /// What cannot be read is passed over: its streams take no writes, and reads show what there is.
+    fn follower(&self, recovered: &Recovered, items: &[ReadItem]) -> Result<Follower, Violation> {
+        let mut losses: Vec<(Position, Position)> =
+            recovered.quarantine.iter().map(|range| (range.first, range.last)).collect();
+        losses.extend(items.iter().filter_map(|item| match item {
+            ReadItem::Unreadable(range) => Some((range.first, range.last)),
+            ReadItem::Records(_) => None,
+        }));
+        Follower::new(self.store.rows(), recovered.log_id, losses, Pace::Live)
+            .map_err(|error| Violation::new("projections", error.to_string()))
+    }
+
+    fn run_node(&mut self, boot: Boot, items: Vec<ReadItem>) -> Result<(), Violation> {
+        let Boot::Replay(_, recovered, packs) = boot else { return Ok(()) };
+        let mut follower = self.follower(&recovered, &items)?;
+        let mut effects = Vec::new();
+        for item in items {
+            if let ReadItem::Records(records) = item {
+                follower.handle(self.store.rows(), FollowerInput::Records(records), &mut effects);
+            }
+            for effect in effects.drain(..) {
+                match effect {
+                    FollowerEffect::Commit(batch) => {
+                        self.store
+                            .commit(batch)
+                            .map_err(|error| Violation::new("projections", error.to_string()))?;
+                    }
+                    FollowerEffect::Applied(_) => {}
+                    FollowerEffect::Stuck(stuck) => {
+                        return Err(Violation::new("projections follow the log", stuck.to_string()));
+                    }
+                }
+            }
+        }
+        let writer = Writer::new(&recovered, self.writer_config());
+        let packs = PackWriter::new(&packs, self.pack_config());
+        let stuck = format!("{:?}", follower.status());
+        self.node = Some(Node::new(recovered, writer, packs, follower));
+        self.event("running", &json!({"projections": stuck}));
+        self.begin_serving()
+    }
+
+    fn writer_config(&self) -> WriterConfig {
+        WriterConfig {
+            segment_bytes: self.plan.segment_bytes,
+            batch_records: self.plan.batch_records,
+            batch_bytes: self.plan.batch_bytes,
+            checkpoint_nanos: 50_000_000,
+            ..WriterConfig::default()
+        }
+    }
+
+    /// The sizes of packs in this run.
+    pub fn pack_config(&self) -> PackConfig {
+        PackConfig { pack_bytes: self.plan.pack_bytes, extent_bytes: self.plan.extent_bytes }
+    }
+}
+
+enum Advance {
+    Submit(siltstone_log::host::DiskOp),
+    Log(Result<Recovered, RecoveryError>),
+    Packs(Result<RecoveredPacks, PackRecoveryError>),
+    Replay(Result<Vec<ReadItem>, ReadError>),
+}
+
+trait Outcome: Sized {
+    fn done(self) -> Advance;
+}
+
+impl Outcome for Result<Recovered, RecoveryError> {
+    fn done(self) -> Advance {
+        Advance::Log(self)
+    }
+}
+
+impl Outcome for Result<RecoveredPacks, PackRecoveryError> {
+    fn done(self) -> Advance {
+        Advance::Packs(self)
+    }
+}
+
+impl Outcome for Result<Vec<ReadItem>, ReadError> {
+    fn done(self) -> Advance {
+        Advance::Replay(self)
+    }
+}
+
+fn advance<T: Outcome>(script: &mut Script<T>, result: Option<DiskResult>) -> Advance {
+    match script.resume(result) {
+        Step::Submit(op) => Advance::Submit(op),
+        Step::Done(value) => value.done(),
+    }
+}

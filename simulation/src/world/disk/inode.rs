@@ -1,0 +1,253 @@
+//! One file's bytes: what reads show, what the disk holds for certain, and what lies between.
+
+use super::sparse::{PAGE, SECTOR, Sparse, size};
+use crate::world::random::Random;
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+/// A change that no sync has made durable yet.
+#[derive(Debug, Clone)]
+enum Change {
+    Write { offset: u64, data: Bytes },
+    Zero { offset: u64, len: u64 },
+    Length(u64),
+}
+
+/// How a power cut treats the unsynced changes. Drawn once a crash, so that the rare mixtures and the plain cases
+/// (all lost, all kept, the first few kept) both come up often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// None reached the disk.
+    Lost,
+    /// All reached the disk.
+    Kept,
+    /// Those up to some point did, the one there in part.
+    Prefix,
+    /// Each sector of each of them for itself.
+    Scattered,
+}
+
+impl Fate {
+    pub(super) fn draw(random: &mut Random) -> Self {
+        *random
+            .pick(&[Self::Lost, Self::Kept, Self::Prefix, Self::Scattered, Self::Scattered])
+            .unwrap_or(&Self::Lost)
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Inode {
+    cache: Sparse,
+    durable: Sparse,
+    pending: Vec<Change>,
+    /// Changes that syncs have taken off the front of `pending`, so that a number names a change for good.
+    settled: u64,
+    /// Pages that take no space: punched, or never allocated.
+    holes: BTreeSet<u64>,
+    /// Sectors that cannot be read until they are written again.
+    unreadable: BTreeSet<u64>,
+}
+
+/// A sector could not be read.
+#[derive(Debug)]
+pub(super) struct Unreadable;
+
+impl Inode {
+    /// A new file whose bytes are allocated and read as zeros, its length not durable yet.
+    pub(super) fn allocated(len: u64) -> Self {
+        let mut inode = Self::default();
+        inode.change(Change::Length(len));
+        inode
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.cache.len()
+    }
+
+    pub(super) fn space(&self) -> u64 {
+        (self.len().div_ceil(PAGE) - self.holes.len() as u64) * PAGE
+    }
+
+    /// Space that a write to the range takes beyond what the file has.
+    pub(super) fn growth(&self, offset: u64, len: u64) -> u64 {
+        let end = offset + len;
+        let beyond = end.div_ceil(PAGE).saturating_sub(self.len().div_ceil(PAGE));
+        let filled = self.holes.range(offset / PAGE..end.div_ceil(PAGE)).count() as u64;
+        (beyond + filled) * PAGE
+    }
+
+    fn change(&mut self, change: Change) {
+        apply(&mut self.cache, &change);
+        self.pending.push(change);
+    }
+
+    pub(super) fn write(&mut self, offset: u64, data: &[Bytes]) {
+        let mut at = offset;
+        for bytes in data.iter().filter(|bytes| !bytes.is_empty()) {
+            let end = at + bytes.len() as u64;
+            if end > self.cache.len() {
+                self.change(Change::Length(end));
+            }
+            self.change(Change::Write { offset: at, data: bytes.clone() });
+            at = end;
+        }
+        let written: Vec<u64> = self.holes.range(offset / PAGE..at.div_ceil(PAGE)).copied().collect();
+        self.holes.retain(|page| !written.contains(page));
+    }
+
+    pub(super) fn punch(&mut self, offset: u64, len: u64) {
+        let end = offset.saturating_add(len).min(self.len());
+        if end > offset {
+            self.change(Change::Zero { offset, len: end - offset });
+            self.holes.extend(offset.div_ceil(PAGE)..end / PAGE);
+        }
+    }
+
+    pub(super) fn truncate(&mut self, len: u64) {
+        self.change(Change::Length(len));
+        self.holes.split_off(&len.div_ceil(PAGE));
+    }
+
+    /// Names the changes made so far: what a sync that begins now will cover.
+    pub(super) fn mark(&self) -> u64 {
+        self.settled + self.pending.len() as u64
+    }
+
+    fn take_through(&mut self, mark: u64) -> Vec<Change> {
+        let count = size(mark.saturating_sub(self.settled)).min(self.pending.len());
+        self.settled += count as u64;
+        self.pending.drain(..count).collect()
+    }
+
+    /// Makes the changes up to a mark durable.
+    pub(super) fn sync(&mut self, mark: u64) {
+        for change in self.take_through(mark) {
+            if let Change::Write { offset, data } = &change {
+                let sectors = offset / SECTOR..(offset + data.len() as u64).div_ceil(SECTOR);
+                let rewritten: Vec<u64> = self.unreadable.range(sectors).copied().collect();
+                self.unreadable.retain(|sector| !rewritten.contains(sector));
+            }
+            apply(&mut self.durable, &change);
+        }
+    }
+
+    /// A sync that fails: some of the sectors reached the disk, the others never will, and the cache counts all of
+    /// them as written (Rebello et al., ATC'20). A later sync says that all is well.
+    pub(super) fn fail_sync(&mut self, mark: u64, random: &mut Random) {
+        let fate = Fate::draw(random);
+        let changes = self.take_through(mark);
+        settle(&mut self.durable, &changes, fate, random);
+        // The length is metadata, which the journal still commits.
+        self.durable.set_len(self.durable.len().max(self.cache.len()));
+    }
+
+    /// Reads from the cache, or from what the disk holds where the cache has nothing unwritten.
+    pub(super) fn read(&mut self, offset: u64, len: u64, from_disk: bool) -> Result<Vec<u8>, Unreadable> {
+        let end = offset.saturating_add(len).min(self.len());
+        if from_disk {
+            self.drop_clean_pages(offset / PAGE..end.div_ceil(PAGE));
+        }
+        let sectors = offset / SECTOR..end.div_ceil(SECTOR).max(offset / SECTOR);
+        if self.unreadable.range(sectors).next().is_some() {
+            return Err(Unreadable);
+        }
+        Ok(self.cache.read(offset, len))
+    }
+
+    fn drop_clean_pages(&mut self, pages: Range<u64>) {
+        let dirty: BTreeSet<u64> = self.pending.iter().flat_map(touched).collect();
+        for page in pages.filter(|page| !dirty.contains(page)) {
+            self.cache.copy_page(&self.durable, page);
+        }
+    }
+
+    /// Power is cut: what was not synced is left as its fate has it, and the cache is empty afterwards.
+    pub(super) fn lose_power(&mut self, fate: Fate, random: &mut Random) {
+        let changes = self.take_through(u64::MAX);
+        settle(&mut self.durable, &changes, fate, random);
+        self.cache = self.durable.clone();
+        self.holes.split_off(&self.len().div_ceil(PAGE));
+    }
+
+    /// Flips a bit at rest, and drops the page from the cache so that the next reader sees it.
+    pub(super) fn flip_bit(&mut self, offset: u64, bit: u8) {
+        let flipped: Vec<u8> =
+            self.durable.read(offset, 1).iter().map(|byte| byte ^ (1 << (bit % 8))).collect();
+        self.durable.write(offset, &flipped);
+        self.drop_clean_pages(offset / PAGE..offset / PAGE + 1);
+    }
+
+    /// Puts random bytes in the place of a sector at rest.
+    pub(super) fn scramble_sector(&mut self, sector: u64, random: &mut Random) {
+        scramble(&mut self.durable, sector, random);
+        let page = sector * SECTOR / PAGE;
+        self.drop_clean_pages(page..page + 1);
+    }
+
+    /// Makes a sector unreadable until it is written again.
+    pub(super) fn lose_sector(&mut self, sector: u64) {
+        self.unreadable.insert(sector);
+    }
+
+    /// Bytes as the disk holds them, whatever the cache shows.
+    pub(super) fn durable(&self) -> &Sparse {
+        &self.durable
+    }
+}
+
+fn apply(file: &mut Sparse, change: &Change) {
+    match change {
+        Change::Write { offset, data } => file.write(*offset, data),
+        Change::Zero { offset, len } => file.zero(*offset, *len),
+        Change::Length(len) => file.set_len(*len),
+    }
+}
+
+fn touched(change: &Change) -> Range<u64> {
+    match change {
+        Change::Write { offset, data } => offset / PAGE..(offset + data.len() as u64).div_ceil(PAGE),
+        Change::Zero { offset, len } => offset / PAGE..(offset + len).div_ceil(PAGE),
+        Change::Length(_) => 0..0,
+    }
+}
+
+fn scramble(file: &mut Sparse, sector: u64, random: &mut Random) {
+    let mut garbage = [0; SECTOR as usize];
+    random.fill(&mut garbage);
+    file.write(sector * SECTOR, &garbage);
+}
+
+/// Leaves of the changes what their fate says.
+fn settle(file: &mut Sparse, changes: &[Change], fate: Fate, random: &mut Random) {
+    let kept = match fate {
+        Fate::Lost => 0,
+        Fate::Kept => changes.len(),
+        Fate::Prefix => random.index(changes.len() + 1),
+        Fate::Scattered => return changes.iter().for_each(|change| scatter(file, change, random)),
+    };
+    changes.iter().take(kept).for_each(|change| apply(file, change));
+    if let (Fate::Prefix, Some(torn)) = (fate, changes.get(kept)) {
+        scatter(file, torn, random);
+    }
+}
+
+/// Each sector of a change independently keeps its old bytes, gets the new ones, or is torn and holds garbage.
+fn scatter(file: &mut Sparse, change: &Change, random: &mut Random) {
+    let Change::Write { offset, data } = change else {
+        if random.coin() {
+            apply(file, change);
+        }
+        return;
+    };
+    let end = offset + data.len() as u64;
+    for sector in offset / SECTOR..end.div_ceil(SECTOR) {
+        let from = (*offset).max(sector * SECTOR);
+        let to = end.min((sector + 1) * SECTOR);
+        match random.below(16) {
+            0..=6 => {}
+            7 => scramble(file, sector, random),
+            _ => file.write(from, &data[size(from - offset)..size(to - offset)]),
+        }
+    }
+}

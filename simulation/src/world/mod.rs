@@ -1,0 +1,350 @@
+//! The simulated world: one node's disk and clock, an event queue, and the clients. What happens next is always the
+//! earliest event in the queue; nothing else moves time on, and nothing else draws dice that matter.
+//!
+//! [`boot`] brings the node up, [`serve`] carries out what its state machines want, [`client`] plays the clients.
+
+pub mod boot;
+pub mod client;
+pub mod clock;
+pub mod disk;
+pub mod node;
+pub mod random;
+pub mod serve;
+pub mod store;
+
+use crate::fault::Plan;
+use crate::invariants::Violation;
+use crate::oracle::{History, OpId};
+use crate::sometimes::{Counters, State};
+use crate::trace::Trace;
+use boot::Boot;
+use client::Client;
+use clock::SimClock;
+use disk::{Crash, InFlight, SimDisk, operation_name};
+use node::Node;
+use random::{Random, SimEntropy};
+use serde_json::json;
+use siltstone_log::hlc::Hlc;
+use siltstone_log::host::{Clock, DiskOp, DiskResult, Now, Ticket};
+use siltstone_log::id::{BlobId, LogId, NodeId, Position, Seq, StreamId};
+use siltstone_log::pack::BlobPlace;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use store::{SimIndex, SimStore};
+
+/// Who handed a disk operation in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// The log's writer, under its ticket.
+    Writer(Ticket),
+    /// The pack writer, under its ticket.
+    Packs(Ticket),
+    /// A client's own reading or staging.
+    Client(usize),
+    /// What runs before the node serves.
+    Boot,
+}
+
+/// Something that will happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Happening {
+    /// A disk operation is done.
+    Disk(u64),
+    /// The log's writer wants to be told that time passed.
+    WriterTick,
+    /// The projections take the next committed batch.
+    Follow,
+    /// A client begins its next operation.
+    Client(usize),
+}
+
+/// Why the node went down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Down {
+    /// A crash.
+    Crash(Crash),
+    /// It was told to stop, and did.
+    Clean,
+    /// The disk failed, and it ended itself.
+    DiskFailed,
+}
+
+/// What is left of staged blobs that no record came to name; their guards put them here.
+pub type GivenBack = Arc<Mutex<Vec<(BlobId, BlobPlace)>>>;
+
+/// Everything there is.
+pub struct World {
+    /// What was drawn from the seed.
+    pub plan: Plan,
+    /// The time.
+    pub clock: SimClock,
+    /// The node's disk.
+    pub disk: SimDisk,
+    /// What happened.
+    pub trace: Trace,
+    /// How often.
+    pub counters: Counters,
+    /// What clients asked for and were told.
+    pub history: History,
+    /// The projections' store.
+    pub store: SimStore,
+    /// The index of blobs.
+    pub index: Arc<SimIndex>,
+    /// The operation that brought each blob.
+    pub blob_ops: BTreeMap<BlobId, OpId>,
+    /// The running node.
+    pub node: Option<Node>,
+    pub(crate) boot: Option<Boot>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) uploads: Vec<crate::workload::KnownUpload>,
+    pub(crate) entropy: SimEntropy,
+    /// Decides when things are done.
+    pub(crate) schedule: Random,
+    /// Decides what clients do.
+    pub(crate) work: Random,
+    /// Decides crashes and other faults.
+    pub faults: Random,
+    pub(crate) given_back: GivenBack,
+    pub(crate) log_id: LogId,
+    pub(crate) node_id: NodeId,
+    /// Operations that clients may still begin in this round.
+    pub operations_left: u64,
+    pub(crate) next_op: u64,
+    /// Whether content may have rotted, so that a reader may report damage.
+    pub rotten: bool,
+    /// Why the last start came to nothing.
+    pub start_failure: Option<boot::StartFailure>,
+    /// Events handled.
+    pub handled: u64,
+    queue: BTreeMap<(u64, u64), Happening>,
+    next_event: u64,
+    in_flight: BTreeMap<u64, (Owner, InFlight)>,
+    next_in_flight: u64,
+}
+
+impl World {
+    /// An empty data directory, and nobody there yet.
+    pub fn new(plan: Plan, trace: Trace) -> Self {
+        let seed = plan.seed;
+        let disk = SimDisk::new(seed, plan.disk_options());
+        let mut ids = Random::new(seed, "ids");
+        let (log_id, node_id) = (LogId(ids.bytes()), NodeId(ids.bytes()));
+        Self {
+            plan,
+            clock: SimClock::default(),
+            disk,
+            trace,
+            counters: Counters::default(),
+            history: History::default(),
+            store: SimStore::default(),
+            index: Arc::new(SimIndex::default()),
+            blob_ops: BTreeMap::new(),
+            node: None,
+            boot: None,
+            clients: Vec::new(),
+            uploads: Vec::new(),
+            entropy: SimEntropy::new(ids),
+            schedule: Random::new(seed, "schedule"),
+            work: Random::new(seed, "work"),
+            faults: Random::new(seed, "faults"),
+            given_back: GivenBack::default(),
+            log_id,
+            node_id,
+            operations_left: 0,
+            next_op: 1,
+            rotten: false,
+            start_failure: None,
+            handled: 0,
+            queue: BTreeMap::new(),
+            next_event: 0,
+            in_flight: BTreeMap::new(),
+            next_in_flight: 0,
+        }
+    }
+
+    /// The log's id.
+    pub fn log_id(&self) -> LogId {
+        self.log_id
+    }
+
+    /// What a driver would know of the time.
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn at(&mut self, nanos: u64, happening: Happening) {
+        self.next_event += 1;
+        self.queue.insert((nanos, self.next_event), happening);
+    }
+
+    fn after(&mut self, nanos: u64, happening: Happening) {
+        self.at(self.clock.monotonic_nanos().saturating_add(nanos), happening);
+    }
+
+    /// Hands an operation to the disk.
+    pub(crate) fn submit(&mut self, owner: Owner, op: DiskOp) {
+        let in_flight = self.disk.begin(op);
+        let id = self.next_in_flight;
+        self.next_in_flight += 1;
+        let takes = in_flight.takes_nanos;
+        self.in_flight.insert(id, (owner, in_flight));
+        self.after(takes, Happening::Disk(id));
+    }
+
+    /// Whether nothing is under way anywhere: no operation of a client, the node or the disk.
+    pub fn is_quiet(&self) -> bool {
+        self.in_flight.is_empty()
+            && self.boot.is_none()
+            && self.clients.iter().all(Client::is_idle)
+            && self.node.as_ref().is_none_or(Node::is_quiet)
+    }
+
+    fn is_under_way(&self, wanted: impl Fn(&Owner, &DiskOp) -> bool) -> bool {
+        self.in_flight.values().any(|(owner, in_flight)| wanted(owner, &in_flight.op))
+    }
+
+    /// Whether the log is being written or synced.
+    pub fn is_writing_log(&self) -> bool {
+        self.is_under_way(|owner, op| {
+            matches!(owner, Owner::Writer(_)) && matches!(op, DiskOp::Write { .. } | DiskOp::Sync { .. })
+        })
+    }
+
+    /// Whether a pack is being written or synced.
+    pub fn is_writing_packs(&self) -> bool {
+        self.is_under_way(|owner, op| match owner {
+            Owner::Packs(_) => true,
+            Owner::Client(_) => matches!(op, DiskOp::Write { .. }),
+            Owner::Writer(_) | Owner::Boot => false,
+        })
+    }
+
+    /// Lets the next event happen. Says whether there was one.
+    pub fn step(&mut self) -> Result<bool, Violation> {
+        let Some(((nanos, _), happening)) = self.queue.pop_first() else { return Ok(false) };
+        self.clock.advance_to(nanos);
+        self.handled += 1;
+        match happening {
+            Happening::Disk(id) => self.disk_done(id)?,
+            Happening::WriterTick => self.writer_tick()?,
+            Happening::Follow => self.follow()?,
+            Happening::Client(client) => self.client_turn(client)?,
+        }
+        Ok(true)
+    }
+
+    fn disk_done(&mut self, id: u64) -> Result<(), Violation> {
+        let Some((owner, in_flight)) = self.in_flight.remove(&id) else { return Ok(()) };
+        let result = self.disk.complete(&in_flight);
+        self.counters.disk_operations += 1;
+        self.trace_disk(owner, &in_flight.op, &result);
+        match owner {
+            Owner::Writer(ticket) => self.writer_disk(ticket, result),
+            Owner::Packs(ticket) => self.packs_disk(ticket, result),
+            Owner::Client(client) => self.client_disk(client, result),
+            Owner::Boot => self.boot_disk(result),
+        }
+    }
+
+    fn trace_disk(&mut self, owner: Owner, op: &DiskOp, result: &DiskResult) {
+        if !self.trace.is_on() {
+            return;
+        }
+        let owner = match owner {
+            Owner::Writer(_) => "writer".to_owned(),
+            Owner::Packs(_) => "packs".to_owned(),
+            Owner::Client(client) => format!("client {client}"),
+            Owner::Boot => "boot".to_owned(),
+        };
+        let (target, offset, len) = match op {
+            DiskOp::Create { file, len } | DiskOp::Truncate { file, len } => (file.to_string(), 0, *len),
+            DiskOp::Write { file, offset, data } => {
+                (file.to_string(), *offset, data.iter().map(|bytes| bytes.len() as u64).sum())
+            }
+            DiskOp::Read { file, offset, len, .. }
+            | DiskOp::Punch { file, offset, len }
+            | DiskOp::StartWriteback { file, offset, len } => (file.to_string(), *offset, *len),
+            DiskOp::Sync { file } | DiskOp::Remove { file } => (file.to_string(), 0, 0),
+            DiskOp::Rename { file, to } => (format!("{file} to {to}"), 0, 0),
+            DiskOp::SyncFolder { folder } | DiskOp::List { folder } | DiskOp::FreeSpace { folder } => {
+                (folder.name().to_owned(), 0, 0)
+            }
+        };
+        let outcome = result.as_ref().map_or_else(|error| format!("{:?}", error.kind), |_| "ok".to_owned());
+        let name = operation_name(op);
+        let fields =
+            json!({"by": owner, "op": name, "on": target, "at": offset, "len": len, "result": outcome});
+        self.event("disk", &fields);
+    }
+
+    /// Notes an event in the trace.
+    pub(crate) fn event(&mut self, kind: &str, fields: &serde_json::Value) {
+        self.trace.event(self.clock.monotonic_nanos(), kind, fields);
+    }
+
+    /// The node goes down. What is left of disk, projections and index is drawn.
+    pub fn go_down(&mut self, down: Down) -> Result<(), Violation> {
+        let crash = match down {
+            Down::Crash(crash) => crash,
+            Down::Clean | Down::DiskFailed => Crash::Kill,
+        };
+        let under_way: Vec<String> =
+            self.in_flight.values().map(|(by, op)| format!("{by:?} {}", operation_name(&op.op))).collect();
+        self.event("down", &json!({"why": format!("{down:?}"), "under_way": under_way}));
+        if self.node.as_ref().is_some_and(Node::is_rolling) && down != Down::Clean {
+            self.counters.reach(State::CrashInRoll);
+        }
+        let in_flight: Vec<InFlight> =
+            std::mem::take(&mut self.in_flight).into_values().map(|(_, op)| op).collect();
+        self.queue.clear();
+        self.node = None;
+        if self.boot.take().is_some() {
+            self.counters.reach(State::CrashInRecovery);
+        }
+        let unanswered = self.clients.iter().filter(|client| !client.is_idle()).count();
+        self.counters.unknown += unanswered as u64;
+        self.clients.clear();
+        self.given_back = GivenBack::default();
+        self.disk.crash(crash, &in_flight);
+        if let Down::Crash(crash) = down {
+            self.counters.crashes += 1;
+            self.counters.sometimes(State::Kill, crash == Crash::Kill);
+            self.counters.sometimes(State::PowerCut, crash == Crash::PowerCut);
+        }
+        if crash == Crash::PowerCut {
+            self.cut_power()?;
+        }
+        if self.faults.percent(self.plan.lost_projections_percent) {
+            self.store.clear();
+            self.index = Arc::new(SimIndex::default());
+            self.counters.reach(State::Rebuilt);
+            self.event("projections-lost", &json!({}));
+        }
+        Ok(())
+    }
+
+    fn cut_power(&mut self) -> Result<(), Violation> {
+        let failed = |error: String| Violation::new("simulation", error);
+        let behind = self.store.lose_power(&mut self.faults).map_err(|error| failed(error.to_string()))?;
+        self.counters.sometimes(State::ProjectionsBehind, behind);
+        self.index =
+            self.index.after_power_cut(&mut self.faults).map_err(|error| failed(error.to_string()))?;
+        Ok(())
+    }
+
+    /// The newest durable record of a stream, as the running node has published it.
+    pub(crate) fn durable(&self, stream: StreamId) -> Seq {
+        self.node.as_ref().map_or(Seq(0), |node| node.durable(stream))
+    }
+
+    /// The next instant for a command's records.
+    pub(crate) fn tick(&mut self) -> Hlc {
+        let wall = self.clock.wall_millis();
+        self.node.as_mut().map_or(Hlc(0), |node| node.hlc.tick(wall))
+    }
+
+    /// A position that the projections know to have been durable.
+    pub(crate) fn projection_witness(&self) -> Option<Position> {
+        node::applied(self.store.rows()).filter(|position| position.get() > 0)
+    }
+}

@@ -1,0 +1,156 @@
+//! The running node: the state machines that the real threads drive, side by side.
+
+use super::client::Phase;
+use crate::oracle::OpId;
+use siltstone::engine::stream_task::{StreamTask, TaskEffect, TaskInput};
+use siltstone_log::hlc::HlcClock;
+use siltstone_log::id::{Epoch, Position, Seq, StreamId};
+use siltstone_log::pack::PackWriter;
+use siltstone_log::recovery::Recovered;
+use siltstone_log::writer::{CommittedBatch, Writer};
+use siltstone_projections::changes::CursorRow;
+use siltstone_projections::rows::Row;
+use siltstone_projections::store::{Rows, meta};
+use siltstone_projections::{Follower, Space};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Who waits for a command.
+#[derive(Debug, Clone)]
+pub enum Waiter {
+    /// A client's operation.
+    Client {
+        /// The client.
+        client: usize,
+        /// Its operation.
+        op: OpId,
+        /// Which half of it.
+        phase: Phase,
+    },
+    /// The server itself: the record of its start.
+    Start,
+    /// The server itself: the second half of something that a crash interrupted.
+    Finish,
+}
+
+/// What is running.
+pub struct Node {
+    /// Group commit.
+    pub writer: Writer,
+    /// Packs.
+    pub packs: PackWriter,
+    /// The tasks of streams that were used since the start.
+    pub tasks: BTreeMap<StreamId, StreamTask>,
+    /// The projections' follower.
+    pub follower: Follower,
+    /// The node's hybrid clock.
+    pub hlc: HlcClock,
+    /// Who waits for which command.
+    pub waiters: BTreeMap<u64, Waiter>,
+    /// Committed, and not applied yet.
+    pub committed: VecDeque<CommittedBatch>,
+    /// What recovery found.
+    pub recovered: Recovered,
+    /// Set when the log or the packs failed: nothing may be acknowledged any more.
+    pub failed: bool,
+    /// Set when the log failed.
+    pub writer_failed: bool,
+    /// Set when the packs failed.
+    pub packs_failed: bool,
+    /// Whether it was told to stop, and which of its parts have.
+    pub stopping: bool,
+    /// The log's writer has stopped.
+    pub writer_stopped: bool,
+    /// The pack writer has stopped.
+    pub packs_stopped: bool,
+    /// Whether clients are let in.
+    pub serving: bool,
+    /// Whether its start is recorded, or was refused.
+    pub started: bool,
+    /// Whether the log is between two segments.
+    pub rolling: bool,
+    heads: BTreeMap<StreamId, Seq>,
+    /// The last record of each stream whose task was dropped.
+    idle: BTreeMap<StreamId, Seq>,
+    next_token: u64,
+}
+
+impl Node {
+    /// Continues what recovery found.
+    pub fn new(recovered: Recovered, writer: Writer, packs: PackWriter, follower: Follower) -> Self {
+        let heads: BTreeMap<StreamId, Seq> =
+            recovered.heads.iter().map(|(stream, head)| (*stream, head.seq)).collect();
+        Self {
+            writer,
+            packs,
+            tasks: BTreeMap::new(),
+            follower,
+            hlc: HlcClock::starting_after(recovered.max_hlc),
+            waiters: BTreeMap::new(),
+            committed: VecDeque::new(),
+            recovered,
+            failed: false,
+            writer_failed: false,
+            packs_failed: false,
+            stopping: false,
+            writer_stopped: false,
+            packs_stopped: false,
+            serving: false,
+            started: false,
+            rolling: false,
+            idle: heads.clone(),
+            heads,
+            next_token: 1,
+        }
+    }
+
+    /// The newest durable record of a stream.
+    pub fn durable(&self, stream: StreamId) -> Seq {
+        self.heads.get(&stream).copied().unwrap_or_default()
+    }
+
+    /// Notes that a record is durable.
+    pub fn note_durable(&mut self, stream: StreamId, seq: Seq) {
+        self.heads.insert(stream, seq);
+    }
+
+    /// A token for a command.
+    pub fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    /// Tells a stream's task something. A task that has nothing left to do is dropped, as a shard does.
+    pub fn feed(&mut self, stream: StreamId, rows: &dyn Rows, input: TaskInput, out: &mut Vec<TaskEffect>) {
+        let last = self.idle.get(&stream).copied().unwrap_or_default();
+        let task = self.tasks.entry(stream).or_insert_with(|| StreamTask::new(stream, last, Epoch(0)));
+        task.handle(rows, input, out);
+        if task.is_idle() {
+            self.idle.insert(stream, task.last());
+            self.tasks.remove(&stream);
+        }
+    }
+
+    /// Whether nothing waits to be committed, applied or answered.
+    pub fn is_quiet(&self) -> bool {
+        self.waiters.is_empty() && self.committed.is_empty()
+    }
+
+    /// Whether the log is on its way into another segment.
+    pub fn is_rolling(&self) -> bool {
+        self.rolling
+    }
+}
+
+/// The last position that both spaces have applied.
+pub fn applied(rows: &dyn Rows) -> Option<Position> {
+    Space::ALL.iter().filter_map(|space| Some(meta(rows, *space).ok()?.applied)).max()
+}
+
+/// The newest record of a stream that readers of these rows see.
+pub fn visible(rows: &dyn Rows, stream: StreamId) -> Seq {
+    let cursor = Space::of(stream).and_then(|space| {
+        let stored = rows.get(space, &siltstone_projections::changes::cursor_key(stream)).ok()??;
+        CursorRow::from_stored(&stored).ok()
+    });
+    cursor.map_or(Seq(0), |cursor| cursor.0.seq)
+}

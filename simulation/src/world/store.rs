@@ -1,0 +1,106 @@
+//! What outlives a process beside the disk: projections and the index of blobs. Both are disposable, so a crash may
+//! take their last commits, or all of them; each is a prefix of what was committed.
+
+use super::random::Random;
+use siltstone_log::id::BlobId;
+use siltstone_log::pack::{BlobIndex, BlobIndexError, BlobPlace, MemoryBlobIndex};
+use siltstone_projections::store::mem::MemStore;
+use siltstone_projections::{Batch, Space, Store, StoreError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The projections' store, with the batches it was made of.
+#[derive(Debug, Default)]
+pub struct SimStore {
+    store: MemStore,
+    commits: [Vec<Batch>; 2],
+}
+
+impl SimStore {
+    /// The rows.
+    pub fn rows(&self) -> &MemStore {
+        &self.store
+    }
+
+    /// Commits a batch.
+    pub fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
+        batch.space().pick_mut(&mut self.commits).push(batch.clone());
+        self.store.commit(batch)
+    }
+
+    /// Throws everything away.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Power is cut: each space keeps some of its commits, and none after one that it lost. Says whether any was lost.
+    pub fn lose_power(&mut self, random: &mut Random) -> Result<bool, StoreError> {
+        let mut lost = false;
+        let before = std::mem::take(self);
+        for space in Space::ALL {
+            let commits = space.pick(&before.commits);
+            let kept = if random.coin() { commits.len() } else { random.index(commits.len() + 1) };
+            lost |= kept < commits.len();
+            for batch in commits.iter().take(kept) {
+                self.commit(batch.clone())?;
+            }
+        }
+        Ok(lost)
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Call {
+    Put(BlobId, BlobPlace),
+    Remove(BlobId),
+    Mark(u32),
+}
+
+/// The index of blobs, with the calls it was made of.
+#[derive(Debug, Default)]
+pub struct SimIndex {
+    index: MemoryBlobIndex,
+    calls: Mutex<Vec<Call>>,
+}
+
+impl SimIndex {
+    fn note(&self, call: Call) -> Result<(), BlobIndexError> {
+        match &call {
+            Call::Put(blob, place) => self.index.put(*blob, place)?,
+            Call::Remove(blob) => self.index.remove(*blob)?,
+            Call::Mark(pack) => self.index.mark_indexed(*pack)?,
+        }
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        Ok(())
+    }
+
+    /// What a power cut leaves: a prefix of the calls.
+    pub fn after_power_cut(&self, random: &mut Random) -> Result<Arc<Self>, BlobIndexError> {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = if random.coin() { calls.len() } else { random.index(calls.len() + 1) };
+        let left = Self::default();
+        calls.iter().take(kept).try_for_each(|call| left.note(call.clone()))?;
+        Ok(Arc::new(left))
+    }
+}
+
+impl BlobIndex for SimIndex {
+    fn get(&self, blob: BlobId) -> Result<Option<BlobPlace>, BlobIndexError> {
+        self.index.get(blob)
+    }
+
+    fn put(&self, blob: BlobId, place: &BlobPlace) -> Result<(), BlobIndexError> {
+        self.note(Call::Put(blob, place.clone()))
+    }
+
+    fn remove(&self, blob: BlobId) -> Result<(), BlobIndexError> {
+        self.note(Call::Remove(blob))
+    }
+
+    fn mark_indexed(&self, pack: u32) -> Result<(), BlobIndexError> {
+        self.note(Call::Mark(pack))
+    }
+
+    fn is_indexed(&self, pack: u32) -> Result<bool, BlobIndexError> {
+        self.index.is_indexed(pack)
+    }
+}

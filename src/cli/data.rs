@@ -1,0 +1,64 @@
+//! Data directories as the offline commands open them.
+
+use super::CliError;
+use crate::server::PROGRAM;
+use siltstone_log::host::Folder;
+use siltstone_log::host::real::{RealDisk, RealEntropy};
+use siltstone_log::id::StreamId;
+use siltstone_log::layout::DataDir;
+use siltstone_log::recovery::{Recovered, RecoveryConfig, plan};
+use siltstone_log::script::Script;
+use std::path::{Path, PathBuf};
+
+/// Refuses a path where there is no log, before anything is made there.
+fn must_exist(dir: &Path) -> Result<(), CliError> {
+    if dir.join(Folder::Log.name()).is_dir() { Ok(()) } else { Err(CliError::NoLog(dir.to_owned())) }
+}
+
+/// Opens for reading only, beside a running server if there is one.
+pub fn read_only(dir: &Path) -> Result<RealDisk, CliError> {
+    must_exist(dir)?;
+    // A format of the future is refused before its files are misread.
+    DataDir::inspect(dir)?;
+    Ok(RealDisk::read_only(dir))
+}
+
+/// A data directory that belongs to this command alone as long as the value lives.
+pub struct Locked {
+    /// The directory and its lock.
+    pub dir: DataDir,
+    /// Its files.
+    pub disk: RealDisk,
+    /// The log as a start would find it; nothing of it was changed.
+    pub log: Recovered,
+}
+
+impl Locked {
+    /// Takes the lock.
+    pub fn open(dir: &Path) -> Result<Self, CliError> {
+        must_exist(dir)?;
+        let dir = DataDir::open(dir, PROGRAM, &RealEntropy)?;
+        let disk = RealDisk::new(dir.root());
+        let format = dir.format();
+        let config =
+            RecoveryConfig { log_id: format.log_id, node_id: format.node_id, projection_witness: None };
+        let planned =
+            Script::new(move |io| async move { plan(&io, &config).await }).run(&mut disk.clone())?;
+        Ok(Self { dir, disk, log: planned.recovered })
+    }
+
+    /// A path below the directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.root().join(name)
+    }
+}
+
+/// What people call a stream: the fixed ones have names, a bucket's has its id.
+pub fn stream_name(stream: StreamId) -> String {
+    match stream {
+        StreamId::SYSTEM => "system".to_owned(),
+        StreamId::ACCESS => "access".to_owned(),
+        StreamId::TELEMETRY => "telemetry".to_owned(),
+        bucket => bucket.to_string(),
+    }
+}

@@ -1,0 +1,153 @@
+//! `siltstone projection`: works on the projections of a server that is not running.
+
+use super::data::Locked;
+use super::exit::ExitCode;
+use super::output::{Format, OutputArgs, print_list, print_object};
+use super::{CliError, Out};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use siltstone_log::reader::{ReadItem, Replay};
+use siltstone_projections::follower::AcceptedLoss;
+use siltstone_projections::rebuild::{Comparison, Rebuild, compare};
+use siltstone_projections::store::fjall::{FjallStore, LogState, Opened, condemn};
+use siltstone_projections::store::meta;
+use siltstone_projections::{Pace, Rows, SCHEMA, Space, Store};
+use std::path::{Path, PathBuf};
+
+/// The differing rows that are shown.
+const SHOWN_DIFFERENCES: usize = 20;
+/// The live projections' folder.
+const LIVE: &str = "projections";
+/// Where a second copy is built to compare with.
+const COPY: &str = "projections.verify";
+
+/// `projection …`
+#[derive(Debug, Subcommand)]
+pub enum ProjectionCommand {
+    /// Build the projections a second time from the log and compare; exits with 6 if they differ
+    Verify(ProjectionArgs),
+    /// Throw the projections away and build them from the log
+    Rebuild(ProjectionArgs),
+    /// Bring the projections up to date and print their digests
+    Digest(ProjectionArgs),
+}
+
+/// Whose, and in which form.
+#[derive(Debug, Args)]
+pub struct ProjectionArgs {
+    /// The data directory
+    dir: PathBuf,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Runs `siltstone projection`.
+pub fn run(command: ProjectionCommand, out: Out<'_>) -> Result<ExitCode, CliError> {
+    match command {
+        ProjectionCommand::Verify(args) => run_verify(&args, out),
+        ProjectionCommand::Rebuild(args) => {
+            let locked = Locked::open(&args.dir)?;
+            let live = locked.path(LIVE);
+            if live.is_dir() {
+                condemn(&live).map_err(|error| CliError::File { path: live.display().to_string(), error })?;
+            }
+            let opened = open(&locked, &live)?;
+            catch_up(&locked, &opened.store, None)?;
+            show_digests(args.output.format(), &opened.store, out)
+        }
+        ProjectionCommand::Digest(args) => {
+            let locked = Locked::open(&args.dir)?;
+            let opened = open(&locked, &locked.path(LIVE))?;
+            catch_up(&locked, &opened.store, None)?;
+            show_digests(args.output.format(), &opened.store, out)
+        }
+    }
+}
+
+fn open(locked: &Locked, folder: &Path) -> Result<Opened, CliError> {
+    let log = &locked.log;
+    let state = LogState { log_id: log.log_id, next_position: log.next_position, heads: &log.heads };
+    Ok(FjallStore::open(folder, &state)?)
+}
+
+/// Applies what a store does not have yet; only as far as another one has got, if one is given.
+fn catch_up(locked: &Locked, store: &dyn Store, other: Option<&dyn Rows>) -> Result<(), CliError> {
+    let losses: Vec<AcceptedLoss> =
+        locked.log.quarantine.iter().map(|range| (range.first, range.last)).collect();
+    let mut rebuild = Rebuild::new(store, locked.log.log_id, losses, Pace::REBUILD)?;
+    if let Some(other) = other {
+        rebuild.no_further_than(other)?;
+    }
+    for item in Replay::open(locked.disk.clone(), rebuild.resume_from())? {
+        match item? {
+            ReadItem::Records(records) => rebuild.push(records)?,
+            ReadItem::Unreadable(_) => {}
+        }
+    }
+    rebuild.finish()?;
+    Ok(())
+}
+
+fn show_digests(format: Format, store: &dyn Rows, out: Out<'_>) -> Result<ExitCode, CliError> {
+    let mut value = json!({ "schema": SCHEMA });
+    for space in Space::ALL {
+        value[space.name()] = meta(store, space)?.digest.to_string().into();
+    }
+    print_object(out, format, &value)?;
+    Ok(ExitCode::Ok)
+}
+
+/// Removes a folder of ours, if it is there.
+#[expect(clippy::disallowed_methods, reason = "fjall's folder, which lies outside the folders of `Disk`")]
+fn remove(folder: &Path) -> Result<(), CliError> {
+    match std::fs::remove_dir_all(folder) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(CliError::File { path: folder.display().to_string(), error }),
+    }
+}
+
+fn run_verify(args: &ProjectionArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
+    let locked = Locked::open(&args.dir)?;
+    let live = open(&locked, &locked.path(LIVE))?;
+    if let Some(discarded) = live.discarded {
+        let reason = format!("{}; they were moved to {}", discarded.reason, discarded.moved_to.display());
+        return Err(CliError::ProjectionsUnusable(reason));
+    }
+    let copy = locked.path(COPY);
+    // What an interrupted run left behind.
+    remove(&copy)?;
+    let compared = compare_with_copy(&locked, &live.store, &copy);
+    remove(&copy)?;
+    let compared = compared?;
+    let equal = compared.iter().all(Comparison::is_equal);
+    let values: Vec<Value> = compared.iter().map(comparison_value).collect();
+    match args.output.format() {
+        Format::Table => {
+            writeln!(out, "{}", if equal { "equal" } else { "NOT EQUAL to what the log says" })?;
+            print_list(out, Format::Table, &["projection", "equal", "different", "digest"], &values)?;
+        }
+        format => print_object(out, format, &json!({ "equal": equal, "projections": values }))?,
+    }
+    Ok(if equal { ExitCode::Ok } else { ExitCode::Integrity })
+}
+
+fn compare_with_copy(locked: &Locked, live: &FjallStore, copy: &Path) -> Result<Vec<Comparison>, CliError> {
+    let built = open(locked, copy)?;
+    catch_up(locked, &built.store, Some(live))?;
+    let both = Space::ALL.into_iter().map(|space| compare(live, &built.store, space, SHOWN_DIFFERENCES));
+    Ok(both.collect::<Result<_, _>>()?)
+}
+
+fn comparison_value(compared: &Comparison) -> Value {
+    let [live, built] = compared.kept;
+    let first: Vec<String> = compared.first.iter().map(|difference| difference.describe()).collect();
+    json!({
+        "projection": compared.space.name(),
+        "equal": compared.is_equal(),
+        "different": compared.different,
+        "first": first,
+        "digest": live.to_string(),
+        "rebuilt_digest": built.to_string(),
+    })
+}

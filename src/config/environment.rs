@@ -1,0 +1,124 @@
+//! The process's environment, read here and nowhere else.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use zeroize::Zeroizing;
+
+/// The prefix of every variable that is ours.
+pub const PREFIX: &str = "SILTSTONE_";
+
+/// The variables that could matter, as they were when the program started.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, Zeroizing<String>>);
+
+/// A secret's variable and its `_FILE` form could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// Both forms are set.
+    #[error("{0} and {0}_FILE are both set; set one of them")]
+    Both(String),
+    /// The file cannot be read.
+    #[error("{variable} names {path}, which cannot be read: {error}")]
+    Unreadable {
+        /// The variable.
+        variable: String,
+        /// The file.
+        path: String,
+        /// The system's words.
+        error: std::io::Error,
+    },
+}
+
+impl Environment {
+    /// Takes what this process was started with.
+    pub fn of_process() -> Self {
+        let ours = |name: &str| name.starts_with(PREFIX) || name.starts_with("AWS_");
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+            (ours(&name) && !value.is_empty()).then(|| (name, Zeroizing::new(value)))
+        });
+        Self(variables.collect())
+    }
+
+    /// A variable's value; an empty one counts as not set.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.as_str())
+    }
+
+    /// Every variable.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// A secret: the variable itself, or the content of the file that `<name>_FILE` names, without its last newline.
+    pub fn secret(&self, name: &str) -> Result<Option<Zeroizing<String>>, SecretError> {
+        let variable = format!("{name}_FILE");
+        match (self.get(name), self.get(&variable)) {
+            (Some(_), Some(_)) => Err(SecretError::Both(name.to_owned())),
+            (Some(value), None) => Ok(Some(Zeroizing::new(value.to_owned()))),
+            (None, Some(path)) => match std::fs::read_to_string(path) {
+                Ok(text) => {
+                    let text = Zeroizing::new(text);
+                    Ok(Some(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())))
+                }
+                Err(error) => Err(SecretError::Unreadable { variable, path: path.to_owned(), error }),
+            },
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+impl<const N: usize> From<[(&str, &str); N]> for Environment {
+    fn from(variables: [(&str, &str); N]) -> Self {
+        Self(variables.map(|(name, value)| (name.to_owned(), Zeroizing::new(value.to_owned()))).into())
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+/// Compares a generated page with the one in the repository; with `SILTSTONE_BLESS=1` writes it instead.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a page of the repository, in a test")]
+pub fn bless_or_compare(path: &str, generated: &str) {
+    if std::env::var_os("SILTSTONE_BLESS").is_some() {
+        std::fs::write(path, generated).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(committed, generated, "{path} is out of date: run the test again with SILTSTONE_BLESS=1");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_comes_from_its_variable_or_from_the_file_named_but_not_from_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::io::Write::write_all(&mut tempfile_at(&path), b"hunter22\n").unwrap();
+        let path = path.to_str().unwrap();
+        let secret = |environment: Environment| environment.secret("SILTSTONE_X");
+        assert_eq!(**secret([("SILTSTONE_X", "v")].into()).unwrap().as_ref().unwrap(), *"v");
+        assert_eq!(**secret([("SILTSTONE_X_FILE", path)].into()).unwrap().as_ref().unwrap(), *"hunter22");
+        assert_eq!(secret([].into()).unwrap(), None);
+        let both = secret([("SILTSTONE_X", "v"), ("SILTSTONE_X_FILE", path)].into());
+        assert!(matches!(both, Err(SecretError::Both(_))));
+        let missing = secret([("SILTSTONE_X_FILE", "/nonexistent/file")].into());
+        assert!(matches!(missing, Err(SecretError::Unreadable { .. })));
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a file of the test's own")]
+    fn tempfile_at(path: &std::path::Path) -> std::fs::File {
+        std::fs::File::create(path).unwrap()
+    }
+
+    #[test]
+    fn a_printed_environment_shows_no_values() {
+        let printed = format!("{:?}", Environment::from([("SILTSTONE_ROOT_SECRET_KEY", "canary")]));
+        assert!(printed.contains("ROOT_SECRET_KEY") && !printed.contains("canary"), "{printed}");
+    }
+}

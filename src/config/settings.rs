@@ -1,0 +1,165 @@
+//! The table of settings: name, kind, default and meaning of each, once.
+
+use super::value::{ByteSize, InvalidValue, LogLevel, SettingValue};
+use siltstone_log::writer::WriterConfig;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Files are laid out in pages of this many bytes.
+const PAGE: u64 = 4096;
+
+/// One line of the table, for messages and documentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SettingInfo {
+    /// The TOML table it stands in.
+    pub section: &'static str,
+    /// Its key there.
+    pub key: &'static str,
+    /// Its default, as text.
+    pub default: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+macro_rules! settings {
+    ($($(#[doc = $section_doc:literal])+ $section:ident: $type:ident {
+        $($(#[doc = $doc:literal])+ $key:ident: $kind:ty = $default:literal,)+
+    })+) => {
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Debug, Clone, PartialEq, Eq)]
+            pub struct $type {
+                $($(#[doc = $doc])+ pub $key: $kind,)+
+            }
+        )+
+
+        /// Every setting with its value.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Settings {
+            $($(#[doc = $section_doc])+ pub $section: $type,)+
+        }
+
+        /// Every setting there is.
+        pub const TABLE: &[SettingInfo] = &[$($(SettingInfo {
+            section: stringify!($section),
+            key: stringify!($key),
+            default: $default,
+            doc: concat!($($doc),+),
+        },)+)+];
+
+        impl Settings {
+            /// All settings at their defaults.
+            pub fn defaults() -> Result<Self, InvalidValue> {
+                Ok(Self { $($section: $type { $($key: SettingValue::parse($default)?,)+ },)+ })
+            }
+
+            /// Gives a setting the value that the text says. A setting that is not in the table is refused.
+            pub fn set(&mut self, section: &str, key: &str, text: &str) -> Result<(), InvalidValue> {
+                match (section, key) {
+                    $($((stringify!($section), stringify!($key)) => {
+                        self.$section.$key = SettingValue::parse(text)?;
+                    })+)+
+                    _ => return Err(InvalidValue(format!("`{section}.{key}` is no setting"))),
+                }
+                Ok(())
+            }
+
+            /// A setting's value as text; `None` for one that is not in the table.
+            pub fn show(&self, section: &str, key: &str) -> Option<String> {
+                match (section, key) {
+                    $($((stringify!($section), stringify!($key)) => Some(self.$section.$key.show()),)+)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+settings! {
+    /// The program as a whole.
+    server: Server {
+        /// The data directory; made when it is missing. Required.
+        data_dir: PathBuf = "",
+        /// The region that signatures name and clients are told.
+        region: String = "us-east-1",
+        /// How long a stop waits for requests under way before it cuts them off.
+        drain_timeout: Duration = "30 s",
+    }
+    /// Where the server listens; port 0 takes a free one.
+    listeners: Listeners {
+        /// The S3 API.
+        s3: SocketAddr = "127.0.0.1:8080",
+        /// The console API.
+        console: SocketAddr = "127.0.0.1:8081",
+        /// Other nodes; stays closed until a cluster is initialised.
+        cluster: SocketAddr = "127.0.0.1:8082",
+        /// Metrics and health.
+        metrics: SocketAddr = "127.0.0.1:8083",
+    }
+    /// The log on disk.
+    log: Log {
+        /// Size of a segment file, 16 KiB to 512 MiB.
+        segment_size: ByteSize = "64 MiB",
+    }
+    /// Object content.
+    content: Content {
+        /// Content up to this size lies in the log itself, larger content in packs; at most 1 MiB.
+        inline_threshold: ByteSize = "64 KiB",
+        /// Size of a pack file, 8 MiB to 4 GiB, in whole pages.
+        pack_size: ByteSize = "256 MiB",
+    }
+    /// What one client or many at once may take.
+    limits: Limits {
+        /// Connections open at once on the S3 listener; further ones wait.
+        connections: u32 = "4096",
+        /// Requests under way at once; further ones are told to slow down.
+        requests: u32 = "4096",
+        /// Memory that the bodies of requests under way may hold together.
+        body_memory: ByteSize = "128 MiB",
+        /// How long a client may take for the headers of a request, and stay idle between two.
+        header_timeout: Duration = "10 s",
+    }
+    /// Free space on the volume of the data directory.
+    space: Space {
+        /// Below this many free bytes writes are refused, while reads, deletes and administration go on.
+        floor: ByteSize = "256 MiB",
+    }
+    /// What the server tells about itself.
+    telemetry: Telemetry {
+        /// How much is logged on stderr: error, warn, info, debug or trace.
+        log_level: LogLevel = "info",
+    }
+}
+
+/// A rule that a value of the right kind can still break.
+fn rule(holds: bool, message: &str) -> Result<(), InvalidValue> {
+    if holds { Ok(()) } else { Err(InvalidValue(message.to_owned())) }
+}
+
+impl Settings {
+    /// Checks what a setting's kind alone does not: the section, the key and the rule that is broken.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str, InvalidValue)> {
+        let at = |section, key| move |error| (section, key, error);
+        let Settings { server, log, content, limits, .. } = self;
+        let (segment, pack) = (log.segment_size.0, content.pack_size.0);
+        let segments = WriterConfig::MIN_SEGMENT_BYTES..=WriterConfig::MAX_SEGMENT_BYTES;
+        let segment_rule = "must be 16 KiB to 512 MiB, in multiples of 4 KiB";
+        rule(segments.contains(&segment) && segment.is_multiple_of(PAGE), segment_rule)
+            .map_err(at("log", "segment_size"))?;
+        let packs = 8 << 20..=4 << 30;
+        let pack_rule = "must be 8 MiB to 4 GiB, in multiples of 4 KiB";
+        rule(packs.contains(&pack) && pack.is_multiple_of(PAGE), pack_rule)
+            .map_err(at("content", "pack_size"))?;
+        // Beyond it a record would take so much of a batch that small writes wait for it.
+        rule(content.inline_threshold.0 <= 1 << 20, "must be at most 1 MiB")
+            .map_err(at("content", "inline_threshold"))?;
+        rule(limits.connections > 0, "must be at least 1").map_err(at("limits", "connections"))?;
+        rule(limits.requests > 0, "must be at least 1").map_err(at("limits", "requests"))?;
+        rule(limits.body_memory.0 >= 8 << 20, "must be at least 8 MiB")
+            .map_err(at("limits", "body_memory"))?;
+        let region = !server.region.is_empty()
+            && server.region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        rule(region, "must be letters, digits and hyphens").map_err(at("server", "region"))
+    }
+}

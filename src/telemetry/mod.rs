@@ -1,0 +1,6 @@
+//! What the server tells about itself: metrics, log lines, health.
+
+pub mod health;
+pub mod metrics;
+mod process;
+pub mod trace;

@@ -1,0 +1,259 @@
+"""The program itself: start and stop, commands, users, secrets, health and metrics."""
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from rawsign import Signer, read_answer, request_bytes
+from siltstone import BINARY, SECRET_KEY, Server, heads, run, verify
+from test_objects import KIB, MIB, code_of
+
+
+def test_sigterm_drains_and_a_clean_start_is_the_same_store(own_server):
+    client = own_server.client()
+    client.create_bucket(Bucket="clean")
+    client.put_object(Bucket="clean", Key="k", Body=b"kept")
+    assert own_server.stop() == 0
+    own_server.start()
+    assert own_server.client().get_object(Bucket="clean", Key="k")["Body"].read() == b"kept"
+
+
+def test_a_request_under_way_is_answered_before_the_end(own_server):
+    client = own_server.client()
+    client.create_bucket(Bucket="drain")
+    signer = Signer(own_server.address())
+    headers = signer.headers("PUT", "/drain/k", "UNSIGNED-PAYLOAD", {"content-length": 10})
+    with own_server.connect() as connection:
+        connection.sendall(request_bytes("PUT", "/drain/k", headers, b"01234"))
+        with ThreadPoolExecutor(1) as pool:
+            stopping = pool.submit(own_server.stop)
+            deadline = time.monotonic() + 20
+            while True:  # until it no longer takes new connections, so that the signal has arrived
+                try:
+                    own_server.connect(1).close()
+                except OSError:
+                    break
+                assert time.monotonic() < deadline
+            connection.sendall(b"56789")
+            assert read_answer(connection)[0] == 200
+            assert stopping.result() == 0
+
+
+def test_a_second_server_is_refused_and_told_who_holds_the_lock(own_server):
+    second = run("serve", "--data-dir", own_server.data_dir, "--s3-listen", "127.0.0.1:0", environment=own_server.environment)
+    assert second.returncode == 5
+    assert str(own_server.process.pid) in second.stderr
+    repair = run("log", "repair", own_server.data_dir, "--accept-loss")
+    assert repair.returncode == 5 and str(own_server.process.pid) in repair.stderr
+
+
+def test_an_unknown_data_format_is_refused(own_server):
+    own_server.stop()
+    (own_server.data_dir / "FORMAT").write_text("siltstone 999\n")
+    with pytest.raises(RuntimeError, match="999"):
+        own_server.start()
+
+
+def test_reading_commands_work_beside_a_running_server(own_server):
+    client = own_server.client()
+    client.create_bucket(Bucket="beside")
+    for number in range(20):
+        client.put_object(Bucket="beside", Key=f"k{number}", Body=os.urandom(number * 10 * KIB))
+    done = run("log", "verify", own_server.data_dir)
+    assert done.returncode == 0 and "intact" in done.stdout
+    assert len(heads(own_server.data_dir)) >= 2
+    stats = run("log", "stats", own_server.data_dir, "-o", "json")
+    assert stats.returncode == 0 and json.loads(stats.stdout)
+    inspected = run("log", "inspect", own_server.data_dir, "-o", "ndjson")
+    lines = [json.loads(line) for line in inspected.stdout.splitlines()]
+    assert "ObjectPut" in inspected.stdout and len(lines) >= 22
+
+
+def test_health_and_metrics(own_server):
+    client = own_server.client()
+    client.create_bucket(Bucket="metrics")
+    client.put_object(Bucket="metrics", Key="k", Body=b"x")
+    for listener in ("metrics", "console"):
+        assert own_server.get("/healthz", listener)[0] == own_server.get("/readyz", listener)[0] == 200
+    assert run("healthcheck", "--endpoint", own_server.ready["metrics"]).returncode == 0
+    text = own_server.get("/metrics")[1]
+    value = lambda name: float(re.search(rf"^{re.escape(name)} (\S+)$", text, re.M).group(1))
+    assert re.search(r'siltstone_s3_requests_total\{.*op="PutObject".*\} 1', text)
+    assert value("siltstone_log_head_position") >= 2
+    assert re.search(r"^siltstone_log_fsync_duration_seconds_count [1-9]", text, re.M)
+    assert re.search(r"^siltstone_projection_position", text, re.M)
+    own_server.kill()
+    assert run("healthcheck", "--endpoint", own_server.ready["metrics"]).returncode == 7
+
+
+def created_key(answer):
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+def test_users_keys_and_policies(own_server):
+    admin = own_server.admin
+    root = own_server.client()
+    root.create_bucket(Bucket="shared")
+    root.put_object(Bucket="shared", Key="k", Body=b"x")
+    assert admin("user", "create", "reader", "--json").returncode == 0
+    assert admin("user", "create", "reader").returncode == 5, "a taken name is a conflict"
+    key = created_key(admin("key", "create", "reader", "--json"))
+    client = own_server.client(key["access_key"], key["secret_key"])
+    assert code_of(client.get_object, Bucket="shared", Key="k") == ("AccessDenied", 403)
+    assert admin("policy", "attach", "readonly", "--user", "reader").returncode == 0
+    assert client.get_object(Bucket="shared", Key="k")["Body"].read() == b"x"
+    assert client.list_objects_v2(Bucket="shared")["KeyCount"] == 1
+    assert code_of(client.put_object, Bucket="shared", Key="k", Body=b"y") == ("AccessDenied", 403)
+    assert code_of(client.delete_object, Bucket="shared", Key="k") == ("AccessDenied", 403)
+    given = admin("key", "create", "reader", "--access-key", "GIVENKEY", "--secret-key-file", "-", "--json", stdin="given-secret\n")
+    assert created_key(given)["access_key"] == "GIVENKEY"
+    assert own_server.client("GIVENKEY", "given-secret").get_object(Bucket="shared", Key="k")["Body"].read() == b"x"
+    assert admin("policy", "attach", "no-such-policy", "--user", "reader").returncode in (2, 3)
+    as_reader = {"AWS_ACCESS_KEY_ID": key["access_key"], "AWS_SECRET_ACCESS_KEY": key["secret_key"]}
+    refused = run("admin", "user", "create", "other", "--endpoint", own_server.ready["console"], environment=as_reader)
+    assert refused.returncode == 4, refused.stderr
+    own_server.kill()
+    own_server.start()
+    client = own_server.client("GIVENKEY", "given-secret")
+    assert client.get_object(Bucket="shared", Key="k")["Body"].read() == b"x"
+    assert own_server.admin("key", "rm", "GIVENKEY", "--yes").returncode == 0
+    assert code_of(client.get_object, Bucket="shared", Key="k") == ("InvalidAccessKeyId", 403)
+
+
+def test_another_account_sees_nothing_of_ours(own_server):
+    own_server.client().create_bucket(Bucket="ours")
+    own_server.client().put_object(Bucket="ours", Key="k", Body=b"x")
+    assert own_server.admin("user", "create", "stranger", "--id", "canonical-stranger", "--display-name", "S").returncode == 0
+    assert own_server.admin("policy", "attach", "readwrite", "--user", "stranger").returncode == 0
+    key = created_key(own_server.admin("key", "create", "stranger", "--json"))
+    client = own_server.client(key["access_key"], key["secret_key"])
+    for call in (client.get_object, client.delete_object):
+        assert code_of(call, Bucket="ours", Key="k") == ("AccessDenied", 403)
+    assert code_of(client.list_objects_v2, Bucket="ours") == ("AccessDenied", 403)
+    assert code_of(client.delete_bucket, Bucket="ours") == ("AccessDenied", 403)
+    assert code_of(client.create_bucket, Bucket="ours") == ("BucketAlreadyExists", 409)
+    client.create_bucket(Bucket="theirs")
+    assert [entry["Name"] for entry in client.list_buckets()["Buckets"]] == ["theirs"]
+    assert client.list_buckets()["Owner"]["ID"] == "canonical-stranger"
+
+
+def test_secrets_stand_in_no_file_outside_keys(own_server, tmp_path):
+    canary = "canary-user-secret-77d1"
+    own_server.admin("user", "create", "canary")
+    own_server.admin("policy", "attach", "readwrite", "--user", "canary")
+    given = own_server.admin("key", "create", "canary", "--access-key", "CANARYKEY", "--secret-key-file", "-", stdin=canary)
+    assert given.returncode == 0, given.stderr
+    client = own_server.client("CANARYKEY", canary)
+    client.create_bucket(Bucket="canary")
+    client.put_object(Bucket="canary", Key="k", Body=b"x")
+    code_of(own_server.client("CANARYKEY", "wrong" + canary).list_buckets)
+    code_of(own_server.client("CANARYKEY", "wrong").list_buckets)
+    pid, log = own_server.process.pid, own_server.log
+    arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
+    own_server.stop()
+    secrets = [canary.encode(), SECRET_KEY.encode()]
+    places = {"arguments": arguments, "log": "".join(log).encode()}
+    for file in own_server.data_dir.rglob("*"):
+        if file.is_file():
+            places[str(file)] = file.read_bytes()
+            if file.parent.name == "keys":
+                assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    assert len(places) > 4
+    for place, content in places.items():
+        if "/keys/" not in place:
+            assert not any(secret in content for secret in secrets), place
+
+
+def test_credentials_are_made_once_and_shown_once(tmp_path):
+    server = Server(tmp_path / "data")
+    server.environment = {}
+    server.start()
+    shown = "".join(server.log)
+    access = re.search(r"[Aa]ccess[ _]key\W+([A-Za-z0-9]{3,128})", shown).group(1)
+    secret = re.search(r"[Ss]ecret[ _]key\W+([A-Za-z0-9+/=_-]{8,128})", shown).group(1)
+    server.client(access, secret).list_buckets()
+    server.stop()
+    server.start()
+    server.client(access, secret).list_buckets()
+    assert secret not in "".join(server.log)
+    server.stop()
+
+
+@pytest.mark.parametrize("arguments,expected", [
+    ([], 2), (["no-such-command"], 2), (["serve", "--no-such-flag"], 2), (["log", "verify", "/no/such/dir"], 3),
+    (["version"], 0), (["--help"], 0), (["log", "repair", "."], 5),
+])
+def test_exit_codes(arguments, expected):
+    assert run(*arguments).returncode == expected
+
+
+def test_a_configuration_with_an_unknown_key_is_refused_with_a_suggestion(tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text("[content]\ninline_treshold = '64KiB'\n")
+    refused = run("config", "check", "--config", config)
+    assert refused.returncode == 2 and "inline_threshold" in refused.stderr
+    config.write_text("[content]\ninline_threshold = '32KiB'\n")
+    assert run("config", "check", "--config", config).returncode == 0
+
+
+def test_memory_stays_flat_at_large_bodies(own_server):
+    client = own_server.client()
+    client.create_bucket(Bucket="large")
+    peak = 0
+
+    def store(number):
+        nonlocal peak
+        client.put_object(Bucket="large", Key=f"k{number}", Body=b"x" * (64 * MIB))
+        peak = max(peak, own_server.resident_bytes())
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(store, range(12)))
+    stream = client.get_object(Bucket="large", Key="k3")["Body"]
+    size = sum(len(piece) for piece in stream.iter_chunks(MIB))
+    peak = max(peak, own_server.resident_bytes())
+    assert size == 64 * MIB and peak < 256 * MIB, f"{peak / MIB:.0f} MiB"
+
+
+def test_the_aws_command_line(own_server, tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(20 * MIB))
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": own_server.environment["SILTSTONE_ROOT_ACCESS_KEY"],
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_ENDPOINT_URL": own_server.ready["s3"],
+    }
+    aws = lambda *words: subprocess.run(
+        [str(Path(sys.executable).with_name("aws")), *words], env=environment, check=True, timeout=120, capture_output=True, text=True)
+    aws("s3", "mb", "s3://cli")
+    aws("s3", "cp", str(source), "s3://cli/dir/object")
+    assert "object" in aws("s3", "ls", "s3://cli/dir/").stdout
+    aws("s3", "cp", "s3://cli/dir/object", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == source.read_bytes()
+    aws("s3", "rm", "--recursive", "s3://cli")
+    aws("s3", "rb", "s3://cli")
+
+
+def disk_usage(folder):
+    return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize("size", [64 * KIB, 300 * KIB, 8 * MIB])
+def test_size_on_disk_is_close_to_what_is_stored(own_server, size):
+    client = own_server.client()
+    client.create_bucket(Bucket="size")
+    count = 160 * MIB // size
+    body = os.urandom(size)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: client.put_object(Bucket="size", Key=f"k{number}", Body=body), range(count)))
+    assert own_server.stop() == 0
+    used, live = disk_usage(own_server.data_dir), count * size
+    print(f"{size} B objects: {used / live:.3f} of live content")
+    assert used <= 1.1 * live
