@@ -1,8 +1,14 @@
 //! A round: the node starts, works, and goes down one way or the other.
 
 use crate::invariants::Violation;
+use crate::sometimes::State;
+use crate::world::boot::StartFailure;
 use crate::world::disk::Crash;
+use crate::world::node::Node;
 use crate::world::{Down, World};
+use siltstone_log::host::DiskErrorKind;
+use siltstone_log::pack::recovery::PackRecoveryError;
+use siltstone_log::recovery::RecoveryError;
 
 type Checked = Result<(), Violation>;
 
@@ -67,7 +73,12 @@ impl World {
                 world.start_failure.is_some() || world.node.as_ref().is_some_and(|node| node.started)
             })?;
             if let Some(failure) = &self.start_failure {
-                return Err(Violation::new("the node starts again", format!("{failure:?}")));
+                if !self.is_injected(failure) {
+                    return Err(Violation::new("the node starts again", format!("{failure:?}")));
+                }
+                self.counters.reach(State::FailedSync);
+                self.go_down(Down::DiskFailed)?;
+                continue;
             }
             match ended {
                 Ended::Reached => return Ok(()),
@@ -81,6 +92,16 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether a start failed because the plan let an operation fail: the process ends, and is started again.
+    fn is_injected(&self, failure: &StartFailure) -> bool {
+        let faults = self.plan.failed_sync_one_in > 0 || self.plan.failed_write_one_in > 0;
+        let error = match failure {
+            StartFailure::Log(RecoveryError::Disk(error)) | StartFailure::Packs(PackRecoveryError::Disk(error)) => error,
+            StartFailure::Log(_) | StartFailure::Packs(_) | StartFailure::Read(_) => return false,
+        };
+        faults && error.kind == DiskErrorKind::Io
     }
 
     fn exit_after_failure(&mut self) -> Checked {
@@ -105,12 +126,30 @@ impl World {
         Ok(ended)
     }
 
+    /// Goes on until the crash would interrupt what the draw aims at, or it has not come up for a while.
+    fn aim(&mut self) -> Result<Ended, Violation> {
+        let aim = self.faults.below(4);
+        let hit = |world: &Self| match aim {
+            0 => world.is_writing_log(),
+            1 => world.is_writing_packs(),
+            2 => world.node.as_ref().is_some_and(Node::is_rolling),
+            _ => true,
+        };
+        self.run_until(400, hit)
+    }
+
     /// Lets the clients work until they are done, or a crash comes.
     fn work(&mut self, operations: u64, crash: bool) -> Result<Ended, Violation> {
         self.operations_left = operations;
         self.let_clients_in();
         let most = if crash { self.faults.between(1, operations * 25) } else { MOST_EVENTS };
-        self.run_until(most, |world| world.operations_left == 0 && world.is_quiet())
+        match self.run_until(most, |world| world.operations_left == 0 && world.is_quiet())? {
+            Ended::Crashed => match self.aim()? {
+                Ended::Failed => Ok(Ended::Failed),
+                Ended::Reached | Ended::Crashed | Ended::Idle => Ok(Ended::Crashed),
+            },
+            ended => Ok(ended),
+        }
     }
 
     fn stop_cleanly(&mut self) -> Result<Ended, Violation> {

@@ -202,6 +202,26 @@ impl World {
             && self.node.as_ref().is_none_or(Node::is_quiet)
     }
 
+    fn is_under_way(&self, wanted: impl Fn(&Owner, &DiskOp) -> bool) -> bool {
+        self.in_flight.values().any(|(owner, in_flight)| wanted(owner, &in_flight.op))
+    }
+
+    /// Whether the log is being written or synced.
+    pub fn is_writing_log(&self) -> bool {
+        self.is_under_way(|owner, op| {
+            matches!(owner, Owner::Writer(_)) && matches!(op, DiskOp::Write { .. } | DiskOp::Sync { .. })
+        })
+    }
+
+    /// Whether a pack is being written or synced.
+    pub fn is_writing_packs(&self) -> bool {
+        self.is_under_way(|owner, op| match owner {
+            Owner::Packs(_) => true,
+            Owner::Client(_) => matches!(op, DiskOp::Write { .. }),
+            Owner::Writer(_) | Owner::Boot => false,
+        })
+    }
+
     /// Lets the next event happen. Says whether there was one.
     pub fn step(&mut self) -> Result<bool, Violation> {
         let Some(((nanos, _), happening)) = self.queue.pop_first() else { return Ok(false) };
