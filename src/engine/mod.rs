@@ -8,6 +8,8 @@
 //! `follower` (a thread) → `shard` → receipt. **Bytes**: [`content`]. **What is let in**: [`admission`].
 //! **Two streams at once**: [`bucket_protocol`]. **Start and stop**: [`open`].
 
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod access;
 pub mod admission;
 pub mod bucket_protocol;

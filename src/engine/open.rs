@@ -245,17 +245,19 @@ fn open_parts(data_dir: DataDir, config: &EngineConfig) -> Result<Parts, OpenErr
     Ok(Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer })
 }
 
-/// Applies what the projections do not have yet.
+/// Applies what the projections do not have yet. What cannot be read is passed over: its streams take no writes, and
+/// reads show what there is.
 fn catch_up(
     disk: &RealDisk,
     recovered: &Recovered,
     store: &dyn Store,
     observer: &dyn Observer,
 ) -> Result<Follower, OpenError> {
-    // What cannot be read is passed over: its streams take no writes, and reads show what there is.
-    let losses: Vec<AcceptedLoss> =
+    let mut losses: Vec<AcceptedLoss> =
         recovered.quarantine.iter().map(|range| (range.first, range.last)).collect();
-    let mut rebuild = Rebuild::new(store, recovered.log_id, losses.clone(), Pace::REBUILD)?;
+    let begin =
+        |losses: &[AcceptedLoss]| Rebuild::new(store, recovered.log_id, losses.to_vec(), Pace::REBUILD);
+    let mut rebuild = begin(&losses)?;
     if rebuild.resume_from() < recovered.next_position {
         for item in Replay::open(disk.clone(), rebuild.resume_from())? {
             match item? {
@@ -264,7 +266,12 @@ fn catch_up(
                     observer.starting("projections", done.map(|done| (done, recovered.next_position.get())));
                     rebuild.push(records)?;
                 }
-                ReadItem::Unreadable(range) => tracing::warn!(?range, "records cannot be read"),
+                ReadItem::Unreadable(range) => {
+                    tracing::warn!(first = %range.first, last = %range.last, "records cannot be read");
+                    rebuild.finish()?;
+                    losses.push((range.first, range.last));
+                    rebuild = begin(&losses)?;
+                }
             }
         }
         rebuild.finish()?;

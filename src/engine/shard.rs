@@ -128,12 +128,11 @@ impl Shard {
                     // Nobody is left who could make anything visible.
                     Err(_) => return,
                 },
-                recv(calls) -> call => match call {
-                    Ok(call) => self.call(call),
-                    Err(_) => {
-                        self.stopping = true;
-                        calls = never();
-                    }
+                recv(calls) -> call => if let Ok(call) = call {
+                    self.call(call);
+                } else {
+                    self.stopping = true;
+                    calls = never();
                 },
             }
             // Everything that waits is decided before the thread sleeps again, so that the writer finds it together.

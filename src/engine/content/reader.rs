@@ -43,6 +43,7 @@ impl ContentReader {
     pub fn new(sources: Arc<Sources>, object: &ObjectRow, range: Range<u64>) -> Self {
         let range = range.start..range.end.min(object.size);
         let slices = match &object.content {
+            _ if range.is_empty() => VecDeque::new(),
             Content::Empty => VecDeque::new(),
             Content::Inline => {
                 let len = range.end.saturating_sub(range.start);

@@ -145,7 +145,7 @@ impl Upload {
     async fn reserve(&self, bytes: u32) -> Result<ExtentPlace, EngineError> {
         let (reply, room) = oneshot::channel();
         self.staged.reserve(bytes, move |answer| drop(reply.send(answer)));
-        room.await.unwrap_or(Err(PackError::Closed)).map_err(refusal)
+        room.await.unwrap_or(Err(PackError::Closed)).map_err(|error| refusal(&error))
     }
 
     /// Waits for the piece before, then starts this one.
@@ -191,7 +191,7 @@ impl Upload {
         let (len, hash, id) = (place.len, place.hash, staged.blob());
         let (reply, durable) = oneshot::channel();
         staged.finish(place, move |answer| drop(reply.send(answer)));
-        durable.await.unwrap_or(Err(PackError::Closed)).map_err(refusal)?;
+        durable.await.unwrap_or(Err(PackError::Closed)).map_err(|error| refusal(&error))?;
         let guard = BlobGuard::new(move |fate| match fate {
             Fate::Kept => staged.commit(),
             Fate::Dropped => drop(staged),
@@ -214,7 +214,7 @@ fn write_piece(
     }
 }
 
-fn refusal(error: PackError) -> EngineError {
+fn refusal(error: &PackError) -> EngineError {
     match error {
         PackError::Busy => Unavailable::SlowDown.into(),
         PackError::Refused(PackRefusal::NoSpace) => Unavailable::NoSpace.into(),

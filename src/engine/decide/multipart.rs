@@ -12,7 +12,7 @@ use siltstone_log::event::{
     Content, ContentSlice, ContentSource, Event, MultipartAborted, MultipartCompleted, MultipartCreated,
     PartSize, PartUploaded,
 };
-use siltstone_log::id::{BlobId, StreamId, UploadId};
+use siltstone_log::id::{BlobId, Salt, StreamId, UploadId};
 use siltstone_log::name::ObjectKey;
 use siltstone_projections::rows::{PartRow, UploadRow};
 use siltstone_projections::store::{Rows, StoreError};
@@ -223,10 +223,10 @@ fn combined_etag(parts: &[NamedPart]) -> Result<String, Rejection> {
         let digest = decode_md5(&part.etag).ok_or(Rejection::InvalidPart { number: part.number })?;
         hash.update(digest);
     }
-    let digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{digits}-{}", parts.len()))
+    Ok(format!("{}-{}", Salt(hash.finalize().into()), parts.len()))
 }
 
+/// An MD5 has the text form of every other 16 bytes here.
 fn decode_md5(etag: &str) -> Option<[u8; 16]> {
-    siltstone_log::id::Salt::parse(etag).ok().map(|bytes| bytes.0)
+    Salt::parse(etag).ok().map(|bytes| bytes.0)
 }

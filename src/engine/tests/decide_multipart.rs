@@ -11,7 +11,7 @@ use md5::{Digest, Md5};
 use siltstone_log::event::{
     Checksum, ChecksumAlgorithm, ChecksumKind, Content, ContentHeaders, ContentSlice, ContentSource, Event,
 };
-use siltstone_log::id::UploadId;
+use siltstone_log::id::{Salt, UploadId};
 use siltstone_projections::objects;
 
 const UPLOAD: UploadId = UploadId([9; 16]);
@@ -27,12 +27,12 @@ fn create(checksum: Option<(ChecksumAlgorithm, ChecksumKind)>) -> CreateMultipar
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn md5_hex(bytes: &[u8]) -> String {
+    Salt(Md5::digest(bytes).into()).to_string()
 }
 
 fn etag(number: u16) -> String {
-    hex(&Md5::digest(number.to_be_bytes()))
+    md5_hex(&number.to_be_bytes())
 }
 
 fn blob(number: u16) -> BlobId {
@@ -98,7 +98,7 @@ fn rejected(rejection: Rejection) -> Result<Outcome, EngineError> {
 fn parts_become_an_object_that_names_all_their_bytes() {
     let mut world = uploaded();
     let digests: Vec<u8> = [1u16, 5].iter().flat_map(|n| Md5::digest(n.to_be_bytes()).to_vec()).collect();
-    let etag = format!("{}-2", hex(&Md5::digest(digests)));
+    let etag = format!("{}-2", md5_hex(&digests));
     let size = MIN_PART_SIZE + 10;
     let object = CompletedObject { etag: etag.clone(), size, checksums: Vec::new(), parts: 2 };
     assert_eq!(world.run(complete(&[1, 5])), Ok(Outcome::MultipartCompleted(object)));
