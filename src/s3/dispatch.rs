@@ -44,20 +44,25 @@ pub async fn handle(
 ) -> Response<ResponseBody> {
     let began = state.clock.monotonic_nanos();
     let ids = RequestId::draw(state.entropy.as_ref());
-    let head = head_of(parts, address);
+    let mut head = head_of(parts, address);
+    let agent = agent_of(&head);
+    let expects = head.headers.contains_key(EXPECT);
+    let sent_in_chunks = head.headers.contains_key(TRANSFER_ENCODING);
     let span = tracing::info_span!("s3", request_id = %ids.id, operation = tracing::field::Empty);
     let mut known = Known::default();
     let watch = BodyWatch::default();
-    let result = run(state, &head, source, &ids, &watch, &mut known).instrument(span.clone()).await;
+    let result =
+        run(state, &mut head, source, &ids, &agent, &watch, &mut known).instrument(span.clone()).await;
     let (answer, code) = match result {
         Ok(answer) => (answer, None),
         Err(error) => {
             span.in_scope(
                 || tracing::debug!(code = error.code.as_str(), message = %error.message, "refused"),
             );
-            if known.denied {
+            // A chunk's signature is found wrong only while the body is read.
+            if known.denied || error.code == S3ErrorCode::SignatureDoesNotMatch {
                 state.observer.note_denied(
-                    actor_of(state, &head, &ids, known.caller.as_ref()),
+                    actor_of(state, &head, &ids, agent, known.caller.as_ref()),
                     evidence(&head, &known, error.code),
                 );
             }
@@ -66,7 +71,7 @@ pub async fn handle(
         }
     };
     // A client that announced its body and waits for our word will not send it now; any other may be sending still.
-    let sends_unasked = !head.headers.contains_key(EXPECT) || watch.was_polled();
+    let sends_unasked = !expects || watch.was_polled();
     let emptied = if sends_unasked { watch.discard_rest().await } else { watch.is_finished() };
     let observation = Observation {
         operation: known.operation.map_or("", Operation::name),
@@ -78,7 +83,7 @@ pub async fn handle(
     };
     let mut response = finish(answer, &head, &ids);
     // Two lengths in one head are the start of request smuggling; hyper lets chunked win, so nothing may follow it.
-    if !emptied || head.headers.contains_key(TRANSFER_ENCODING) {
+    if !emptied || sent_in_chunks {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.body_mut().report(Report { observer: state.observer.clone(), observation });
@@ -95,11 +100,13 @@ fn head_of(parts: Parts, address: IpAddr) -> RequestHead {
     }
 }
 
+/// The way to the handler, which takes the headers out of the head; they are still there where it is not reached.
 async fn run(
     state: &Arc<S3State>,
-    head: &RequestHead,
+    head: &mut RequestHead,
     source: BodySource,
     ids: &RequestId,
+    agent: &str,
     watch: &BodyWatch,
     known: &mut Known,
 ) -> Result<S3Response, S3Error> {
@@ -133,12 +140,12 @@ async fn run(
         bucket,
         key,
         query,
-        headers: head.headers.clone(),
+        headers: std::mem::take(&mut head.headers),
         context: RequestContext {
             caller: verified.caller,
             request_id: ids.clone(),
             address: head.address,
-            agent: agent_of(head),
+            agent: agent.to_owned(),
         },
         body,
     };
@@ -194,7 +201,13 @@ fn cut(text: &str, max: usize) -> String {
 }
 
 /// Whom a refused request names. An access key that was only claimed is evidence too; its account is not.
-fn actor_of(state: &S3State, head: &RequestHead, ids: &RequestId, caller: Option<&Authenticated>) -> Actor {
+fn actor_of(
+    state: &S3State,
+    head: &RequestHead,
+    ids: &RequestId,
+    agent: String,
+    caller: Option<&Authenticated>,
+) -> Actor {
     let claimed = || {
         let claim = Claim::read(head, state.authenticator.region()).ok();
         claim.map_or_else(String::new, |claim| cut(claim.access_key(), MAX_EVIDENCE_BYTES))
@@ -204,7 +217,7 @@ fn actor_of(state: &S3State, head: &RequestHead, ids: &RequestId, caller: Option
         user: caller.map_or_else(String::new, |caller| caller.identity.user.clone()),
         access_key: caller.map_or_else(claimed, |caller| caller.access_key.clone()),
         address: head.address.to_string(),
-        agent: agent_of(head),
+        agent,
         door: Door::S3,
         request_id: ids.id.clone(),
     }

@@ -91,3 +91,36 @@ impl From<Fault> for S3Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engine_speaks_the_codes_of_aws() {
+        for (error, code) in [
+            (Rejection::NoSuchBucket.into(), Code::NoSuchBucket),
+            (Rejection::BucketNotEmpty.into(), Code::BucketNotEmpty),
+            (Rejection::InvalidPartNumber { number: 0 }.into(), Code::InvalidArgument),
+            (Rejection::NoParts.into(), Code::MalformedXML),
+            (Rejection::BadDigest.into(), Code::BadDigest),
+            (Rejection::NoSuchUser.into(), Code::InvalidArgument),
+            (Unavailable::SlowDown.into(), Code::SlowDown),
+            (Unavailable::NoSpace.into(), Code::InsufficientStorage),
+            (Unavailable::Quarantined.into(), Code::ServiceUnavailable),
+            (Unavailable::ShuttingDown.into(), Code::ServiceUnavailable),
+            (Fault::LogStopped.into(), Code::InternalError),
+        ] {
+            let error: EngineError = error;
+            let text = error.to_string();
+            assert_eq!(S3Error::from(error).code, code, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_broke_inside_is_not_told_to_the_client() {
+        let error = S3Error::from(Fault::Projection("row 7 of /data".to_owned()));
+        assert_eq!(error.message, Code::InternalError.default_message());
+        assert!(error.extra.is_empty());
+    }
+}

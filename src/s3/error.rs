@@ -215,6 +215,9 @@ impl From<BodyError> for S3Error {
             BodyError::LengthInvalid => {
                 Self::with_message(Code::InvalidArgument, "A declared content length is not a number")
             }
+            BodyError::FramingUnannounced => invalid(
+                "x-amz-decoded-content-length needs an x-amz-content-sha256 that announces aws-chunked content.",
+            ),
             BodyError::Framing(framing) => framing.into(),
             BodyError::ChainBroken => Code::SignatureDoesNotMatch.into(),
             BodyError::PayloadMismatch => Code::XAmzContentSHA256Mismatch.into(),
@@ -335,4 +338,95 @@ fn iso8601(seconds: i64) -> String {
         .ok()
         .and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::CredentialsError;
+    use siltstone_log::event::ChecksumAlgorithm;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_code_has_a_status_and_a_name_of_its_own() {
+        let names: BTreeSet<&str> = S3ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(names.len(), S3ErrorCode::ALL.len());
+        for code in S3ErrorCode::ALL {
+            assert_eq!(code.status().as_u16(), code.status_number(), "{}", code.as_str());
+            assert!((300..600).contains(&code.status_number()), "{}", code.as_str());
+        }
+    }
+
+    #[test]
+    fn refused_callers_get_the_codes_of_aws() {
+        use S3ErrorCode as Code;
+        let header = Form::Header;
+        for (error, code) in [
+            (AuthError::Anonymous, Code::AccessDenied),
+            (AuthError::SeveralMechanisms, Code::InvalidArgument),
+            (AuthError::UnsupportedMechanism, Code::InvalidRequest),
+            (AuthError::TokenUnsupported, Code::InvalidToken),
+            (AuthError::malformed(header, "m"), Code::AuthorizationHeaderMalformed),
+            (AuthError::malformed(Form::Query, "m"), Code::AuthorizationQueryParametersError),
+            (AuthError::MissingDate, Code::AccessDenied),
+            (AuthError::NotYetValid, Code::AccessDenied),
+            (AuthError::Expired, Code::AccessDenied),
+            (AuthError::SignedHeaderAbsent("h".to_owned()), Code::AccessDenied),
+            (AuthError::HeaderNotSigned("h".to_owned()), Code::AccessDenied),
+            (AuthError::PayloadHashMissing, Code::InvalidRequest),
+            (AuthError::PayloadHashInvalid, Code::InvalidArgument),
+            (AuthError::UnknownKey, Code::InvalidAccessKeyId),
+            (AuthError::Mismatch, Code::SignatureDoesNotMatch),
+            (AuthError::Unavailable(CredentialsError("x".into())), Code::InternalError),
+        ] {
+            let text = error.to_string();
+            assert_eq!(S3Error::from(error).code, code, "{text}");
+        }
+        let region = AuthError::WrongRegion { form: header, found: "a".to_owned(), expected: "b".to_owned() };
+        let region = S3Error::from(region);
+        assert_eq!(region.code, Code::AuthorizationHeaderMalformed);
+        assert_eq!(region.extra, [("Region", "b".to_owned())]);
+        let skewed = AuthError::TooSkewed { request: "r".to_owned(), server_seconds: 1_369_353_600 };
+        let skewed = S3Error::from(skewed);
+        assert_eq!(skewed.code, Code::RequestTimeTooSkewed);
+        assert!(skewed.extra.contains(&("ServerTime", "2013-05-24T00:00:00Z".to_owned())));
+    }
+
+    #[test]
+    fn refused_bodies_get_the_codes_of_aws() {
+        use S3ErrorCode as Code;
+        let crc = ChecksumAlgorithm::Crc32;
+        for (error, code) in [
+            (BodyError::Incomplete, Code::IncompleteBody),
+            (BodyError::TooSlow, Code::RequestTimeout),
+            (BodyError::LengthMissing, Code::MissingContentLength),
+            (BodyError::LengthInvalid, Code::InvalidArgument),
+            (BodyError::FramingUnannounced, Code::InvalidRequest),
+            (BodyError::ChainBroken, Code::SignatureDoesNotMatch),
+            (BodyError::PayloadMismatch, Code::XAmzContentSHA256Mismatch),
+            (BodyError::InvalidMd5, Code::InvalidDigest),
+            (BodyError::Md5Mismatch, Code::BadDigest),
+            (BodyError::InvalidChecksum(crc), Code::InvalidRequest),
+            (BodyError::ChecksumMismatch(crc), Code::BadDigest),
+            (BodyError::SeveralChecksums, Code::InvalidRequest),
+            (BodyError::UnknownTrailer, Code::InvalidRequest),
+            (BodyError::TrailerUnannounced, Code::InvalidRequest),
+            (BodyError::TrailerMismatch, Code::MalformedTrailerError),
+            (BodyError::SdkAlgorithmInvalid, Code::InvalidRequest),
+            (BodyError::SdkAlgorithmWithoutChecksum, Code::InvalidRequest),
+            (BodyError::TooLong(1), Code::MaxMessageLengthExceeded),
+            (BodyError::NotRead, Code::InternalError),
+            (BodyError::DigestsLost, Code::InternalError),
+            (FramingError::ChunkHeader.into(), Code::InvalidChunkSizeError),
+            (FramingError::ChunkEnd.into(), Code::InvalidChunkSizeError),
+            (FramingError::ChunkSignature.into(), Code::SignatureDoesNotMatch),
+            (FramingError::DecodedLength.into(), Code::IncompleteBody),
+            (FramingError::Trailer.into(), Code::MalformedTrailerError),
+            (FramingError::BytesAfterEnd.into(), Code::UnexpectedContent),
+            (FramingError::Truncated.into(), Code::IncompleteBody),
+        ] {
+            let text = error.to_string();
+            assert_eq!(S3Error::from(error).code, code, "{text}");
+        }
+    }
 }

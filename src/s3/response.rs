@@ -235,3 +235,65 @@ fn push_escaped(out: &mut String, letter: char) {
         _ => out.push(letter),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::testing::{CountingEntropy, head};
+    use http_body_util::BodyExt as _;
+    use std::collections::VecDeque;
+
+    struct Pieces(VecDeque<Result<&'static str, &'static str>>);
+
+    impl ChunkSource for Pieces {
+        async fn next_chunk(&mut self) -> Result<Option<Bytes>, BodyFailure> {
+            self.0.pop_front().transpose().map(|piece| piece.map(Bytes::from)).map_err(Into::into)
+        }
+    }
+
+    async fn collect(
+        length: Option<u64>,
+        pieces: &[Result<&'static str, &'static str>],
+    ) -> Result<Bytes, String> {
+        let body = ResponseBody::pulled(length, Pieces(pieces.iter().copied().collect()));
+        body.collect().await.map(http_body_util::Collected::to_bytes).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_pulled_body_is_exactly_as_long_as_announced_or_cut() {
+        let pieces = [Ok("ab"), Ok(""), Ok("c")];
+        assert_eq!(collect(Some(3), &pieces).await, Ok(Bytes::from("abc")));
+        assert_eq!(collect(None, &pieces).await, Ok(Bytes::from("abc")));
+        assert_eq!(collect(Some(0), &[]).await, Ok(Bytes::new()));
+        assert_eq!(collect(Some(2), &pieces).await, Err("the body is longer than announced".to_owned()));
+        assert_eq!(collect(Some(4), &pieces).await, Err("the body is shorter than announced".to_owned()));
+        assert_eq!(collect(Some(3), &[Ok("ab"), Err("rot")]).await, Err("rot".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn an_error_document_escapes_what_xml_cannot_carry() {
+        let error = S3Error::with_message(S3ErrorCode::InvalidArgument, "a<b>&\"\r\u{1}")
+            .extra("ArgumentName", "n")
+            .resource("/r");
+        let ids = RequestId::draw(&CountingEntropy::default());
+        let answer = S3Response::from_error(error, &head("GET", "/x", &[]), &ids);
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        let text = answer.body.collect().await.unwrap().to_bytes();
+        let text = std::str::from_utf8(&text).unwrap();
+        let expected = "<Code>InvalidArgument</Code><Message>a&lt;b&gt;&amp;&quot;&#13;\u{fffd}</Message>\
+                        <ArgumentName>n</ArgumentName><Resource>/r</Resource>";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn not_modified_has_headers_and_no_body() {
+        let etag = HeaderValue::from_static("\"e\"");
+        let error = S3Error::new(S3ErrorCode::NotModified).header(http::header::ETAG, etag.clone());
+        let ids = RequestId::draw(&CountingEntropy::default());
+        let answer = S3Response::from_error(error, &head("GET", "/x", &[]), &ids);
+        assert_eq!(answer.status, StatusCode::NOT_MODIFIED);
+        assert_eq!(answer.headers.get(http::header::ETAG), Some(&etag));
+        assert_eq!(answer.body.remaining(), Some(0));
+        assert!(!answer.headers.contains_key(CONTENT_TYPE));
+    }
+}

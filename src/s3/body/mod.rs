@@ -43,6 +43,9 @@ pub enum BodyError {
     /// A length that is no number.
     #[error("x-amz-decoded-content-length is not a number")]
     LengthInvalid,
+    /// A decoded length for a body that is not sent in aws-chunks: its framing would be stored as content.
+    #[error("x-amz-decoded-content-length needs an x-amz-content-sha256 that announces chunks")]
+    FramingUnannounced,
     /// The aws-chunked framing is broken.
     #[error(transparent)]
     Framing(#[from] FramingError),
@@ -428,6 +431,9 @@ fn declared_len(headers: &HeaderMap, payload: &Payload) -> Result<Option<u64>, B
             number("x-amz-decoded-content-length").transpose()?.ok_or(BodyError::LengthMissing).map(Some)
         }
         Payload::Unsigned | Payload::Sha256(_) => {
+            if headers.contains_key("x-amz-decoded-content-length") {
+                return Err(BodyError::FramingUnannounced);
+            }
             match number(CONTENT_LENGTH.as_str()).transpose()? {
                 // A request with neither header has no body.
                 None if !headers.contains_key(TRANSFER_ENCODING) => Ok(Some(0)),

@@ -237,6 +237,7 @@ async fn contradictory_or_malformed_promises_are_refused_before_a_byte_is_read()
     assert_eq!(plain(&[length, crc, sdk("SHA1")]), BodyError::SdkAlgorithmInvalid);
     assert_eq!(plain(&[length, crc, sdk("CRC33")]), BodyError::SdkAlgorithmInvalid);
     assert!(stream(source(b"", 9, End::Clean), Payload::Unsigned, &[length, crc, sdk("crc32")]).is_ok());
+    assert_eq!(plain(&[length, decoded]), BodyError::FramingUnannounced);
     assert_eq!(refused(sha256(b"x"), &[]), BodyError::PayloadMismatch);
 }
 
@@ -517,6 +518,7 @@ proptest! {
         name in prop_oneof![Just("content-md5"), Just("x-amz-checksum-sha256"), Just("x-amz-trailer"), Just("x-amz-sdk-checksum-algorithm"), Just("content-length"), Just("x-amz-decoded-content-length")],
     ) {
         for payload in [Payload::Unsigned, Payload::UnsignedChunks] {
+            // An announced algorithm without a checksum is never accepted; all else is or is not.
             let accepted = stream(source(b"", 1, End::Clean), payload, &[(name, &value)]).is_ok();
             prop_assert!(!accepted || name != "x-amz-sdk-checksum-algorithm");
         }

@@ -164,3 +164,13 @@ async fn body_errors_reach_the_client_and_leave_the_connection_usable() {
     let (answer, _) = send(root(), put, b"").await;
     assert!(answer.text.contains("<Code>InvalidDigest</Code>"));
 }
+
+#[tokio::test]
+async fn a_wrong_chunk_signature_is_evidence_too() {
+    let mode = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+    let put = Signer::default().signed("PUT", "/bucket/k", mode, &[("x-amz-decoded-content-length", "0")]);
+    let zero = b"0;chunk-signature=0000000000000000000000000000000000000000000000000000000000000000\r\n\r\n";
+    let (answer, recorder) = send(root(), put, zero).await;
+    assert!(answer.text.contains("<Code>SignatureDoesNotMatch</Code>"), "{}", answer.text);
+    assert_eq!(recorder.denied.lock().unwrap().len(), 1);
+}
