@@ -17,8 +17,8 @@ pub(crate) struct Segment {
     pub file_bytes: u64,
     pub header: Result<SegmentHeader, HeaderError>,
     pub footer: Result<Footer, FooterError>,
-    /// Where the footer begins; meaningless without one.
-    pub footer_at: u64,
+    /// Where the footer begins or, by the file's last bytes, began. None where the segment was never sealed.
+    pub footer_at: Option<u64>,
 }
 
 impl Segment {
@@ -59,7 +59,9 @@ impl Segment {
     /// Where its batches should end, given the first position of the next segment.
     pub fn until(&self, next: Option<Position>) -> Until {
         match (&self.footer, next) {
-            (Ok(footer), _) => Until::Sealed { offset: self.footer_at, last: footer.last },
+            (Ok(footer), _) => {
+                Until::Sealed { offset: self.footer_at.unwrap_or(self.file_bytes), last: footer.last }
+            }
             (Err(_), Some(next)) => Until::Position(Position(next.0.saturating_sub(1))),
             (Err(_), None) => Until::Open,
         }
@@ -77,18 +79,15 @@ async fn load_footer(
     file: &FilePath,
     file_bytes: u64,
     from_disk: bool,
-) -> (Result<Footer, FooterError>, u64) {
-    let Some(trailer_at) = file_bytes.checked_sub(TRAILER_BYTES) else { return (Err(FooterError::Missing), 0) };
-    let Ok(trailer) = io.read(file, trailer_at, TRAILER_BYTES, from_disk).await else {
-        return (Err(FooterError::Damaged), 0);
-    };
-    let Some(at) = Footer::locate(&trailer) else { return (Err(FooterError::Missing), 0) };
-    let Some(len) = file_bytes.checked_sub(at).filter(|len| *len <= MAX_FOOTER_BYTES) else {
-        return (Err(FooterError::Damaged), 0);
-    };
+) -> (Result<Footer, FooterError>, Option<u64>) {
+    let missing = (Err(FooterError::Missing), None);
+    let Some(trailer_at) = file_bytes.checked_sub(TRAILER_BYTES) else { return missing };
+    let Ok(trailer) = io.read(file, trailer_at, TRAILER_BYTES, from_disk).await else { return missing };
+    let Some(at) = Footer::locate(&trailer) else { return missing };
+    let Some(len) = file_bytes.checked_sub(at).filter(|len| *len <= MAX_FOOTER_BYTES) else { return missing };
     match io.read(file, at, len, from_disk).await {
-        Ok(bytes) => (Footer::decode(&bytes, at), at),
-        Err(_) => (Err(FooterError::Damaged), 0),
+        Ok(bytes) => (Footer::decode(&bytes, at), Some(at)),
+        Err(_) => (Err(FooterError::Damaged), Some(at)),
     }
 }
 

@@ -5,7 +5,7 @@
     reason = "folders, FORMAT and LOCK are made before there is a disk to submit operations to"
 )]
 
-use crate::host::{Entropy, Folder, draw};
+use crate::host::{Entropy, FilePath, Folder, draw};
 use crate::id::{LogId, NodeId};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// The version of the directory's format that this program makes and reads.
 pub const FORMAT: u16 = 1;
 /// `FORMAT` and `LOCK` are a few lines; a longer file is none of ours.
-const MAX_BYTES: u64 = 4096;
+pub(crate) const FORMAT_MAX_BYTES: u64 = 4096;
 
 /// What `FORMAT` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,7 +185,7 @@ fn lock(root: &Path, program: &str) -> Result<File, LayoutError> {
 
 fn read_text(file: &mut File) -> io::Result<String> {
     let mut text = String::new();
-    file.take(MAX_BYTES).read_to_string(&mut text)?;
+    file.take(FORMAT_MAX_BYTES).read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -220,6 +220,19 @@ fn write_format(root: &Path, format: &Format) -> Result<(), LayoutError> {
 
 fn print_format(format: &Format) -> String {
     format!("siltstone {}\nlog {}\nnode {}\n", format.version, format.log_id, format.node_id)
+}
+
+/// The file as readers of the log see it.
+pub(crate) fn format_file() -> FilePath {
+    FilePath::new(Folder::Root, "FORMAT")
+}
+
+/// Its content, if it is of this version.
+pub(crate) fn parse_format_bytes(bytes: &[u8]) -> Option<Format> {
+    match parse_format(std::str::from_utf8(bytes).ok()?) {
+        Parsed::Format(format) => Some(format),
+        Parsed::Newer(_) | Parsed::Malformed => None,
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -16,7 +16,9 @@ pub use verify::{Finding, StreamReport, VerifyReport, verify};
 use crate::catalogue::{Catalogue, Segment};
 use crate::host::DiskError;
 use crate::id::{LogId, Position};
+use crate::layout::{FORMAT_MAX_BYTES, format_file, parse_format_bytes};
 use crate::record::Record;
+use crate::script::Io;
 use crate::segment::{HeaderError, READER_VERSION, SegmentName};
 
 /// Why something could not be read.
@@ -76,8 +78,9 @@ pub struct Unreadable {
     pub accepted: bool,
 }
 
-/// The log that all segments belong to; an error where one is unreadable for this program, or belongs to another.
-fn identify(catalogue: &Catalogue) -> Result<Option<LogId>, ReadError> {
+/// The log that all segments belong to; an error where one is unreadable for this program, or belongs to another. Where
+/// no segment can say it, the witnesses can.
+async fn identify(io: &Io, catalogue: &Catalogue) -> Result<LogId, ReadError> {
     let mut expected = None;
     for segment in &catalogue.segments {
         if let Err(HeaderError::NeedsVersion { needed }) = segment.header {
@@ -91,7 +94,12 @@ fn identify(catalogue: &Catalogue) -> Result<Option<LogId>, ReadError> {
             (None, _) => {}
         }
     }
-    Ok(expected)
+    let expected = expected.or(catalogue.checkpoint.map(|checkpoint| checkpoint.log_id));
+    if let Some(log_id) = expected {
+        return Ok(log_id);
+    }
+    let format = io.read(&format_file(), 0, FORMAT_MAX_BYTES, false).await;
+    Ok(format.ok().and_then(|bytes| parse_format_bytes(&bytes)).map(|format| format.log_id).unwrap_or_default())
 }
 
 /// The first position behind a segment, by the one that follows it.

@@ -27,7 +27,7 @@ impl LogReader {
     /// another segment is not seen.
     pub async fn open(io: &Io, from: Position) -> Result<Self, ReadError> {
         let catalogue = Catalogue::load(io, false).await?;
-        let log_id = identify(&catalogue)?.unwrap_or_default();
+        let log_id = identify(io, &catalogue).await?;
         let at = catalogue.find(from).unwrap_or_default();
         let next = from.max(Position(1));
         Ok(Self { catalogue, log_id, at, scan: None, next, ready: VecDeque::new() })

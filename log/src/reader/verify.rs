@@ -7,7 +7,7 @@ use crate::id::{BatchDigest, BatchSeq, Head, LogId, Position, StreamId};
 use crate::recovery::Streams;
 use crate::scan::{Lost, Scan, ScanConfig, ScanItem, Tail};
 use crate::script::Io;
-use crate::segment::{AcceptedLoss, HEADER_BYTES, SegmentName, Tally};
+use crate::segment::{AcceptedLoss, Footer, HEADER_BYTES, SegmentName, Tally};
 use crate::witness::{QuarantinedRange, load_quarantine};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -86,7 +86,7 @@ impl VerifyReport {
 /// Checks the whole log.
 pub async fn verify(io: &Io) -> Result<VerifyReport, ReadError> {
     let catalogue = Catalogue::load(io, false).await?;
-    let log_id = identify(&catalogue)?.unwrap_or_default();
+    let log_id = identify(io, &catalogue).await?;
     let mut check = Check::new(log_id);
     for (at, segment) in catalogue.segments.iter().enumerate() {
         check.segment(io, segment, next_first(&catalogue.segments, at)).await?;
@@ -133,7 +133,7 @@ impl Check {
         if segment.header.is_err() {
             self.find(Some(name), None, "the header is damaged".to_owned());
         }
-        if segment.footer.is_err() && next.is_some() {
+        if segment.footer.is_err() && (next.is_some() || segment.footer_at.is_some()) {
             self.find(Some(name), None, "the footer is damaged".to_owned());
         }
         let header_bytes = io.read(&name.file(), 0, HEADER_BYTES, false).await?;
@@ -161,7 +161,7 @@ impl Check {
                     self.lost(segment, lost, &mut tally);
                 }
                 ScanItem::End(tail) => {
-                    self.tail(name, &tail);
+                    self.tail(segment, scan.offset(), &tail);
                     break;
                 }
             }
@@ -226,11 +226,21 @@ impl Check {
         self.find(Some(segment.name), (first <= last).then_some(first), what);
     }
 
-    fn tail(&mut self, name: SegmentName, tail: &Tail) {
-        if let Tail::Garbage(garbage) = tail {
-            self.report.tail_bytes += garbage.bytes;
-            if garbage.unreadable {
-                self.find(Some(name), Some(self.next), "the disk cannot read the end of the segment".to_owned());
+    fn tail(&mut self, segment: &Segment, at: u64, tail: &Tail) {
+        match tail {
+            Tail::Clean => {}
+            Tail::Footer(footer) => {
+                let len = Footer::encoded_len(footer.batches.len(), footer.streams.len(), footer.losses.len());
+                if at + len == segment.file_bytes {
+                    self.find(Some(segment.name), None, "the end of the footer is damaged".to_owned());
+                }
+            }
+            Tail::Garbage(garbage) => {
+                self.report.tail_bytes += garbage.bytes;
+                if garbage.unreadable {
+                    let what = "the disk cannot read the end of the segment".to_owned();
+                    self.find(Some(segment.name), Some(self.next), what);
+                }
             }
         }
     }

@@ -306,7 +306,7 @@ impl Survey {
                 ScanItem::End(tail) => {
                     self.next = scan.next_position();
                     self.next_batch = scan.next_batch();
-                    walked.sound &= self.tail(&tail);
+                    walked.sound &= next.is_some() || self.tail(segment, &tail);
                     break;
                 }
             }
@@ -353,10 +353,19 @@ impl Survey {
     }
 
     /// Judges what stands behind the last batch of the last segment. Says whether it is no damage.
-    fn tail(&mut self, tail: &Tail) -> bool {
-        let Tail::Garbage(garbage) = tail else { return true };
+    fn tail(&mut self, segment: &Segment, tail: &Tail) -> bool {
         let witnessed = self.witness.is_some_and(|witness| witness >= self.next);
-        if witnessed || garbage.unreadable {
+        let Tail::Garbage(garbage) = tail else {
+            // What is known to have been durable is not there: the file is kept as the evidence of that.
+            return !witnessed;
+        };
+        let sealed_at = segment.footer_at.filter(|_| segment.footer.is_err());
+        if sealed_at.is_some_and(|footer_at| garbage.offset >= footer_at) && !witnessed {
+            self.notes.push(format!("{}: the footer is damaged; the segment was read through", segment.name));
+            return true;
+        }
+        // A sealed segment was synced to its end.
+        if witnessed || garbage.unreadable || sealed_at.is_some() {
             self.lost_tail(garbage);
             return false;
         }
