@@ -5,6 +5,9 @@
 //! stay, all other space is given back, and the pack is synced and sealed, never to be written again. Since the page
 //! cache may show what a failed sync lost, that search reads from the disk and checks every block.
 //!
+//! A pack's number is never used twice, since the index may still say that a freed blob lies there. So the pack with
+//! the highest number stays, even when nothing is in it.
+//!
 //! Nothing is ever given back in a sealed pack: a blob that is incomplete there has been damaged, or freed by half.
 
 use super::format::{
@@ -54,7 +57,7 @@ pub struct RecoveredPacks {
     pub next_pack: u32,
     /// Blobs put into the index.
     pub blobs: u64,
-    /// Packs that were open, in order; those without a complete blob are removed, the others sealed.
+    /// Packs that were open, in order. They are sealed now, or removed if they held no complete blob.
     pub closed: Vec<u32>,
     /// Bytes between complete blobs that were given back.
     pub given_back: u64,
@@ -87,8 +90,8 @@ pub async fn recover_packs(
 ) -> Result<RecoveredPacks, PackRecoveryError> {
     let report = RecoveredPacks::none(log_id);
     let found = BTreeMap::new();
-    let mut recovery =
-        Recovery { io, index, report, open: BTreeMap::new(), sealed: Vec::new(), found, places: Vec::new() };
+    let (open, sealed, empty, places) = (BTreeMap::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut recovery = Recovery { io, index, report, open, sealed, empty, found, places };
     for (name, len) in recovery.io.list(Folder::Packs).await? {
         let Some(number) = pack_number(&name) else { continue };
         recovery.report.next_pack = recovery.report.next_pack.max(number.saturating_add(1));
@@ -115,6 +118,8 @@ struct Recovery {
     open: BTreeMap<u32, Open>,
     /// Sealed packs that were not marked.
     sealed: Vec<u32>,
+    /// Packs that hold nothing.
+    empty: Vec<u32>,
     /// Extents of blobs that are not complete in one pack.
     found: BTreeMap<BlobId, Vec<ExtentInfo>>,
     /// Blobs to put once the open packs are closed.
@@ -125,6 +130,10 @@ impl Recovery {
     async fn look_into(&mut self, number: u32, len: u64) -> Result<(), PackRecoveryError> {
         let file = pack_file(number);
         let extents = match self.footer(number, &file, len).await? {
+            Some(listed) if listed.is_empty() => {
+                self.empty.push(number);
+                Vec::new()
+            }
             Some(listed) => {
                 self.sealed.push(number);
                 self.still_there(&file, listed).await?
@@ -267,19 +276,29 @@ impl Recovery {
     }
 
     async fn close_open_packs(&mut self) -> Result<(), DiskError> {
-        let mut removed = false;
-        for (number, open) in std::mem::take(&mut self.open) {
+        let open = std::mem::take(&mut self.open);
+        if !open.is_empty() {
+            // ORDER: what was found in a pack is kept only if its name is durable, and a pack with a lower number
+            // is removed only after that.
+            self.io.run(DiskOp::SyncFolder { folder: Folder::Packs }).await?;
+        }
+        let highest = self.report.next_pack.saturating_sub(1);
+        for (number, open) in open {
             self.report.closed.push(number);
-            if open.kept.is_empty() {
-                self.io.run(DiskOp::Remove { file: pack_file(number) }).await?;
-                removed = true;
-            } else {
+            let used = !open.kept.is_empty();
+            if used || number == highest {
                 self.seal(number, &open).await?;
+            }
+            if used {
                 self.sealed.push(number);
+            } else {
+                self.empty.push(number);
             }
         }
-        if removed {
-            self.io.run(DiskOp::SyncFolder { folder: Folder::Packs }).await?;
+        for number in std::mem::take(&mut self.empty) {
+            if number != highest {
+                self.io.run(DiskOp::Remove { file: pack_file(number) }).await?;
+            }
         }
         Ok(())
     }

@@ -115,7 +115,8 @@ pub enum PackEffect {
         /// The blob.
         blob: BlobId,
     },
-    /// A pack is complete and durable; all its blobs were reported before: mark it as indexed.
+    /// A pack is complete and durable; all its blobs were reported before: mark it as indexed. One that holds nothing
+    /// is not reported.
     Sealed {
         /// The pack.
         pack: u32,
@@ -169,6 +170,8 @@ pub struct PackWriter {
     /// Cleared when there was no space for a spare; then one is made only when it is needed.
     make_spare_early: bool,
     next_pack: u32,
+    /// The highest number of a pack whose name is durable.
+    highest_named: u32,
     uploads: BTreeMap<BlobId, Upload>,
     waiting: VecDeque<(BlobId, u32)>,
     /// Freed blobs: how many punches are left, and whether all succeeded so far.
@@ -195,6 +198,7 @@ impl PackWriter {
             spare: None,
             make_spare_early: true,
             next_pack: recovered.next_pack,
+            highest_named: recovered.next_pack.saturating_sub(1),
             uploads: BTreeMap::new(),
             waiting: VecDeque::new(),
             freeing: BTreeMap::new(),
@@ -478,7 +482,9 @@ impl PackWriter {
         let Some(pack) = self.packs.get_mut(&number).filter(|pack| pack.settled()) else { return };
         pack.phase = Phase::Sealing;
         let file = pack_file(number);
-        if pack.is_empty() {
+        // A number is not used twice: the index may still say that a freed blob lies in this pack. So the pack with
+        // the highest number stays, at the cost of two pages.
+        if pack.is_empty() && number < self.highest_named {
             self.submit(Task::Remove(number), DiskOp::Remove { file }, out);
         } else {
             // ORDER: all that the footer speaks of, punches included, is durable before the footer can be.
@@ -498,7 +504,11 @@ impl PackWriter {
     fn completed(&mut self, completion: Completion, out: &mut Out) {
         let Some(task) = self.under_way.remove(&completion.ticket) else { return };
         match (task, completion.result) {
-            (Task::Punch { pack, freed }, result) => self.punched(pack, freed, result.is_ok(), out),
+            (Task::Punch { pack, freed }, result) => {
+                // A pack that is gone holds nothing to give back.
+                let ok = result.map_or_else(|error| error.kind == DiskErrorKind::NotFound, |_| true);
+                self.punched(pack, freed, ok, out);
+            }
             (Task::Create(number), Err(error)) if error.kind == DiskErrorKind::NoSpace => {
                 self.no_space(number, out);
             }
@@ -536,8 +546,9 @@ impl PackWriter {
                 self.submit(Task::SyncFooter(number), DiskOp::Sync { file: pack_file(number) }, out);
             }
             Task::SyncFooter(number) => {
-                self.packs.remove(&number);
-                out.push(PackEffect::Sealed { pack: number });
+                if self.packs.remove(&number).is_some_and(|pack| !pack.is_empty()) {
+                    out.push(PackEffect::Sealed { pack: number });
+                }
             }
             Task::Remove(number) => {
                 self.packs.remove(&number);
@@ -548,6 +559,7 @@ impl PackWriter {
     }
 
     fn created(&mut self, number: u32, out: &mut Out) {
+        self.highest_named = self.highest_named.max(number);
         if let Some(pack) = self.packs.get_mut(&number) {
             pack.phase = Phase::Open;
         }

@@ -29,34 +29,10 @@ struct Found {
     response: S3Response,
 }
 
-/// A read that ends without content: it was refused, or the client has the object already.
-enum Ended {
-    NotModified(S3Response),
-    Refused(S3Error),
-}
-
-impl From<S3Error> for Ended {
-    fn from(error: S3Error) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl Ended {
-    fn answer(self) -> Result<S3Response, S3Error> {
-        match self {
-            Self::NotModified(response) => Ok(response),
-            Self::Refused(error) => Err(error),
-        }
-    }
-}
-
 pub(in crate::s3) async fn get(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
-    let Found { row, range, response } = match find(operations, &request) {
-        Ok(found) => found,
-        Err(ended) => return ended.answer(),
-    };
+    let Found { row, range, response } = find(operations, &request)?;
     let (first, length) = range.map_or((0, row.size), |range| (range.first, range.length));
-    if length == 0 {
+    if length == 0 || response.status == StatusCode::NOT_MODIFIED {
         return Ok(response);
     }
     let mut reader = operations.engine().read_content(&row, first..first + length);
@@ -69,16 +45,16 @@ pub(in crate::s3) async fn get(operations: &Operations, request: S3Request) -> R
 }
 
 pub(in crate::s3) fn head(operations: &Operations, request: &S3Request) -> Result<S3Response, S3Error> {
-    match find(operations, request) {
-        Ok(Found { row, range, response }) => {
-            let length = range.map_or(row.size, |range| range.length);
-            Ok(response.header(CONTENT_LENGTH, HeaderValue::from(length)))
-        }
-        Err(ended) => ended.answer(),
+    let Found { row, range, response } = find(operations, request)?;
+    if response.status == StatusCode::NOT_MODIFIED {
+        return Ok(response);
     }
+    let length = range.map_or(row.size, |range| range.length);
+    Ok(response.header(CONTENT_LENGTH, HeaderValue::from(length)))
 }
 
-fn find(operations: &Operations, request: &S3Request) -> Result<Found, Ended> {
+/// Finds the object and decides what of it is sent: all, a range, or (304) nothing.
+fn find(operations: &Operations, request: &S3Request) -> Result<Found, S3Error> {
     refuse_unsupported(request)?;
     let conditions = ReadConditions::parse(&request.headers)?;
     let (_, row) = current(operations, request)?;
@@ -86,18 +62,17 @@ fn find(operations: &Operations, request: &S3Request) -> Result<Found, Ended> {
         .header(ETAG, etag_value(&row.etag))
         .header(LAST_MODIFIED, shown(HttpDate(row.hlc)))
         .header(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    put_content_headers(&row.headers, &mut response.headers);
     match conditions.check(&row.etag, row.hlc) {
         Ok(()) => {}
         Err(ReadRefusal::NotModified) => {
             response.status = StatusCode::NOT_MODIFIED;
-            return Err(Ended::NotModified(response));
+            return Ok(Found { row, range: None, response });
         }
         Err(ReadRefusal::PreconditionFailed(condition)) => {
-            let refusal = S3Error::new(S3ErrorCode::PreconditionFailed).extra("Condition", condition);
-            return Err(refusal.into());
+            return Err(S3Error::new(S3ErrorCode::PreconditionFailed).extra("Condition", condition));
         }
     }
-    put_content_headers(&row.headers, &mut response.headers);
     put_metadata(&row.metadata, &mut response.headers);
     override_headers(&request.query, &mut response.headers)?;
     let range = wanted_range(request, &conditions, &row)?;
@@ -117,7 +92,7 @@ fn find(operations: &Operations, request: &S3Request) -> Result<Found, Ended> {
 
 fn refuse_unsupported(request: &S3Request) -> Result<(), S3Error> {
     if request.query.contains("partNumber") {
-        return Err(S3Error::new(S3ErrorCode::NotImplemented).extra("Parameter", "partNumber"));
+        return Err(S3Error::with_message(S3ErrorCode::NotImplemented, "partNumber is not implemented"));
     }
     if request.headers.contains_key("x-amz-server-side-encryption-customer-algorithm") {
         let message = "The encryption parameters are not applicable to this object.";
@@ -141,11 +116,10 @@ fn wanted_range(
     let asked = RangeRequest::parse(header).filter(|_| conditions.range_applies(&row.etag, row.hlc));
     let Some(asked) = asked else { return Ok(None) };
     asked.of(row.size).map(Some).map_err(|Unsatisfiable { size }| {
-        let mut error = S3Error::new(S3ErrorCode::InvalidRange)
+        S3Error::new(S3ErrorCode::InvalidRange)
             .extra("RangeRequested", header)
-            .extra("ActualObjectSize", size.to_string());
-        error.headers.push((CONTENT_RANGE, shown(format_args!("bytes */{size}"))));
-        error
+            .extra("ActualObjectSize", size.to_string())
+            .header(CONTENT_RANGE, shown(format_args!("bytes */{size}")))
     })
 }
 

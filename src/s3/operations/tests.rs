@@ -329,9 +329,10 @@ async fn an_upload_in_parts_becomes_an_object() {
         let target = format!("/bkt/k?partNumber={number}&uploadId={id}");
         let reply = door.put(&target, bytes.clone()).await.expect(200);
         let (etag, crc) = (reply.header("etag"), reply.header("x-amz-checksum-crc32"));
-        named += &format!(
+        let part = format!(
             "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag><ChecksumCRC32>{crc}</ChecksumCRC32></Part>"
         );
+        named.push_str(&part);
     }
     door.put(&format!("/bkt/k?partNumber=0&uploadId={id}"), "x").await.refused(400, "InvalidArgument");
     door.put(&format!("/bkt/other?partNumber=1&uploadId={id}"), "x").await.refused(404, "NoSuchUpload");
