@@ -11,7 +11,6 @@ use crate::rows::{
     VersionRow,
 };
 use crate::store::{Rows, Space, StoreError, load_state, prefix_range};
-use bytes::Bytes;
 use siltstone_log::event::BucketCreated;
 use siltstone_log::id::StreamId;
 
@@ -115,14 +114,6 @@ impl<'a> StateFold<'a> {
         self.fold.read(key)
     }
 
-    pub(crate) fn found<R: Row>(&self, key: &Bytes, stored: Bytes) -> Result<Slot<R>, FoldError> {
-        self.fold.found(key, stored)
-    }
-
-    pub(crate) fn fresh<R: Row>(&self, key: &StateKey<'_>) -> Slot<R> {
-        self.fold.fresh(key)
-    }
-
     /// Stores a row, or removes it, and counts the difference.
     pub(crate) fn replace<R: Counted>(&mut self, slot: Slot<R>, new: Option<&R>) -> Result<(), FoldError> {
         if let Some(old) = &slot.row {
@@ -143,7 +134,7 @@ impl<'a> StateFold<'a> {
         let (from, to) = prefix_range(prefix);
         for row in self.rows().range(Space::State, from, to) {
             let (key, stored) = row?;
-            let slot = self.found::<R>(&key, stored)?;
+            let slot = Slot::<R>::found(&key, stored)?;
             self.replace(slot, None)?;
         }
         Ok(())

@@ -40,10 +40,30 @@ pub struct Change {
     pub after: Option<Bytes>,
 }
 
+/// What a layer of changed rows says of a key.
+pub(crate) enum Layered<'a> {
+    /// Nothing: ask the layer below.
+    Untouched,
+    /// It has no row any more.
+    Removed,
+    /// It has this row.
+    Row(&'a Bytes),
+}
+
+impl<'a> Layered<'a> {
+    pub(crate) fn of(after: Option<&'a Bytes>) -> Self {
+        after.map_or(Self::Removed, Self::Row)
+    }
+}
+
+/// Most records change five rows. Beyond this many, finding one by looking at each would show.
+const FEW: usize = 16;
+
 /// The rows of one space that one record changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
-    rows: BTreeMap<Vec<u8>, Change>,
+    few: Vec<(Vec<u8>, Change)>,
+    rest: BTreeMap<Vec<u8>, Change>,
 }
 
 impl Changes {
@@ -70,31 +90,38 @@ impl Changes {
     }
 
     pub(crate) fn set(&mut self, key: Vec<u8>, before: Option<Bytes>, after: Option<Bytes>) {
-        // A key that one record touches twice keeps what it had before the record.
-        self.rows
-            .entry(key)
-            .and_modify(|change| change.after.clone_from(&after))
-            .or_insert(Change { before, after });
+        let known = self.few.iter_mut().find(|(known, _)| *known == key).map(|(_, change)| change);
+        if let Some(change) = known.or_else(|| self.rest.get_mut(&key)) {
+            // A key that one record touches twice keeps what it had before the record.
+            change.after = after;
+        } else if self.few.len() < FEW {
+            self.few.push((key, Change { before, after }));
+        } else {
+            self.rest.insert(key, Change { before, after });
+        }
     }
 
     /// What the record makes of a row, if it changes it.
-    pub(crate) fn after(&self, key: &[u8]) -> Option<Option<&Bytes>> {
-        self.rows.get(key).map(|change| change.after.as_ref())
+    pub(crate) fn look_up(&self, key: &[u8]) -> Layered<'_> {
+        let known = self.few.iter().find(|(known, _)| known == key).map(|(_, change)| change);
+        let change = known.or_else(|| self.rest.get(key));
+        change.map_or(Layered::Untouched, |change| Layered::of(change.after.as_ref()))
     }
 
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.few.is_empty()
     }
 
-    /// The changed rows in the order of their keys.
+    /// The changed rows, each key once, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Change)> {
-        self.rows.iter().map(|(key, change)| (key.as_slice(), change))
+        let few = self.few.iter().map(|(key, change)| (key.as_slice(), change));
+        few.chain(self.rest.iter().map(|(key, change)| (key.as_slice(), change)))
     }
 
     /// The changed rows, owned.
     pub fn into_rows(self) -> impl Iterator<Item = (Vec<u8>, Change)> {
-        self.rows.into_iter()
+        self.few.into_iter().chain(self.rest)
     }
 }
 
@@ -174,6 +201,9 @@ pub(crate) struct PendingRow {
     /// The row's stored bytes from now on.
     pub(crate) after: Option<Bytes>,
 }
+
+/// A key and what is stored under it from now on; none removes it.
+pub(crate) type Write = (Vec<u8>, Option<Bytes>);
 
 /// The changes of many records to one space, to be committed in one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -272,7 +302,7 @@ impl Batch {
     /// Everything to be written, sorted by key, given what the space says of itself so far. The rows, the cursors and
     /// the digest go into the store in one step: apart, a crash between them would leave a digest that no rebuild
     /// gives (mutant M7).
-    pub(crate) fn into_writes(self, old: &SpaceMeta) -> Result<Vec<(Vec<u8>, Option<Bytes>)>, StoreError> {
+    pub(crate) fn into_writes(self, old: &SpaceMeta) -> Result<Vec<Write>, StoreError> {
         let mut meta = SpaceMeta {
             schema: crate::rows::SCHEMA.to_owned(),
             log_id: self.log_id,

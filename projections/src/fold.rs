@@ -12,7 +12,7 @@
 //! Next hop: the views, one file each: [`crate::names`], [`crate::identity`], [`crate::buckets`],
 //! [`crate::objects`], [`crate::multipart`].
 
-use crate::changes::{Changes, EncodedKey};
+use crate::changes::{Changes, EncodedKey, Layered};
 use crate::rows::{At, Row, RowError};
 use crate::store::{Rows, Space, StoreError};
 use crate::{buckets, identity, multipart, names, objects};
@@ -40,6 +40,14 @@ pub enum FoldError {
         expected: Seq,
         /// The record that came.
         found: Seq,
+    },
+    /// The rows come from another history than the record: they have to be put aside and rebuilt.
+    #[error("stream {stream}: record {seq} does not follow what the rows were computed from")]
+    Forked {
+        /// The stream.
+        stream: StreamId,
+        /// The record that came.
+        seq: Seq,
     },
 }
 
@@ -114,10 +122,11 @@ fn system(fold: &mut Fold<'_>, event: &Event) -> Result<(), FoldError> {
         Event::AccessKeyStatusChanged(event) => identity::access_key_status_changed(fold, event),
         Event::PolicyAttached(event) => identity::policy_attached(fold, event),
         Event::PolicyDetached(event) => identity::policy_detached(fold, event),
-        // Facts about the log and the node. They make no row; the cursor moves past them.
-        Event::NodeStarted(_) | Event::TailDiscarded(_) | Event::LogRepaired(_) => Ok(()),
-        // Of buckets' streams, and evidence.
-        Event::BucketCreated(_)
+        // Facts about the log and the node make no row. The rest are of buckets' streams, or evidence.
+        Event::NodeStarted(_)
+        | Event::TailDiscarded(_)
+        | Event::LogRepaired(_)
+        | Event::BucketCreated(_)
         | Event::BucketSealed(_)
         | Event::ObjectPut(_)
         | Event::ObjectDeleted(_)
@@ -175,6 +184,19 @@ pub(crate) struct Slot<R> {
     pub(crate) row: Option<R>,
 }
 
+impl<R: Row> Slot<R> {
+    /// A row that a range read has found.
+    pub(crate) fn found(key: &Bytes, stored: Bytes) -> Result<Self, FoldError> {
+        let row = Some(R::from_stored(&stored)?);
+        Ok(Self { key: key.to_vec(), stored: Some(stored), row })
+    }
+
+    /// A row whose key names the very record that is being folded, so that it cannot be there yet.
+    pub(crate) fn fresh<K: EncodedKey>(key: &K) -> Self {
+        Self { key: key.encoded(), stored: None, row: None }
+    }
+}
+
 /// One record being folded.
 pub(crate) struct Fold<'a> {
     /// The rows before the record. Range reads do not see what the record itself has changed so far.
@@ -187,23 +209,13 @@ impl Fold<'_> {
     /// Reads a row, as this record has left it so far.
     pub(crate) fn read<R: Row, K: EncodedKey>(&self, key: &K) -> Result<Slot<R>, FoldError> {
         let key = key.encoded();
-        let stored = match self.out.after(&key) {
-            Some(after) => after.cloned(),
-            None => self.rows.get(K::SPACE, &key)?,
+        let stored = match self.out.look_up(&key) {
+            Layered::Row(row) => Some(row.clone()),
+            Layered::Removed => None,
+            Layered::Untouched => self.rows.get(K::SPACE, &key)?,
         };
         let row = stored.as_ref().map(|stored| R::from_stored(stored)).transpose()?;
         Ok(Slot { key, stored, row })
-    }
-
-    /// A row that a range read has found.
-    pub(crate) fn found<R: Row>(&self, key: &Bytes, stored: Bytes) -> Result<Slot<R>, FoldError> {
-        let row = Some(R::from_stored(&stored)?);
-        Ok(Slot { key: key.to_vec(), stored: Some(stored), row })
-    }
-
-    /// A row whose key names this very record, so that it cannot be there yet.
-    pub(crate) fn fresh<R: Row, K: EncodedKey>(&self, key: &K) -> Slot<R> {
-        Slot { key: key.encoded(), stored: None, row: None }
     }
 
     /// Stores a row in the slot's place.

@@ -13,6 +13,7 @@ use crate::key;
 use crate::overlay::Overlay;
 use crate::rows::Row;
 use crate::store::{Rows, Space, StoreError, meta, prefix_range};
+use siltstone_log::chain::Leaf;
 use siltstone_log::event::{DecodeError, Event};
 use siltstone_log::id::{LogId, Position, Seq, StreamId};
 use siltstone_log::record::Record;
@@ -96,6 +97,24 @@ struct Progress {
     cursor: Cursor,
     /// Where the stream's last record was; zero where that was before this start.
     position: Position,
+}
+
+impl Progress {
+    /// Whether the first record after a start does not follow what the rows were computed from. Between records of
+    /// one start the log itself vouches for the chain.
+    fn is_forked_by(&self, record: &Record) -> bool {
+        let leaf = Leaf {
+            stream: record.stream,
+            seq: record.seq,
+            hlc: record.hlc,
+            epoch: record.epoch,
+            kind: record.kind,
+            body_hash: record.body_hash,
+            content_hash: record.content_hash,
+        };
+        let follows = record.seq == self.cursor.seq.next();
+        self.position == Position(0) && follows && leaf.extend(self.cursor.hash).hash != record.head
+    }
 }
 
 /// The state machine.
@@ -244,6 +263,9 @@ impl Follower {
         let after = before.map(|progress| progress.position).unwrap_or_default();
         if record.seq != last.next() && !self.was_given_up(after, record.place.position) {
             return Err(FoldError::Gap { stream: record.stream, expected: last.next(), found: record.seq });
+        }
+        if before.is_some_and(|progress| progress.is_forked_by(record)) {
+            return Err(FoldError::Forked { stream: record.stream, seq: record.seq });
         }
         let mut changes = Changes::new();
         match record.decode() {

@@ -1,6 +1,6 @@
 //! Tenants, accounts, users, their access keys and policies.
 
-use crate::fold::{Fold, FoldError};
+use crate::fold::{Fold, FoldError, Slot};
 use crate::key::{Attachment, SystemKey};
 use crate::rows::{AccessKeyRow, AccountRow, AttachedRow, CanonicalRow, Row, TenantRow, UserRow};
 use crate::store::{Rows, Space, StoreError, load_system, prefix_end, prefix_range};
@@ -171,7 +171,7 @@ pub(crate) fn user_deleted(fold: &mut Fold<'_>, event: &UserDeleted) -> Result<(
             SystemKey::Attached(_, Attachment::Policy, _) => {}
             _ => return Err(misplaced().into()),
         }
-        let slot = fold.found::<AttachedRow>(&key, stored)?;
+        let slot = Slot::<AttachedRow>::found(&key, stored)?;
         fold.remove(slot);
     }
     let slot = fold.read::<UserRow, _>(&SystemKey::User(Cow::Borrowed(&event.user)))?;

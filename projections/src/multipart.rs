@@ -126,6 +126,10 @@ pub struct UploadQuery {
 }
 
 /// An entry of a list of uploads.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every entry of a page is an upload: a box each saves nothing"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UploadEntry {
     /// An upload.

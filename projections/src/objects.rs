@@ -4,7 +4,7 @@
 //! superseded. `current` repeats the newest version's object, so that a read by key costs one look-up.
 
 use crate::buckets::StateFold;
-use crate::fold::FoldError;
+use crate::fold::{FoldError, Slot};
 use crate::key::StateKey;
 use crate::list::{self, Listing};
 use crate::rows::{At, ObjectRow, ObjectSummary, Row, RowError, VersionKeyRow, VersionRow};
@@ -148,9 +148,9 @@ pub(crate) fn store(fold: &mut StateFold<'_>, key: &ObjectKey, object: ObjectRow
 
 fn add_version(fold: &mut StateFold<'_>, key: &ObjectKey, version: &VersionRow) -> Result<(), FoldError> {
     let origin = fold.origin();
-    let slot = fold.fresh(&StateKey::Version(origin.stream, text(key), origin.seq));
+    let slot = Slot::fresh(&StateKey::Version(origin.stream, text(key), origin.seq));
     fold.replace(slot, Some(version))?;
-    let slot = fold.fresh(&StateKey::VersionBySeq(origin.stream, origin.seq));
+    let slot = Slot::fresh(&StateKey::VersionBySeq(origin.stream, origin.seq));
     fold.replace(slot, Some(&VersionKeyRow { key: key.clone(), place: origin.place }))
 }
 

@@ -3,7 +3,7 @@
 //! The engine decides against [`PendingRows`] over the store: what is submitted and not yet applied. The follower
 //! folds through the [`Batch`] that it is still collecting.
 
-use crate::changes::{Batch, Changes, PendingRow};
+use crate::changes::{Batch, Changes, Layered, PendingRow};
 use crate::store::{RowIter, Rows, Space, StoreError};
 use bytes::Bytes;
 use siltstone_log::id::{Seq, StreamId};
@@ -17,12 +17,14 @@ struct TaggedRow {
     by: (StreamId, Seq),
 }
 
+type RowKey = (Space, Vec<u8>);
+
 /// Rows that records will make which are not applied to the store yet, each tagged with the record that last
 /// changed it.
 #[derive(Debug, Clone, Default)]
 pub struct PendingRows {
     rows: [BTreeMap<Vec<u8>, TaggedRow>; 2],
-    by_record: BTreeMap<(StreamId, Seq), Vec<(Space, Vec<u8>)>>,
+    by_record: BTreeMap<(StreamId, Seq), Vec<RowKey>>,
 }
 
 impl PendingRows {
@@ -55,11 +57,7 @@ impl PendingRows {
         }
     }
 
-    fn first_through(
-        &mut self,
-        stream: StreamId,
-        seq: Seq,
-    ) -> Option<((StreamId, Seq), Vec<(Space, Vec<u8>)>)> {
+    fn first_through(&mut self, stream: StreamId, seq: Seq) -> Option<((StreamId, Seq), Vec<RowKey>)> {
         let by = *self.by_record.range((stream, Seq(0))..=(stream, seq)).next()?.0;
         self.by_record.remove_entry(&by)
     }
@@ -100,13 +98,13 @@ impl LayeredRow for PendingRow {
 type LayerIter<'a> = Box<dyn Iterator<Item = (&'a [u8], Option<&'a Bytes>)> + 'a>;
 
 trait Layer {
-    fn row(&self, key: &[u8]) -> Option<Option<&Bytes>>;
+    fn row(&self, key: &[u8]) -> Layered<'_>;
     fn rows(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> LayerIter<'_>;
 }
 
 impl<T: LayeredRow> Layer for BTreeMap<Vec<u8>, T> {
-    fn row(&self, key: &[u8]) -> Option<Option<&Bytes>> {
-        self.get(key).map(LayeredRow::after)
+    fn row(&self, key: &[u8]) -> Layered<'_> {
+        self.get(key).map_or(Layered::Untouched, |row| Layered::of(row.after()))
     }
 
     fn rows(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> LayerIter<'_> {
@@ -137,8 +135,9 @@ impl<'a> Overlay<'a> {
 impl Rows for Overlay<'_> {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         match space.pick(&self.layers).row(key) {
-            Some(after) => Ok(after.cloned()),
-            None => self.base.get(space, key),
+            Layered::Row(row) => Ok(Some(row.clone())),
+            Layered::Removed => Ok(None),
+            Layered::Untouched => self.base.get(space, key),
         }
     }
 

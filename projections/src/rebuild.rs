@@ -72,7 +72,7 @@ impl<'a> Rebuild<'a> {
         for effect in self.effects.drain(..) {
             match effect {
                 FollowerEffect::Commit(batch) if batch.row_count() >= INGEST_FROM => {
-                    self.store.ingest(batch)?
+                    self.store.ingest(batch)?;
                 }
                 FollowerEffect::Commit(batch) => self.store.commit(batch)?,
                 FollowerEffect::Applied(_) => {}
@@ -159,27 +159,26 @@ pub fn compare(
         };
         let left = if order.is_le() { left.next().transpose()? } else { None };
         let right = if order.is_ge() { right.next().transpose()? } else { None };
-        comparison.note(left, right, limit);
+        comparison.note(left.as_ref(), right.as_ref(), limit);
     }
 }
 
 impl Comparison {
-    fn note(&mut self, left: Option<(Bytes, Bytes)>, right: Option<(Bytes, Bytes)>, limit: usize) {
+    fn note(&mut self, left: Option<&(Bytes, Bytes)>, right: Option<&(Bytes, Bytes)>, limit: usize) {
         let [found_left, found_right] = &mut self.found;
-        for (row, found) in [(&left, found_left), (&right, found_right)] {
+        for (row, found) in [(left, found_left), (right, found_right)] {
             if let Some((key, stored)) = row {
                 found.add_row(self.space, key, stored);
             }
         }
-        let part =
-            |row: &Option<(Bytes, Bytes)>| row.as_ref().map(|(_, stored)| rows::logical(stored).to_vec());
-        if part(&left) == part(&right) {
+        let part = |row: Option<&(Bytes, Bytes)>| row.map(|(_, stored)| rows::logical(stored).to_vec());
+        if part(left) == part(right) {
             return;
         }
         self.different += 1;
-        let key = left.as_ref().or(right.as_ref()).map(|(key, _)| key.to_vec());
+        let key = left.or(right).map(|(key, _)| key.to_vec());
         if let Some(key) = key.filter(|_| self.first.len() < limit) {
-            let difference = Difference { space: self.space, key, left: part(&left), right: part(&right) };
+            let difference = Difference { space: self.space, key, left: part(left), right: part(right) };
             self.first.push(difference);
         }
     }

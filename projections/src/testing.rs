@@ -5,6 +5,7 @@ use crate::store::{Rows, Space, Store, meta};
 use crate::{Digest, SCHEMA};
 use bytes::Bytes;
 use proptest::prelude::*;
+use siltstone_log::chain::Leaf;
 use siltstone_log::event::*;
 use siltstone_log::hlc::Hlc;
 use siltstone_log::id::*;
@@ -29,19 +30,28 @@ impl TestLog {
         let salted = Salted::new(Salt([7; 16]), &body.encode().unwrap());
         let before = self.heads.get(&stream).copied().unwrap_or_default();
         let seq = before.seq.next();
-        let head = Hash(*blake3::hash(&[&before.hash.0[..], &salted.hash.0].concat()).as_bytes());
         let position = Position(self.records.len() as u64 + 1);
+        let leaf = Leaf {
+            stream,
+            seq,
+            hlc: Hlc::from_millis(1_000 + position.get()),
+            epoch: Epoch(1),
+            kind,
+            body_hash: salted.hash,
+            content_hash: Hash::default(),
+        };
+        let head = leaf.extend(before.hash).hash;
         self.records.push(Record {
             place: Place {
                 position,
                 segment: Position(1),
                 generation: 0,
-                offset: position.get() as u32 * 4096,
+                offset: u32::try_from(position.get()).unwrap() * 4096,
             },
             stream,
             seq,
-            hlc: Hlc::from_millis(1_000 + position.get()),
-            epoch: Epoch(1),
+            hlc: leaf.hlc,
+            epoch: leaf.epoch,
             kind,
             ignorable: false,
             body_hash: salted.hash,

@@ -185,16 +185,11 @@ pub fn counters_are_a_recount(rows: &dyn Rows, model: &Model) -> Checked {
 }
 
 /// I3: a replay from the first record gives the digest that the live projections keep, and their rows have it.
-pub fn replay_gives_the_same_digest(
-    rows: &dyn Rows,
-    log: &LogView,
-    log_id: LogId,
-    losses: &[(Position, Position)],
-) -> Checked {
+pub fn replay_gives_the_same_digest(rows: &dyn Rows, log: &LogView, log_id: LogId) -> Checked {
     let checker = "I3 replay gives the same digest";
     let replayed = MemStore::new();
     let pace = Pace::Bulk { rows: 7, bytes: 1 << 16 };
-    let mut rebuild = Rebuild::new(&replayed, log_id, losses.to_vec(), pace).map_err(store_failed)?;
+    let mut rebuild = Rebuild::new(&replayed, log_id, log.unreadable.clone(), pace).map_err(store_failed)?;
     for records in log.records.chunks(13) {
         rebuild.push(records.to_vec()).map_err(store_failed)?;
     }
@@ -211,13 +206,9 @@ pub fn replay_gives_the_same_digest(
 }
 
 /// I6: what is delivered again, from the first record on, changes nothing.
-pub fn redelivery_changes_nothing(
-    rows: &dyn Rows,
-    log: &LogView,
-    log_id: LogId,
-    losses: &[(Position, Position)],
-) -> Checked {
-    let mut follower = Follower::new(rows, log_id, losses.to_vec(), Pace::Live).map_err(store_failed)?;
+pub fn redelivery_changes_nothing(rows: &dyn Rows, log: &LogView, log_id: LogId) -> Checked {
+    let mut follower =
+        Follower::new(rows, log_id, log.unreadable.clone(), Pace::Live).map_err(store_failed)?;
     let mut effects = Vec::new();
     follower.handle(rows, FollowerInput::Records(log.records.clone()), &mut effects);
     for effect in effects {

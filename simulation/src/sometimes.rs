@@ -60,6 +60,8 @@ states! {
     BlobGivenBack "abandoned blob given back";
     /// The volume was full and a write was refused.
     NoSpace "write refused for lack of space";
+    /// A start needed space that was not there.
+    StartWithoutSpace "start refused for lack of space";
     /// A write succeeded after space had run out.
     SpaceBack "writes go on after space came back";
     /// A condition on a write did not hold.
@@ -89,7 +91,7 @@ impl State {
                 of(&[Scenario::DiskRot])
             }
             Self::FailedSync => of(&[Scenario::FailedFsync]),
-            Self::NoSpace | Self::SpaceBack => of(&[Scenario::FullDisk]),
+            Self::NoSpace | Self::SpaceBack | Self::StartWithoutSpace => of(&[Scenario::FullDisk]),
             Self::CreationFinished | Self::DeletionFinished => of(&[Scenario::BucketProtocol]),
             _ => of(&[Scenario::CrashRecovery]),
         }

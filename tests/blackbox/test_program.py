@@ -56,7 +56,7 @@ def test_a_second_server_is_refused_and_told_who_holds_the_lock(own_server):
 
 def test_an_unknown_data_format_is_refused(own_server):
     own_server.stop()
-    (own_server.data_dir / "FORMAT").write_text("999\n")
+    (own_server.data_dir / "FORMAT").write_text("siltstone 999\n")
     with pytest.raises(RuntimeError, match="999"):
         own_server.start()
 

@@ -230,7 +230,8 @@ impl Check {
         match tail {
             Tail::Clean => {}
             Tail::Footer(footer) => {
-                let len = Footer::encoded_len(footer.batches.len(), footer.streams.len(), footer.losses.len());
+                let len =
+                    Footer::encoded_len(footer.batches.len(), footer.streams.len(), footer.losses.len());
                 if at + len == segment.file_bytes {
                     self.find(Some(segment.name), None, "the end of the footer is damaged".to_owned());
                 }

@@ -157,7 +157,8 @@ proptest! {
             for version in &history {
                 let by_seq = objects::by_seq(&store, stream, version.at.seq).unwrap().unwrap();
                 prop_assert_eq!(&by_seq.key, &key);
-                let record = &log.records[by_seq.place.unwrap().position.get() as usize - 1];
+                let position = by_seq.place.unwrap().position;
+                let record = log.records.iter().find(|record| record.place.position == position).unwrap();
                 prop_assert_eq!((record.stream, record.seq), (stream, version.at.seq));
             }
         }
@@ -326,14 +327,14 @@ fn a_name_is_seen_only_with_its_open_bucket_and_released_only_by_its_own_incarna
 #[test]
 fn names_are_listed_in_pages_by_prefix() {
     let mut log = TestLog::default();
-    for (number, name) in ["aaa", "abb", "abc", "bbb"].into_iter().enumerate() {
-        let stream = bucket_stream(number as u8);
+    for (number, name) in (0u8..).zip(["aaa", "abb", "abc", "bbb"]) {
+        let stream = bucket_stream(number);
         log.append(
             StreamId::SYSTEM,
             Event::BucketNameReserved(BucketNameReserved {
                 name: BucketName::parse(name).unwrap(),
                 stream,
-                owner: AccountId([number as u8 % 2; 16]),
+                owner: AccountId([number % 2; 16]),
                 location: String::new(),
             }),
         );

@@ -137,6 +137,21 @@ fn a_missing_record_stops_the_follower_unless_it_was_given_up() {
 }
 
 #[test]
+fn rows_of_another_history_are_noticed_at_the_first_record_of_the_stream() {
+    let (mut log, stream) = three_puts();
+    let mut other = TestLog::default();
+    for key in ["x", "y", "z"] {
+        other.append(stream, put(key, 1));
+    }
+    let store = MemStore::new();
+    other.follow(&store, 9).unwrap();
+    log.append(stream, put("d", 1));
+    let stuck = log.follow(&store, 9).unwrap_err();
+    assert_eq!(stuck.error, FoldError::Forked { stream, seq: Seq(4) });
+    assert_eq!(stuck.position, Position(4));
+}
+
+#[test]
 fn a_failed_commit_stops_the_follower_for_good() {
     let (log, _) = three_puts();
     let store = MemStore::new();

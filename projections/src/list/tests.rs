@@ -117,11 +117,11 @@ proptest! {
     ) {
         let (mut log, stream) = (TestLog::default(), StreamId([7; 16]));
         let mut expected = Vec::new();
-        for (number, (name, _)) in uploads.iter().enumerate() {
+        for (number, (name, _)) in (0u8..).zip(&uploads) {
             // Ids are unique in a bucket.
-            log.append(stream, upload(number as u8, name));
+            log.append(stream, upload(number, name));
             let common = delimiter.as_ref().and_then(|delimiter| name.find(delimiter).map(|at| &name[..=at]));
-            let entry = common.map_or_else(|| (name.clone(), Some(number as u8)), |common| (common.to_owned(), None));
+            let entry = common.map_or_else(|| (name.clone(), Some(number)), |common| (common.to_owned(), None));
             if expected.last() != Some(&entry) {
                 expected.push(entry);
             }

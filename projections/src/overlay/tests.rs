@@ -19,7 +19,9 @@ fn write(key: u8, value: Option<u8>) -> Changes {
 fn base(rows: &BTreeMap<u8, u8>) -> MemStore {
     let store = MemStore::new();
     let mut batch = Batch::new(Space::State, LogId::default());
-    rows.iter().for_each(|(key, value)| batch.merge(write(*key, Some(*value))));
+    for (key, value) in rows {
+        batch.merge(write(*key, Some(*value)));
+    }
     store.commit(batch).unwrap();
     store
 }

@@ -10,11 +10,15 @@
     reason = "fjall owns real files; so does the one place that puts its folder aside"
 )]
 
+mod blobs;
+
+pub use blobs::FjallBlobIndex;
+
 use crate::changes::{Batch, SpaceMeta, TRAIL_LENGTH, trail_key};
 use crate::follower::cursors;
 use crate::overlay::is_empty_range;
 use crate::rows::SCHEMA;
-use crate::store::{RowIter, Rows, Space, Store, StoreError, meta};
+use crate::store::{KeyRange, RowIter, Rows, Space, Store, StoreError, meta};
 use bytes::Bytes;
 use fjall::config::PartitioningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice, Snapshot};
@@ -67,6 +71,7 @@ pub struct Opened {
 pub struct FjallStore {
     database: Database,
     spaces: [Keyspace; 2],
+    blobs: FjallBlobIndex,
     health: Arc<Health>,
 }
 
@@ -126,20 +131,16 @@ impl FjallStore {
             return Err(OpenError::Unusable("they were marked as damaged".to_owned()));
         }
         // fjall expects some of its own bytes to be whole and panics where they are not. Nothing of it outlives that.
-        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_database(folder)));
-        let store = match opened {
-            Ok(Ok(store)) => store,
-            Ok(Err(fjall::Error::Locked)) => return Err(OpenError::InUse),
-            Ok(Err(error)) => return Err(OpenError::Unusable(error.to_string())),
-            Err(_) => return Err(OpenError::Unusable("fjall gave up on them".to_owned())),
-        };
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_database(folder, log.log_id)));
+        let store =
+            opened.unwrap_or_else(|_| Err(OpenError::Unusable("fjall gave up on them".to_owned())))?;
         match Space::ALL.into_iter().try_for_each(|space| check(&store, space, log)) {
             Ok(()) => Ok(store),
             Err(reason) => Err(OpenError::Unusable(reason)),
         }
     }
 
-    fn open_database(folder: &Path) -> Result<Self, fjall::Error> {
+    fn open_database(folder: &Path, log_id: LogId) -> Result<Self, OpenError> {
         #[expect(
             deprecated,
             reason = "fjall calls it unsettled; without it all memtables together have no bound"
@@ -154,8 +155,10 @@ impl FjallStore {
             database.keyspace(Space::System.name(), options)?,
             database.keyspace(Space::State.name(), options)?,
         ];
-        let health = Health { folder: folder.to_owned(), condemned: AtomicBool::new(false) };
-        Ok(Self { database, spaces, health: Arc::new(health) })
+        let blobs = database.keyspace(blobs::KEYSPACE, options)?;
+        let health = Arc::new(Health { folder: folder.to_owned(), condemned: AtomicBool::new(false) });
+        let blobs = blobs::open(&database, blobs, health.clone(), log_id).map_err(OpenError::Unusable)?;
+        Ok(Self { database, spaces, blobs, health })
     }
 
     /// Bytes on disk, about.
@@ -167,6 +170,15 @@ impl FjallStore {
 enum OpenError {
     InUse,
     Unusable(String),
+}
+
+impl From<fjall::Error> for OpenError {
+    fn from(error: fjall::Error) -> Self {
+        match error {
+            fjall::Error::Locked => Self::InUse,
+            other => Self::Unusable(other.to_string()),
+        }
+    }
 }
 
 /// Renames the folder out of the way, and removes what was put aside before.
@@ -218,22 +230,35 @@ fn check(store: &FjallStore, space: Space, log: &LogState<'_>) -> Result<(), Str
     check_trail(store, space, &found)
 }
 
+fn check_trail(store: &FjallStore, space: Space, found: &SpaceMeta) -> Result<(), String> {
+    let (from, to) = trail_range(found.commits);
+    let marks = store.range(space, from, to).map(|mark| {
+        let (key, _) = mark.map_err(|error| error.to_string())?;
+        Ok(key)
+    });
+    check_marks(marks, found.commits).map_err(|reason| format!("{space}: {reason}"))
+}
+
+/// Where the marks of the last commits lie.
+fn trail_range(commits: u64) -> KeyRange {
+    let first = commits.saturating_sub(TRAIL_LENGTH) + 1;
+    (Bound::Included(trail_key(first)), Bound::Included(trail_key(u64::MAX)))
+}
+
 /// A damaged journal can make fjall drop commits silently, and go on with later ones from the next journal. Their
 /// marks are then missing among the last.
-fn check_trail(store: &FjallStore, space: Space, found: &SpaceMeta) -> Result<(), String> {
-    let mut expected = found.commits.saturating_sub(TRAIL_LENGTH) + 1;
-    let from = Bound::Included(trail_key(expected));
-    for mark in store.range(space, from, Bound::Included(trail_key(u64::MAX))) {
-        let (key, _) = mark.map_err(|error| error.to_string())?;
-        if key != trail_key(expected) {
+fn check_marks(marks: impl Iterator<Item = Result<Bytes, String>>, commits: u64) -> Result<(), String> {
+    let mut expected = commits.saturating_sub(TRAIL_LENGTH) + 1;
+    for mark in marks {
+        if mark? != trail_key(expected) {
             break;
         }
         expected += 1;
     }
-    if expected == found.commits + 1 {
+    if expected == commits.saturating_add(1) {
         return Ok(());
     }
-    Err(format!("{space}: commit {expected} of {} is missing", found.commits))
+    Err(format!("commit {expected} of {commits} is missing"))
 }
 
 fn options() -> KeyspaceCreateOptions {

@@ -201,6 +201,11 @@ impl History {
         &self.told
     }
 
+    /// Every stream that an operation was meant for.
+    pub fn streams(&self) -> impl Iterator<Item = &StreamId> {
+        self.told.keys()
+    }
+
     /// One operation.
     pub fn get(&self, op: OpId) -> Option<&Entry> {
         self.entries.get(&op)

@@ -1,5 +1,7 @@
 //! The runs: what a plan's scenario does with a world, step by step.
 
+mod full;
+mod rot;
 mod rounds;
 
 use crate::fault::{Plan, Scenario};
@@ -26,8 +28,8 @@ pub fn run(plan: Plan, trace: Trace) -> Outcome {
     let result = match plan.scenario {
         Scenario::CrashRecovery | Scenario::BucketProtocol => rounds::crash_and_recover(&mut world),
         Scenario::FailedFsync => rounds::fail_and_recover(&mut world),
-        Scenario::DiskRot => rounds::rot_and_report(&mut world),
-        Scenario::FullDisk => rounds::fill_and_drain(&mut world),
+        Scenario::DiskRot => rot::rot_and_report(&mut world),
+        Scenario::FullDisk => full::fill_and_drain(&mut world),
     };
     if let Err(violation) = &result {
         world.event("violation", &json!({"checker": violation.checker, "message": violation.message}));

@@ -10,14 +10,14 @@ use siltstone_log::host::DiskErrorKind;
 use siltstone_log::pack::recovery::PackRecoveryError;
 use siltstone_log::recovery::RecoveryError;
 
-type Checked = Result<(), Violation>;
+pub(super) type Checked = Result<(), Violation>;
 
 /// More events than any round needs: what goes on for longer is stuck.
-const MOST_EVENTS: u64 = 400_000;
+pub(super) const MOST_EVENTS: u64 = 400_000;
 
 /// How a stretch of events ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
+pub(super) enum Ended {
     /// What was waited for has come.
     Reached,
     /// The crash that was planned came first.
@@ -30,7 +30,11 @@ enum Ended {
 
 impl World {
     /// Lets events happen until something is reached, or so many have happened.
-    fn run_until(&mut self, most: u64, reached: impl Fn(&Self) -> bool) -> Result<Ended, Violation> {
+    pub(super) fn run_until(
+        &mut self,
+        most: u64,
+        reached: impl Fn(&Self) -> bool,
+    ) -> Result<Ended, Violation> {
         let until = self.handled + most.min(MOST_EVENTS);
         loop {
             if self.node.as_ref().is_some_and(|node| node.failed) {
@@ -55,13 +59,13 @@ impl World {
         )
     }
 
-    fn draw_crash(&mut self) -> Down {
+    pub(super) fn draw_crash(&mut self) -> Down {
         let power = self.faults.percent(self.plan.power_cut_percent);
         Down::Crash(if power { Crash::PowerCut } else { Crash::Kill })
     }
 
     /// Starts the node, crashing in the middle of it as often as the plan wants, and looks at everything.
-    fn bring_up(&mut self) -> Checked {
+    pub(super) fn bring_up(&mut self) -> Checked {
         loop {
             self.start()?;
             let most = if self.faults.percent(self.plan.crash_in_recovery_percent) {
@@ -98,7 +102,8 @@ impl World {
     fn is_injected(&self, failure: &StartFailure) -> bool {
         let faults = self.plan.failed_sync_one_in > 0 || self.plan.failed_write_one_in > 0;
         let error = match failure {
-            StartFailure::Log(RecoveryError::Disk(error)) | StartFailure::Packs(PackRecoveryError::Disk(error)) => error,
+            StartFailure::Log(RecoveryError::Disk(error))
+            | StartFailure::Packs(PackRecoveryError::Disk(error)) => error,
             StartFailure::Log(_) | StartFailure::Packs(_) | StartFailure::Read(_) => return false,
         };
         faults && error.kind == DiskErrorKind::Io
@@ -118,7 +123,7 @@ impl World {
         Ok(())
     }
 
-    fn settle_and_audit(&mut self) -> Result<Ended, Violation> {
+    pub(super) fn settle_and_audit(&mut self) -> Result<Ended, Violation> {
         let ended = self.run_until(MOST_EVENTS, World::is_quiet)?;
         if ended == Ended::Reached {
             self.audit()?;
@@ -128,9 +133,9 @@ impl World {
 
     /// Goes on until the crash would interrupt what the draw aims at, or it has not come up for a while.
     fn aim(&mut self) -> Result<Ended, Violation> {
-        let aim = self.faults.below(4);
+        let aim = self.faults.below(5);
         let hit = |world: &Self| match aim {
-            0 => world.is_writing_log(),
+            0 | 3 => world.is_writing_log(),
             1 => world.is_writing_packs(),
             2 => world.node.as_ref().is_some_and(Node::is_rolling),
             _ => true,
@@ -139,10 +144,10 @@ impl World {
     }
 
     /// Lets the clients work until they are done, or a crash comes.
-    fn work(&mut self, operations: u64, crash: bool) -> Result<Ended, Violation> {
+    pub(super) fn work(&mut self, operations: u64, crash: bool) -> Result<Ended, Violation> {
         self.operations_left = operations;
         self.let_clients_in();
-        let most = if crash { self.faults.between(1, operations * 25) } else { MOST_EVENTS };
+        let most = if crash { self.faults.between(1, operations * 7) } else { MOST_EVENTS };
         match self.run_until(most, |world| world.operations_left == 0 && world.is_quiet())? {
             Ended::Crashed => match self.aim()? {
                 Ended::Failed => Ok(Ended::Failed),
@@ -152,7 +157,7 @@ impl World {
         }
     }
 
-    fn stop_cleanly(&mut self) -> Result<Ended, Violation> {
+    pub(super) fn stop_cleanly(&mut self) -> Result<Ended, Violation> {
         self.stop()?;
         let ended = self.run_until(MOST_EVENTS, World::has_stopped)?;
         if ended == Ended::Reached {
@@ -162,7 +167,7 @@ impl World {
     }
 
     /// One round of write, crash, recover.
-    fn round(&mut self) -> Checked {
+    pub(super) fn round(&mut self) -> Checked {
         self.bring_up()?;
         if self.faults.coin() && self.settle_and_audit()? == Ended::Failed {
             return self.exit_after_failure();
@@ -191,7 +196,7 @@ impl World {
     }
 
     /// The last start: nothing fails any more, and everything is compared.
-    fn last_look(&mut self) -> Checked {
+    pub(super) fn last_look(&mut self) -> Checked {
         self.disk.options.failed_sync_one_in = 0;
         self.disk.options.failed_write_one_in = 0;
         self.plan.crash_in_recovery_percent = 0;
@@ -227,13 +232,5 @@ pub(super) fn crash_and_recover(world: &mut World) -> Checked {
 }
 
 pub(super) fn fail_and_recover(world: &mut World) -> Checked {
-    crash_and_recover(world)
-}
-
-pub(super) fn rot_and_report(world: &mut World) -> Checked {
-    crash_and_recover(world)
-}
-
-pub(super) fn fill_and_drain(world: &mut World) -> Checked {
     crash_and_recover(world)
 }

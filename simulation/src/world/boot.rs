@@ -147,31 +147,43 @@ impl World {
                 "given_back": packs.given_back, "damaged": packs.damaged.len(),
             }),
         );
-        let follower = self.follower(&recovered)?;
+        let follower = self.follower(&recovered, &[])?;
         let from = follower.resume_from();
         self.boot = Some(Boot::Replay(Script::new(move |io| read_log(io, from)), recovered, packs));
         Ok(())
     }
 
-    fn follower(&self, recovered: &Recovered) -> Result<Follower, Violation> {
-        let losses = self.accepted_losses.clone();
+    /// What cannot be read is passed over: its streams take no writes, and reads show what there is.
+    fn follower(&self, recovered: &Recovered, items: &[ReadItem]) -> Result<Follower, Violation> {
+        let mut losses: Vec<(Position, Position)> =
+            recovered.quarantine.iter().map(|range| (range.first, range.last)).collect();
+        losses.extend(items.iter().filter_map(|item| match item {
+            ReadItem::Unreadable(range) => Some((range.first, range.last)),
+            ReadItem::Records(_) => None,
+        }));
         Follower::new(self.store.rows(), recovered.log_id, losses, Pace::Live)
             .map_err(|error| Violation::new("projections", error.to_string()))
     }
 
     fn run_node(&mut self, boot: Boot, items: Vec<ReadItem>) -> Result<(), Violation> {
         let Boot::Replay(_, recovered, packs) = boot else { return Ok(()) };
-        let mut follower = self.follower(&recovered)?;
+        let mut follower = self.follower(&recovered, &items)?;
         let mut effects = Vec::new();
         for item in items {
             if let ReadItem::Records(records) = item {
                 follower.handle(self.store.rows(), FollowerInput::Records(records), &mut effects);
             }
             for effect in effects.drain(..) {
-                if let FollowerEffect::Commit(batch) = effect {
-                    self.store
-                        .commit(batch)
-                        .map_err(|error| Violation::new("projections", error.to_string()))?;
+                match effect {
+                    FollowerEffect::Commit(batch) => {
+                        self.store
+                            .commit(batch)
+                            .map_err(|error| Violation::new("projections", error.to_string()))?;
+                    }
+                    FollowerEffect::Applied(_) => {}
+                    FollowerEffect::Stuck(stuck) => {
+                        return Err(Violation::new("projections follow the log", stuck.to_string()));
+                    }
                 }
             }
         }

@@ -114,8 +114,6 @@ pub struct World {
     pub rotten: bool,
     /// Why the last start came to nothing.
     pub start_failure: Option<boot::StartFailure>,
-    /// Ranges of positions that an administrator gave up.
-    pub accepted_losses: Vec<(Position, Position)>,
     /// Events handled.
     pub handled: u64,
     queue: BTreeMap<(u64, u64), Happening>,
@@ -156,7 +154,6 @@ impl World {
             next_op: 1,
             rotten: false,
             start_failure: None,
-            accepted_losses: Vec::new(),
             handled: 0,
             queue: BTreeMap::new(),
             next_event: 0,
@@ -291,7 +288,9 @@ impl World {
             Down::Crash(crash) => crash,
             Down::Clean | Down::DiskFailed => Crash::Kill,
         };
-        self.event("down", &json!({"why": format!("{down:?}"), "under_way": self.in_flight.len()}));
+        let under_way: Vec<String> =
+            self.in_flight.values().map(|(by, op)| format!("{by:?} {}", operation_name(&op.op))).collect();
+        self.event("down", &json!({"why": format!("{down:?}"), "under_way": under_way}));
         if self.node.as_ref().is_some_and(Node::is_rolling) && down != Down::Clean {
             self.counters.reach(State::CrashInRoll);
         }

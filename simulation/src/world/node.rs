@@ -52,6 +52,10 @@ pub struct Node {
     pub recovered: Recovered,
     /// Set when the log or the packs failed: nothing may be acknowledged any more.
     pub failed: bool,
+    /// Set when the log failed.
+    pub writer_failed: bool,
+    /// Set when the packs failed.
+    pub packs_failed: bool,
     /// Whether it was told to stop, and which of its parts have.
     pub stopping: bool,
     /// The log's writer has stopped.
@@ -62,8 +66,6 @@ pub struct Node {
     pub serving: bool,
     /// Whether its start is recorded, or was refused.
     pub started: bool,
-    /// Whether the projections could not follow the log.
-    pub stuck: bool,
     /// Whether the log is between two segments.
     pub rolling: bool,
     heads: BTreeMap<StreamId, Seq>,
@@ -87,12 +89,13 @@ impl Node {
             committed: VecDeque::new(),
             recovered,
             failed: false,
+            writer_failed: false,
+            packs_failed: false,
             stopping: false,
             writer_stopped: false,
             packs_stopped: false,
             serving: false,
             started: false,
-            stuck: false,
             rolling: false,
             idle: heads.clone(),
             heads,

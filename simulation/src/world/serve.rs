@@ -57,6 +57,9 @@ impl World {
         let Some(node) = &mut self.node else { return Ok(()) };
         let token = node.token();
         node.waiters.insert(token, waiter);
+        if node.failed {
+            return self.answered(token, Err(Fault::LogStopped.into()));
+        }
         let fields = json!({"token": token, "action": command.action.name(), "stream": stream.to_string()});
         self.event("command", &fields);
         self.task(stream, TaskInput::Command { token, command: Box::new(command), now })
@@ -120,7 +123,12 @@ impl World {
                 }
                 WriterEffect::Committed(batch) => self.committed(batch)?,
                 WriterEffect::Refused { token, reason } => self.refused(token, reason)?,
-                WriterEffect::Failed(error) => self.failed(&error)?,
+                WriterEffect::Failed(error) => {
+                    if let Some(node) = &mut self.node {
+                        node.writer_failed = true;
+                    }
+                    self.failed(&error)?;
+                }
                 WriterEffect::Stopped => {
                     if let Some(node) = &mut self.node {
                         node.writer_stopped = true;
@@ -149,7 +157,7 @@ impl World {
         self.event("committed", &fields);
         self.counters.sometimes(State::GroupCommit, batch.tokens.len() > 1);
         let Some(node) = &mut self.node else { return Ok(()) };
-        if node.failed {
+        if node.writer_failed {
             return Err(Violation::new(
                 "nothing is acknowledged after a failure",
                 format!("{:?}", batch.tokens),
@@ -196,21 +204,13 @@ impl World {
                         .map_err(|error| Violation::new("projections", error.to_string()))?;
                 }
                 FollowerEffect::Applied(position) => applied = position,
-                FollowerEffect::Stuck(stuck) => self.stuck(&stuck.to_string())?,
+                FollowerEffect::Stuck(stuck) => {
+                    return Err(Violation::new("projections follow the log", stuck.to_string()));
+                }
             }
         }
         for (stream, seq, position) in told.into_iter().filter(|(_, _, position)| *position <= applied) {
             self.task(stream, TaskInput::Visible { seq, position })?;
-        }
-        Ok(())
-    }
-
-    fn stuck(&mut self, message: &str) -> Checked {
-        self.event("projections-stuck", &json!({"why": message}));
-        let Some(node) = &mut self.node else { return Ok(()) };
-        node.stuck = true;
-        if node.recovered.quarantine.is_empty() && self.accepted_losses.is_empty() {
-            return Err(Violation::new("projections follow the log", message));
         }
         Ok(())
     }
@@ -229,7 +229,7 @@ impl World {
                 PackEffect::Disk(ticket, op) => self.submit(Owner::Packs(ticket), op),
                 PackEffect::Reserved { blob, extent } => self.client_reserved(blob, extent)?,
                 PackEffect::Durable { blob, place } => {
-                    if self.node.as_ref().is_some_and(|node| node.failed) {
+                    if self.node.as_ref().is_some_and(|node| node.packs_failed) {
                         let message = format!("blob {blob} reported durable");
                         return Err(Violation::new("nothing is acknowledged after a failure", message));
                     }
@@ -245,7 +245,12 @@ impl World {
                     self.counters.reach(State::PackRoll);
                     self.index.mark_indexed(pack).map_err(failed)?;
                 }
-                PackEffect::Failed(error) => self.failed(&error)?,
+                PackEffect::Failed(error) => {
+                    if let Some(node) = &mut self.node {
+                        node.packs_failed = true;
+                    }
+                    self.failed(&error)?;
+                }
                 PackEffect::Stopped => {
                     if let Some(node) = &mut self.node {
                         node.packs_stopped = true;
@@ -277,7 +282,7 @@ impl World {
                 format!("token {token}: {result:?}"),
             ));
         };
-        let failed = node.failed;
+        let (failed, quarantine) = (node.failed, node.recovered.quarantine.clone());
         self.event("answer", &json!({"token": token, "result": format!("{result:?}")}));
         if let Ok(receipt) = &result {
             if failed {
@@ -287,7 +292,8 @@ impl World {
                 ));
             }
             let seen = visible(self.store.rows(), receipt.stream);
-            if receipt.stream != StreamId::ACCESS && seen < receipt.seq {
+            let refused = is_refused(&quarantine, receipt.stream);
+            if receipt.stream != StreamId::ACCESS && seen < receipt.seq && !refused {
                 let message = format!("{receipt:?} was given while readers see record {seen}");
                 return Err(Violation::new("what is acknowledged is visible", message));
             }

@@ -95,7 +95,7 @@ fn projections_of_another_log_or_schema_are_put_aside() {
     drop(opened.store);
 
     drop(recover(&folder(&parent), &log));
-    let store = FjallStore::open_database(&folder(&parent)).unwrap();
+    let store = FjallStore::open_database(&folder(&parent), LOG).ok().unwrap();
     let old = SpaceMeta { schema: "older".into(), ..meta(&store, Space::State).unwrap() };
     let stored = crate::rows::Row::to_stored(&old).unwrap();
     store.spaces[1].insert([key::META], Slice::from(stored)).unwrap();
@@ -148,8 +148,8 @@ fn any_bit_flipped_in_the_journal_is_made_good_from_the_log() {
     let (store, _) = recover(&folder(&parent), &log);
     store.sync().unwrap();
     drop(store);
-    let journal = fs::read_dir(folder(&parent)).unwrap().map(|entry| entry.unwrap().path());
-    let journal = journal.filter(|path| path.extension().is_some_and(|ext| ext == "jnl")).next().unwrap();
+    let mut journal = fs::read_dir(folder(&parent)).unwrap().map(|entry| entry.unwrap().path());
+    let journal = journal.find(|path| path.extension().is_some_and(|ext| ext == "jnl")).unwrap();
     let whole = fs::read(&journal).unwrap();
     // The journal is preallocated; its zeros say nothing.
     let used = whole.iter().rposition(|byte| *byte != 0).unwrap();
@@ -199,8 +199,8 @@ fn a_checksum_that_fails_is_an_error_now_and_a_rebuild_at_the_next_start() {
 
     let Opened { store, discarded } = open(&folder(&parent), &log);
     if discarded.is_none() {
-        let rows = store.range(Space::State, Bound::Unbounded, Bound::Unbounded);
-        let failed = rows.filter_map(Result::err).next().expect("the damaged block is read");
+        let mut rows = store.range(Space::State, Bound::Unbounded, Bound::Unbounded);
+        let failed = rows.find_map(Result::err).expect("the damaged block is read");
         assert!(matches!(failed, StoreError::Damaged(_)), "{failed}");
     }
     drop(store);
@@ -248,4 +248,64 @@ fn a_rebuild_by_ingestion_gives_the_live_rows_and_is_followed_further() {
     assert_eq!(row.map(|row| row.size), Some(5));
     let empty = open(&folder(&beside), &log).store;
     assert!(!compare(&store, &empty, Space::State, 1).unwrap().is_equal());
+}
+
+mod blobs {
+    use super::*;
+    use siltstone_log::id::{BlobId, Hash, Salt};
+    use siltstone_log::pack::{BlobIndex, BlobPlace, ExtentPlace};
+
+    fn place(len: u32) -> BlobPlace {
+        let extent = ExtentPlace { pack: 3, offset: 4096, data_len: len };
+        BlobPlace { len: len.into(), salt: Salt([1; 16]), hash: Hash([2; 32]), extents: vec![extent] }
+    }
+
+    #[test]
+    fn the_index_keeps_places_and_marks_over_a_restart() {
+        let (parent, log) = (tempfile::tempdir().unwrap(), history(3));
+        let (one, two) = (BlobId([1; 16]), BlobId([2; 16]));
+        let (store, _) = recover(&folder(&parent), &log);
+        let index = store.blobs();
+        index.put(one, &place(5)).unwrap();
+        index.put(one, &place(6)).unwrap();
+        index.put(two, &place(7)).unwrap();
+        index.remove(two).unwrap();
+        index.remove(two).unwrap();
+        index.mark_indexed(3).unwrap();
+        drop((index, store));
+        let (store, discarded) = recover(&folder(&parent), &log);
+        let index = store.blobs();
+        assert_eq!(discarded, None);
+        assert_eq!((index.get(one).unwrap(), index.get(two).unwrap()), (Some(place(6)), None));
+        assert_eq!((index.is_indexed(3).unwrap(), index.is_indexed(4).unwrap()), (true, false));
+        assert_eq!(digests(&store), digests(&reference(&log)), "no digest covers it");
+    }
+
+    #[test]
+    fn an_index_of_another_log_or_with_a_lost_write_is_not_used() {
+        let (parent, log) = (tempfile::tempdir().unwrap(), history(0));
+        let fill = || {
+            let store = open(&folder(&parent), &log).store;
+            (1..4).for_each(|id| store.blobs().put(BlobId([id; 16]), &place(1)).unwrap());
+            store
+        };
+        drop(fill());
+        let other = LogState { log_id: LogId([9; 16]), ..state(&log) };
+        let opened = FjallStore::open(&folder(&parent), &other).unwrap();
+        assert!(opened.discarded.unwrap().reason.contains("blob index: of log"));
+        assert_eq!(opened.store.blobs().get(BlobId([1; 16])).unwrap(), None);
+        drop(opened.store);
+        fs::remove_dir_all(folder(&parent)).unwrap();
+
+        let store = fill();
+        store
+            .database
+            .keyspace(super::super::blobs::KEYSPACE, options)
+            .unwrap()
+            .remove(trail_key(2))
+            .unwrap();
+        drop(store);
+        let opened = open(&folder(&parent), &log);
+        assert!(opened.discarded.unwrap().reason.contains("blob index: commit 2 of 3"));
+    }
 }

@@ -330,20 +330,43 @@ impl SimDisk {
         self.inodes.retain(|number, _| reachable.contains(number));
     }
 
-    /// The process or the machine goes down with these operations under way: each was carried out, or not.
+    /// The process or the machine goes down with these operations under way: each was carried out, or not, or, if it
+    /// is a write, in part.
     pub fn crash(&mut self, crash: Crash, in_flight: &[InFlight]) {
         for pending in in_flight {
-            if self.random.coin() {
-                // A sync under way has promised nothing yet; what it wrote is drawn with the rest below.
-                let is_sync = matches!(pending.op, DiskOp::Sync { .. } | DiskOp::SyncFolder { .. });
-                if !is_sync || self.random.coin() {
-                    let _ = self.complete(pending);
+            match (&pending.op, crash) {
+                // What power left of it is drawn sector by sector below.
+                (DiskOp::Write { .. }, Crash::PowerCut) => self.carry_out_unseen(pending),
+                (DiskOp::Write { file, offset, data }, Crash::Kill) => {
+                    let data = self.first_pages(data);
+                    let op = DiskOp::Write { file: file.clone(), offset: *offset, data };
+                    self.carry_out_unseen(&InFlight { op, ..pending.clone() });
                 }
+                _ if self.random.coin() => self.carry_out_unseen(pending),
+                _ => {}
             }
         }
         if crash == Crash::PowerCut {
             self.lose_power();
         }
+    }
+
+    /// Nobody is there any more to be told of the result.
+    fn carry_out_unseen(&mut self, in_flight: &InFlight) {
+        let _ = self.complete(in_flight);
+    }
+
+    /// As many whole pages of a write as the system had come to when its caller died.
+    fn first_pages(&mut self, data: &[Bytes]) -> Vec<Bytes> {
+        let len: u64 = data.iter().map(|bytes| bytes.len() as u64).sum();
+        let mut left = self.random.between(0, len.div_ceil(sparse::PAGE)) * sparse::PAGE;
+        let mut kept = Vec::new();
+        for bytes in data {
+            let part = left.min(bytes.len() as u64);
+            kept.push(bytes.slice(..sparse::size(part)));
+            left -= part;
+        }
+        kept
     }
 
     fn lose_power(&mut self) {

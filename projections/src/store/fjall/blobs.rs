@@ -1,0 +1,131 @@
+//! The index of blobs in a keyspace beside the projections. No digest covers it: where a blob lies differs from node
+//! to node, and the packs say it too.
+//!
+//! Keys: `01` the index itself (log id, number of writes); `02 [number u64]` the trail of the last writes, as in
+//! [`crate::key::TRAIL`]; `10 [blob 16]` a blob's place in its encoded form; `11 [pack u32]` a pack that was indexed.
+
+use super::{FjallStore, Health, check_marks};
+use crate::changes::{TRAIL_LENGTH, trail_key};
+use crate::key::META;
+use crate::rows::{Row, RowError};
+use bytes::Bytes;
+use fjall::{Database, Keyspace, Slice};
+use serde::{Deserialize, Serialize};
+use siltstone_log::id::{BlobId, LogId};
+use siltstone_log::pack::{BlobIndex, BlobIndexError, BlobPlace};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub(super) const KEYSPACE: &str = "blobs";
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct IndexRow {
+    log_id: LogId,
+    writes: u64,
+}
+
+impl Row for IndexRow {
+    const NAME: &'static str = "blob index";
+}
+
+/// The real index of blobs. Clones share it.
+#[derive(Clone)]
+pub struct FjallBlobIndex {
+    database: Database,
+    keyspace: Keyspace,
+    health: Arc<Health>,
+    state: Arc<Mutex<IndexRow>>,
+}
+
+fn blob_key(blob: BlobId) -> Vec<u8> {
+    [&[0x10], blob.as_bytes().as_slice()].concat()
+}
+
+fn pack_key(pack: u32) -> Vec<u8> {
+    [&[0x11], pack.to_be_bytes().as_slice()].concat()
+}
+
+fn damaged(error: &RowError) -> String {
+    error.to_string()
+}
+
+/// Whether the index is one of this log and whole. A new one is.
+pub(super) fn open(
+    database: &Database,
+    keyspace: Keyspace,
+    health: Arc<Health>,
+    log_id: LogId,
+) -> Result<FjallBlobIndex, String> {
+    let stored = keyspace.get([META]).map_err(|error| error.to_string())?;
+    let state = match stored {
+        None => IndexRow { log_id, writes: 0 },
+        Some(stored) => IndexRow::from_stored(&stored).map_err(|error| damaged(&error))?,
+    };
+    if state.log_id != log_id {
+        return Err(format!("blob index: of log {}, not {log_id}", state.log_id));
+    }
+    let marks = keyspace.range(super::trail_range(state.writes)).map(|mark| {
+        let key = mark.key().map_err(|error| error.to_string())?;
+        Ok(Bytes::from(key))
+    });
+    check_marks(marks, state.writes).map_err(|reason| format!("blob index: {reason}"))?;
+    Ok(FjallBlobIndex { database: database.clone(), keyspace, health, state: Arc::new(Mutex::new(state)) })
+}
+
+impl FjallBlobIndex {
+    fn failed(&self, error: fjall::Error) -> BlobIndexError {
+        BlobIndexError(self.health.failed(error).to_string())
+    }
+
+    /// Writes or removes a row together with its number.
+    fn write(&self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), BlobIndexError> {
+        // ORDER: numbers reach the journal in their order, or what a crash leaves would not be a beginning of the
+        // calls; so the lock covers the write, which goes to the system's cache only.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = IndexRow { writes: state.writes.saturating_add(1), ..state.clone() };
+        let stored = next.to_stored().map_err(|error| BlobIndexError(damaged(&error)))?;
+        let mut batch = self.database.batch();
+        batch.insert(&self.keyspace, [META], Slice::from(stored));
+        batch.insert(&self.keyspace, trail_key(next.writes), []);
+        if let Some(old) = next.writes.checked_sub(TRAIL_LENGTH) {
+            batch.remove(&self.keyspace, trail_key(old));
+        }
+        match value {
+            Some(value) => batch.insert(&self.keyspace, key, value),
+            None => batch.remove(&self.keyspace, key),
+        }
+        batch.commit().map_err(|error| self.failed(error))?;
+        *state = next;
+        Ok(())
+    }
+}
+
+impl BlobIndex for FjallBlobIndex {
+    fn get(&self, blob: BlobId) -> Result<Option<BlobPlace>, BlobIndexError> {
+        let stored = self.keyspace.get(blob_key(blob)).map_err(|error| self.failed(error))?;
+        let place = stored.map(|stored| BlobPlace::decode(&stored)).transpose();
+        place.map_err(|error| BlobIndexError(error.to_string()))
+    }
+
+    fn put(&self, blob: BlobId, place: &BlobPlace) -> Result<(), BlobIndexError> {
+        self.write(blob_key(blob), Some(place.encode()))
+    }
+
+    fn remove(&self, blob: BlobId) -> Result<(), BlobIndexError> {
+        self.write(blob_key(blob), None)
+    }
+
+    fn mark_indexed(&self, pack: u32) -> Result<(), BlobIndexError> {
+        self.write(pack_key(pack), Some(Vec::new()))
+    }
+
+    fn is_indexed(&self, pack: u32) -> Result<bool, BlobIndexError> {
+        self.keyspace.contains_key(pack_key(pack)).map_err(|error| self.failed(error))
+    }
+}
+
+impl FjallStore {
+    /// The index of blobs beside the projections.
+    pub fn blobs(&self) -> FjallBlobIndex {
+        self.blobs.clone()
+    }
+}

@@ -1,0 +1,98 @@
+//! A volume that fills up: what would need more is refused, what makes room still goes through, and when there is
+//! space again the node goes on by itself.
+
+use super::rounds::{Checked, Ended, MOST_EVENTS};
+use crate::invariants::Violation;
+use crate::sometimes::State;
+use crate::world::boot::StartFailure;
+use crate::world::{Down, World};
+use serde_json::json;
+use siltstone_log::host::{Clock, DiskErrorKind};
+use siltstone_log::recovery::RecoveryError;
+
+impl World {
+    /// Something else on the volume takes all but a little.
+    fn fill(&mut self) {
+        let left = self.faults.below(self.plan.segment_bytes);
+        let free = self.disk.free();
+        self.disk.take_space(free.saturating_sub(left));
+        let fields = json!({"left": left});
+        self.event("volume-filled", &fields);
+    }
+
+    fn drain(&mut self) {
+        self.disk.take_space(0);
+        self.disk.options.capacity = 1 << 40;
+        self.event("volume-drained", &json!({}));
+    }
+
+    /// A start needs room for a copy of the last segment's end. Without it the node stays down until there is some.
+    fn bring_up_full(&mut self) -> Checked {
+        self.start()?;
+        self.run_until(MOST_EVENTS, |world| {
+            world.start_failure.is_some() || world.node.as_ref().is_some_and(|node| node.started)
+        })?;
+        match &self.start_failure {
+            None => Ok(()),
+            Some(StartFailure::Log(RecoveryError::Disk(error))) if error.kind == DiskErrorKind::NoSpace => {
+                self.counters.reach(State::StartWithoutSpace);
+                self.go_down(Down::DiskFailed)?;
+                self.drain();
+                self.bring_up()
+            }
+            Some(failure) => Err(Violation::new("the node starts again", format!("{failure:?}"))),
+        }
+    }
+
+    fn work_full(&mut self) -> Result<Ended, Violation> {
+        let ended = self.work(self.plan.operations, false)?;
+        if ended == Ended::Failed {
+            return Err(Violation::new(
+                "a full volume is no failure of the disk",
+                format!("{:?}", self.now()),
+            ));
+        }
+        Ok(ended)
+    }
+
+    /// After the space came back, and the writer's retry is due, writes go through.
+    fn space_comes_back(&mut self) -> Checked {
+        self.drain();
+        let until = self.clock.monotonic_nanos() + 3_000_000_000;
+        self.operations_left = 0;
+        self.run_until(MOST_EVENTS, move |world| world.clock.monotonic_nanos() >= until)?;
+        let before = self.counters.acknowledged;
+        self.plan.mix.put += 20;
+        self.work(16, false)?;
+        if self.counters.acknowledged == before {
+            return Err(Violation::new(
+                "writes go on when space is back",
+                "none of 16 operations went through",
+            ));
+        }
+        self.counters.reach(State::SpaceBack);
+        Ok(())
+    }
+}
+
+pub(super) fn fill_and_drain(world: &mut World) -> Checked {
+    for _ in 0..world.plan.rounds {
+        world.bring_up_full()?;
+        world.work_full()?;
+        world.audit()?;
+        world.fill();
+        world.work_full()?;
+        world.audit()?;
+        if world.faults.coin() {
+            let down = world.draw_crash();
+            world.go_down(down)?;
+            world.bring_up_full()?;
+            world.work_full()?;
+        }
+        world.space_comes_back()?;
+        world.audit()?;
+        let down = world.draw_crash();
+        world.go_down(down)?;
+    }
+    world.last_look()
+}
