@@ -66,6 +66,8 @@ pub struct Node {
     pub serving: bool,
     /// Whether its start is recorded, or was refused.
     pub started: bool,
+    /// When the log's writer is told that time passed.
+    pub tick_at: Option<u64>,
     /// Whether the log is between two segments.
     pub rolling: bool,
     heads: BTreeMap<StreamId, Seq>,
@@ -96,6 +98,7 @@ impl Node {
             packs_stopped: false,
             serving: false,
             started: false,
+            tick_at: None,
             rolling: false,
             idle: heads.clone(),
             heads,

@@ -104,6 +104,9 @@ impl World {
     }
 
     pub(crate) fn writer_tick(&mut self) -> Checked {
+        if let Some(node) = &mut self.node {
+            node.tick_at = None;
+        }
         self.writer_input(WriterInput::Tick)
     }
 
@@ -112,7 +115,8 @@ impl World {
         let Some(node) = &mut self.node else { return Ok(()) };
         let mut effects = Vec::new();
         node.writer.handle(now, input, &mut effects);
-        if let Some(at) = node.writer.wake_at() {
+        if let Some(at) = node.writer.wake_at().filter(|at| node.tick_at != Some(*at)) {
+            node.tick_at = Some(at);
             self.at(at.max(now.monotonic_nanos), Happening::WriterTick);
         }
         for effect in effects {
