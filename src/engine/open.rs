@@ -141,7 +141,10 @@ impl Threads {
     pub(super) fn stop(self) {
         // A thread that panicked has said so where it happened; there is nothing more to end in it.
         drop(self.poller_stop);
-        drop(self.poller.join());
+        // The poller itself may hold the last handle to the engine.
+        if self.poller.thread().id() != std::thread::current().id() {
+            drop(self.poller.join());
+        }
         self.notices.all(&Notice::Stop);
         for shard in self.shards {
             drop(shard.join());
