@@ -213,7 +213,19 @@ impl World {
                 }
             }
         }
-        for (stream, seq, position) in told.into_iter().filter(|(_, _, position)| *position <= applied) {
+        let told: Vec<_> = told.into_iter().filter(|(_, _, position)| *position <= applied).collect();
+        if let Some(node) = &mut self.node {
+            node.applied.push_back(told);
+        }
+        let delay = self.schedule.between(0, 100) * 1000;
+        self.after(delay, Happening::Tell);
+        Ok(())
+    }
+
+    /// The tasks hear which of their records readers can see.
+    pub(crate) fn tell(&mut self) -> Checked {
+        let told = self.node.as_mut().and_then(|node| node.applied.pop_front()).unwrap_or_default();
+        for (stream, seq, position) in told {
             self.task(stream, TaskInput::Visible { seq, position })?;
         }
         Ok(())
