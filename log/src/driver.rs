@@ -67,7 +67,8 @@ impl LogThread {
     ) -> io::Result<(Self, LogClient)> {
         let (sender, receiver) = bounded(QUEUE);
         let writer = Writer::new(recovered, config);
-        let driver = Driver { writer, disk, clock, sink, receiver, effects: VecDeque::new(), out: Vec::new() };
+        let driver =
+            Driver { writer, disk, clock, sink, receiver, effects: VecDeque::new(), out: Vec::new() };
         let thread = Builder::new().name("log-writer".to_owned()).spawn(|| driver.run())?;
         Ok((Self { thread, sender: sender.clone() }, LogClient { sender }))
     }

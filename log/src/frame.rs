@@ -66,7 +66,8 @@ pub fn draft_bytes(draft: &RecordDraft) -> Option<u64> {
         DraftContent::Inline(content) => salted(content.bytes.len())?,
         DraftContent::None | DraftContent::Blob(_) => 0,
     };
-    let parts = salted(draft.body.bytes.len())?.checked_add(content)?.checked_add(RECORD_HEADER_BYTES as u64)?;
+    let parts =
+        salted(draft.body.bytes.len())?.checked_add(content)?.checked_add(RECORD_HEADER_BYTES as u64)?;
     Some(align_up(parts, RECORD_ALIGN)).filter(|bytes| *bytes <= MAX_RECORD_BYTES)
 }
 
@@ -236,8 +237,8 @@ pub(crate) mod tests {
             any::<[u8; 32]>().prop_map(|hash| DraftContent::Blob(Hash(hash))),
         ];
         let numbers = (0u8..4, 1u64..100, any::<u64>(), any::<u32>(), any::<u16>(), any::<bool>());
-        (numbers, bytes(300), content).prop_map(|((stream, seq, hlc, epoch, event_type, ignorable), body, content)| {
-            RecordDraft {
+        (numbers, bytes(300), content).prop_map(
+            |((stream, seq, hlc, epoch, event_type, ignorable), body, content)| RecordDraft {
                 stream: StreamId([stream; 16]),
                 seq: Seq(seq),
                 hlc: Hlc(hlc),
@@ -246,8 +247,8 @@ pub(crate) mod tests {
                 ignorable,
                 body: Salted::new(Salt([1; 16]), &body),
                 content,
-            }
-        })
+            },
+        )
     }
 
     proptest! {

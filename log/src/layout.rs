@@ -85,7 +85,8 @@ impl DataDir {
     pub fn open(root: &Path, program: &str, entropy: &dyn Entropy) -> Result<Self, LayoutError> {
         make_folder(root, 0o750)?;
         let lock = lock(root, program)?;
-        let folders = [(Folder::Log, 0o750), (Folder::Packs, 0o750), (Folder::Snapshots, 0o750), (Folder::Keys, 0o700)];
+        let folders =
+            [(Folder::Log, 0o750), (Folder::Packs, 0o750), (Folder::Snapshots, 0o750), (Folder::Keys, 0o700)];
         let format = match read_format(root) {
             Ok(format) => format,
             Err(LayoutError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
@@ -254,7 +255,9 @@ fn parse_format(text: &str) -> Parsed {
     let log_id = lines.next().and_then(|line| line.strip_prefix("log ")).map(LogId::parse);
     let node_id = lines.next().and_then(|line| line.strip_prefix("node ")).map(NodeId::parse);
     match (log_id, node_id, lines.next()) {
-        (Some(Ok(log_id)), Some(Ok(node_id)), None) => Parsed::Format(Format { version: FORMAT, log_id, node_id }),
+        (Some(Ok(log_id)), Some(Ok(node_id)), None) => {
+            Parsed::Format(Format { version: FORMAT, log_id, node_id })
+        }
         _ => Parsed::Malformed,
     }
 }

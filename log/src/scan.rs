@@ -3,7 +3,9 @@
 //! The walk never guesses: what it cannot read is either proven lost (a later batch of this log, or an end that is
 //! known, shows that something stood there) or it is the tail, about which only a witness can say more.
 
-use crate::batch::{BATCH_ALIGN, BatchContents, BatchFrame, FRAME_BYTES, MAX_BATCH_BYTES, Verify, decode_batch};
+use crate::batch::{
+    BATCH_ALIGN, BatchContents, BatchFrame, FRAME_BYTES, MAX_BATCH_BYTES, Verify, decode_batch,
+};
 use crate::codec::is_zero;
 use crate::host::DiskError;
 use crate::id::{BatchSeq, Position};

@@ -75,7 +75,12 @@ impl BatchContents {
 }
 
 /// Decodes a batch from its bytes, `frame.bytes` of them. `None` where the frame is damaged or bytes are missing.
-pub(crate) fn decode_batch(bytes: &Bytes, segment: SegmentName, offset: u64, verify: Verify) -> Option<BatchContents> {
+pub(crate) fn decode_batch(
+    bytes: &Bytes,
+    segment: SegmentName,
+    offset: u64,
+    verify: Verify,
+) -> Option<BatchContents> {
     let frame = BatchFrame::decode(bytes).ok()?;
     let whole = bytes.get(..usize::try_from(frame.bytes).ok()?)?;
     let table_end = FRAME_BYTES + table_bytes(usize::from(frame.streams));

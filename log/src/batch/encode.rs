@@ -2,8 +2,8 @@
 //! passed on as they are, without a copy.
 
 use super::{
-    BATCH_ALIGN, BatchFrame, FRAME_BYTES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, TableEntry, encode_table, short_log_id,
-    table_bytes,
+    BATCH_ALIGN, BatchFrame, FRAME_BYTES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, TableEntry, encode_table,
+    short_log_id, table_bytes,
 };
 use crate::codec::align_up;
 use crate::frame::{RECORD_HEADER_BYTES, RecordHeader};

@@ -154,7 +154,8 @@ fn encode_table(entries: &[TableEntry], out: &mut BytesMut) {
 
 /// Reads a table back; `None` where it is damaged.
 fn decode_table(bytes: &[u8], streams: usize) -> Option<Vec<TableEntry>> {
-    let (entries, mut end) = bytes.split_at_checked(streams * TABLE_ENTRY).map(|(e, rest)| (e, Fields(rest)))?;
+    let (entries, mut end) =
+        bytes.split_at_checked(streams * TABLE_ENTRY).map(|(e, rest)| (e, Fields(rest)))?;
     if end.u32()? != crc32c(entries) || end.u32()? != 0 {
         return None;
     }

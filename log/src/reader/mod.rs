@@ -99,7 +99,11 @@ async fn identify(io: &Io, catalogue: &Catalogue) -> Result<LogId, ReadError> {
         return Ok(log_id);
     }
     let format = io.read(&format_file(), 0, FORMAT_MAX_BYTES, false).await;
-    Ok(format.ok().and_then(|bytes| parse_format_bytes(&bytes)).map(|format| format.log_id).unwrap_or_default())
+    Ok(format
+        .ok()
+        .and_then(|bytes| parse_format_bytes(&bytes))
+        .map(|format| format.log_id)
+        .unwrap_or_default())
 }
 
 /// The first position behind a segment, by the one that follows it.

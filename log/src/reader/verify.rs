@@ -194,7 +194,11 @@ impl Check {
         }
         let hash = batch.hash.unwrap_or_default();
         if expected.is_some_and(|expected| expected != frame.prev_digest) {
-            self.find(Some(name), Some(frame.first), "the batch does not follow the one before it".to_owned());
+            self.find(
+                Some(name),
+                Some(frame.first),
+                "the batch does not follow the one before it".to_owned(),
+            );
         }
         *expected = Some(digest_of(hash));
         tally.batch(frame.seq, hash, frame.first, u64::from(frame.count), frame.disk_bytes());
@@ -230,7 +234,8 @@ impl Check {
         match tail {
             Tail::Clean => {}
             Tail::Footer(footer) => {
-                let len = Footer::encoded_len(footer.batches.len(), footer.streams.len(), footer.losses.len());
+                let len =
+                    Footer::encoded_len(footer.batches.len(), footer.streams.len(), footer.losses.len());
                 if at + len == segment.file_bytes {
                     self.find(Some(segment.name), None, "the end of the footer is damaged".to_owned());
                 }

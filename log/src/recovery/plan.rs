@@ -10,7 +10,8 @@ use crate::mutants::{Mutant, active};
 use crate::scan::{Garbage, Lost, Scan, ScanConfig, ScanItem, Tail};
 use crate::script::Io;
 use crate::segment::{
-    FORMAT_VERSION, Footer, HeaderError, READER_VERSION, SegmentHeader, SegmentInfo, SegmentName, Tally, spare_file,
+    FORMAT_VERSION, Footer, HeaderError, READER_VERSION, SegmentHeader, SegmentInfo, SegmentName, Tally,
+    spare_file,
 };
 use crate::witness::{Checkpoint, QuarantinedRange, load_quarantine};
 use bytes::Bytes;

@@ -73,7 +73,11 @@ impl Streams {
         let mut excused = false;
         for loss in self.losses.iter_mut().filter(|loss| loss.is_undecided(stream)) {
             excused = true;
-            if continuous { loss.untouched.insert(stream) } else { loss.touched.insert(stream) };
+            if continuous {
+                loss.untouched.insert(stream)
+            } else {
+                loss.touched.insert(stream)
+            };
         }
         continuous || excused
     }

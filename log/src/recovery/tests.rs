@@ -7,7 +7,8 @@ use crate::record::Record;
 use crate::script::Script;
 use crate::segment::{HEADER_BYTES, spare_file};
 use crate::testing::{
-    LOG, Rig, logical, read_all, recover_disk, recovery_config, small_segments, stream, verify_disk, without_place,
+    LOG, Rig, logical, read_all, recover_disk, recovery_config, small_segments, stream, verify_disk,
+    without_place,
 };
 use crate::witness::{Touched, checkpoint_file, is_refused, quarantine_file};
 use crate::writer::WriterConfig;
@@ -25,12 +26,18 @@ fn names(disk: &MemDisk) -> Vec<String> {
 
 /// A log that was being written when the power went: five streams, 14 batches of 14 records, 4 KiB each.
 fn crashed_log() -> (Files, Vec<Record>, u64) {
-    let mut rig = Rig::new(MemDisk::new(), WriterConfig { segment_bytes: 68 * 1024, ..WriterConfig::default() });
+    let mut rig =
+        Rig::new(MemDisk::new(), WriterConfig { segment_bytes: 68 * 1024, ..WriterConfig::default() });
     let mut last_batch = 0;
     for batch in 0..14u64 {
         last_batch = rig.writer.durable().0 + 1;
         let drafts = (0..14)
-            .map(|n| rig.next_draft(stream(u8::try_from((batch * n + n) % 5).unwrap()), usize::from(n % 7 == 0) * 20))
+            .map(|n| {
+                rig.next_draft(
+                    stream(u8::try_from((batch * n + n) % 5).unwrap()),
+                    usize::from(n % 7 == 0) * 20,
+                )
+            })
             .collect();
         rig.submit(false, drafts);
         rig.settle();
@@ -66,11 +73,13 @@ fn judge(files: Files, records: &[Record], last_batch: u64, at: usize, what: &st
         assert_eq!((&again.heads, &again.quarantine), (&recovered.heads, &recovered.quarantine), "{what}");
     }
     let items = read_all(&disk, 1).unwrap();
-    let found: BTreeMap<_, _> = logical(&items).into_iter().map(|record| (record.place.position, record)).collect();
+    let found: BTreeMap<_, _> =
+        logical(&items).into_iter().map(|record| (record.place.position, record)).collect();
     let mut verdict = Verdict::Identical;
     for record in records {
         let position = record.place.position;
-        let quarantined = recovered.quarantine.iter().any(|range| range.first <= position && position <= range.last);
+        let quarantined =
+            recovered.quarantine.iter().any(|range| range.first <= position && position <= range.last);
         match found.get(&position) {
             Some(read) => assert_eq!(*read, without_place(record.clone()), "{what}"),
             None if quarantined => {
@@ -151,7 +160,13 @@ fn runs_of_zeros_and_garbage_at_every_sector_are_harmless_or_reported() {
             for (n, byte) in file[from..to].iter_mut().enumerate() {
                 *byte = if fill == 0 { 0 } else { fill ^ u8::try_from(n % 251).unwrap() };
             }
-            judge(files, &records, last_batch, sector * 97, &format!("{len} bytes of {fill} at sector {sector}"));
+            judge(
+                files,
+                &records,
+                last_batch,
+                sector * 97,
+                &format!("{len} bytes of {fill} at sector {sector}"),
+            );
         }
     }
 }
@@ -243,7 +258,10 @@ fn a_recovery_that_is_interrupted_anywhere_is_done_again() {
 fn an_empty_directory_becomes_an_empty_log_and_a_lost_log_is_refused() {
     let disk = MemDisk::new();
     let recovered = recover_disk(&disk).unwrap();
-    assert_eq!((recovered.next_position, recovered.next_batch, recovered.clean), (Position(1), BatchSeq(1), true));
+    assert_eq!(
+        (recovered.next_position, recovered.next_batch, recovered.clean),
+        (Position(1), BatchSeq(1), true)
+    );
     assert_eq!((recovered.log_id, recovered.node_id), (LOG, recovery_config().node_id));
     let config = RecoveryConfig { projection_witness: Some(Position(7)), ..recovery_config() };
     let lost = Script::new(|io| recover(io, config)).run(&mut disk.clone());
@@ -289,7 +307,10 @@ fn a_rotten_body_refuses_writes_to_its_own_stream_only() {
     let range = &recovered.quarantine[0];
     assert_eq!((range.first, range.last), (victim.place.position, victim.place.position));
     assert_eq!(range.touched, Touched::Only([victim.stream].into()));
-    assert_eq!(recovered.heads[&victim.stream].seq, records.iter().rfind(|r| r.stream == victim.stream).unwrap().seq);
+    assert_eq!(
+        recovered.heads[&victim.stream].seq,
+        records.iter().rfind(|r| r.stream == victim.stream).unwrap().seq
+    );
     let unreadable: Vec<_> =
         read_all(&disk, 1).unwrap().into_iter().filter(|i| matches!(i, ReadItem::Unreadable(_))).collect();
     assert_eq!(unreadable.len(), 1);
@@ -299,7 +320,8 @@ fn a_rotten_body_refuses_writes_to_its_own_stream_only() {
 
 #[test]
 fn streams_proven_untouched_by_a_lost_batch_go_on() {
-    let mut rig = Rig::new(MemDisk::new(), WriterConfig { segment_bytes: 1 << 20, ..WriterConfig::default() });
+    let mut rig =
+        Rig::new(MemDisk::new(), WriterConfig { segment_bytes: 1 << 20, ..WriterConfig::default() });
     for n in [1, 2, 3, 1, 2] {
         rig.write(stream(n), 0);
     }
@@ -378,7 +400,8 @@ fn of_two_generations_only_a_complete_younger_one_counts() {
 fn another_log_and_a_newer_format_are_refused() {
     let (files, ..) = crashed_log();
     let disk = MemDisk::with_files(files.clone());
-    let config = RecoveryConfig { log_id: LogId([1; 16]), node_id: NodeId([2; 16]), projection_witness: None };
+    let config =
+        RecoveryConfig { log_id: LogId([1; 16]), node_id: NodeId([2; 16]), projection_witness: None };
     let foreign = Script::new(|io| recover(io, config)).run(&mut disk.clone());
     assert!(matches!(foreign, Err(RecoveryError::ForeignLog { found: LOG, .. })));
     let [segment] = segment_files(&files).try_into().unwrap();

@@ -6,9 +6,9 @@ mod name;
 mod tally;
 
 pub use footer::{AcceptedLoss, BatchEntry, Footer, FooterError, StreamEntry};
+pub(crate) use footer::{MAX_FOOTER_BYTES, TRAILER_BYTES};
 pub use header::{FORMAT_VERSION, HEADER_BYTES, HeaderError, READER_VERSION, SegmentHeader};
 pub use name::SegmentName;
-pub(crate) use footer::{MAX_FOOTER_BYTES, TRAILER_BYTES};
 pub(crate) use tally::Tally;
 
 use crate::host::FilePath;

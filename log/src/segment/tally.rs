@@ -53,8 +53,7 @@ impl Tally {
     /// larger one to put it into.
     pub fn fits(&self, disk_bytes: u64, streams: impl Iterator<Item = StreamId>, segment_bytes: u64) -> bool {
         let new = streams.filter(|stream| !self.streams.contains_key(stream)).count();
-        let footer =
-            Footer::encoded_len(self.batches.len() + 1, self.streams.len() + new, self.losses.len());
+        let footer = Footer::encoded_len(self.batches.len() + 1, self.streams.len() + new, self.losses.len());
         self.is_empty() || self.offset.saturating_add(disk_bytes).saturating_add(footer) <= segment_bytes
     }
 

@@ -45,7 +45,8 @@ pub(super) fn submission_bytes(submission: &Submission) -> Option<u64> {
     if !(1..=MAX_BATCH_RECORDS).contains(&count) {
         return None;
     }
-    let records = submission.drafts.iter().map(draft_bytes).try_fold(0u64, |sum, bytes| sum.checked_add(bytes?))?;
+    let records =
+        submission.drafts.iter().map(draft_bytes).try_fold(0u64, |sum, bytes| sum.checked_add(bytes?))?;
     // The table is counted as if each record had a stream of its own.
     let most = records.checked_add((FRAME_BYTES + table_bytes(count)) as u64)?;
     (most <= u64::from(MAX_BATCH_BYTES)).then_some(records)

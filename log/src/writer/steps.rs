@@ -131,8 +131,7 @@ impl Writer {
             offset,
         };
         let heads = &self.heads;
-        let batch =
-            encode_batch(&context, drafts, |stream| heads.get(&stream).copied().unwrap_or_default())?;
+        let batch = encode_batch(&context, drafts, |stream| heads.get(&stream).copied().unwrap_or_default())?;
         let count = batch.records.len() as u64;
         segment.tally.batch(self.next_batch, batch.hash, self.next_position, count, batch.disk_bytes);
         segment.unmarked = count > 0;

@@ -1,9 +1,11 @@
 use super::*;
-use crate::host::mem::MemDisk;
 use crate::host::FilePath;
+use crate::host::mem::MemDisk;
 use crate::id::Seq;
 use crate::reader::ReadItem;
-use crate::testing::{Rig, draft, logical, read_all, recover_disk, small_segments, stream, verify_disk, without_place};
+use crate::testing::{
+    Rig, draft, logical, read_all, recover_disk, small_segments, stream, verify_disk, without_place,
+};
 use crate::witness::checkpoint_file;
 use proptest::prelude::*;
 
@@ -12,7 +14,10 @@ fn error(kind: DiskErrorKind) -> DiskResult {
 }
 
 /// Fails the first operation that matches.
-fn fail_once(matches: fn(&DiskOp) -> bool, kind: DiskErrorKind) -> Box<dyn FnMut(&DiskOp) -> Option<DiskResult>> {
+fn fail_once(
+    matches: fn(&DiskOp) -> bool,
+    kind: DiskErrorKind,
+) -> Box<dyn FnMut(&DiskOp) -> Option<DiskResult>> {
     let mut done = false;
     Box::new(move |op| {
         (!done && matches(op)).then(|| {
@@ -157,7 +162,8 @@ fn the_first_append_to_a_segment_waits_until_its_name_is_durable() {
             rig.step();
         }
     }
-    let renamed: Vec<_> = ops.iter().enumerate().filter(|(_, op)| matches!(op, DiskOp::Rename { .. })).collect();
+    let renamed: Vec<_> =
+        ops.iter().enumerate().filter(|(_, op)| matches!(op, DiskOp::Rename { .. })).collect();
     assert!(renamed.len() >= 3);
     for (at, op) in renamed {
         let DiskOp::Rename { to, .. } = op else { unreachable!() };
@@ -198,7 +204,8 @@ fn after_any_failed_write_or_sync_nothing_is_acknowledged_or_tried_again() {
 
 #[test]
 fn without_space_for_another_segment_only_what_makes_room_is_written_until_there_is_space_again() {
-    let mut rig = Rig::new(MemDisk::new(), WriterConfig { segment_bytes: 64 * 1024, ..WriterConfig::default() });
+    let mut rig =
+        Rig::new(MemDisk::new(), WriterConfig { segment_bytes: 64 * 1024, ..WriterConfig::default() });
     rig.fault = Box::new(|op| matches!(op, DiskOp::Create { .. }).then(|| error(DiskErrorKind::NoSpace)));
     let mut ordinary = 0;
     while !rig.writer.is_low_on_space() {
