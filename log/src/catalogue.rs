@@ -5,8 +5,8 @@ use crate::id::{LogId, Position};
 use crate::scan::Until;
 use crate::script::Io;
 use crate::segment::{
-    AcceptedLoss, Footer, FooterError, HEADER_BYTES, HeaderError, MAX_FOOTER_BYTES, SegmentHeader, SegmentInfo, SegmentName,
-    TRAILER_BYTES, spare_file,
+    AcceptedLoss, Footer, FooterError, HEADER_BYTES, HeaderError, MAX_FOOTER_BYTES, SegmentHeader,
+    SegmentInfo, SegmentName, TRAILER_BYTES, spare_file,
 };
 use crate::witness::{CHECKPOINT_BYTES, Checkpoint, checkpoint_file};
 
@@ -23,7 +23,12 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// Reads a segment's header and footer.
-    pub async fn load(io: &Io, name: SegmentName, file_bytes: u64, from_disk: bool) -> Result<Self, DiskError> {
+    pub async fn load(
+        io: &Io,
+        name: SegmentName,
+        file_bytes: u64,
+        from_disk: bool,
+    ) -> Result<Self, DiskError> {
         let file = name.file();
         // Unreadable ends are damage, which costs no record as long as what lies between can be read.
         let header = match io.read(&file, 0, HEADER_BYTES, from_disk).await {

@@ -159,9 +159,8 @@ fn of_store(error: &StoreError) -> ExitCode {
 
 fn of_serve(error: &ServeError) -> ExitCode {
     match error {
-        ServeError::NoDataDir => ExitCode::Usage,
+        ServeError::NoDataDir | ServeError::Keys(KeysError::Root(_)) => ExitCode::Usage,
         ServeError::Layout(error) => of_layout(error),
-        ServeError::Keys(KeysError::Root(_)) => ExitCode::Usage,
         ServeError::Keys(KeysError::Store(KeyStoreError::Malformed { .. })) => ExitCode::Integrity,
         ServeError::Keys(KeysError::Store(KeyStoreError::Folder(error))) => of_io(error),
         ServeError::Engine(error) => of_open(error),

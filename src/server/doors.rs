@@ -40,7 +40,7 @@ impl ConsoleDoor {
 impl Service for ConsoleDoor {
     type Body = Full<Bytes>;
 
-    async fn call(&self, address: IpAddr, request: Request<Incoming>) -> Answer {
+    async fn call(self: &Arc<Self>, address: IpAddr, request: Request<Incoming>) -> Answer {
         match (probe(&request, &self.vitals), self.console.get()) {
             (Some(answer), _) => answer,
             (None, Some(console)) => console.handle(address, request).await,
@@ -67,7 +67,7 @@ impl MetricsDoor {
 impl Service for MetricsDoor {
     type Body = Full<Bytes>;
 
-    async fn call(&self, _address: IpAddr, request: Request<Incoming>) -> Answer {
+    async fn call(self: &Arc<Self>, _address: IpAddr, request: Request<Incoming>) -> Answer {
         if request.uri().path() != "/metrics" {
             return probe(&request, &self.vitals).unwrap_or_else(nothing_here);
         }

@@ -194,7 +194,11 @@ impl Check {
         }
         let hash = batch.hash.unwrap_or_default();
         if expected.is_some_and(|expected| expected != frame.prev_digest) {
-            self.find(Some(name), Some(frame.first), "the batch does not follow the one before it".to_owned());
+            self.find(
+                Some(name),
+                Some(frame.first),
+                "the batch does not follow the one before it".to_owned(),
+            );
         }
         *expected = Some(digest_of(hash));
         tally.batch(frame.seq, hash, frame.first, u64::from(frame.count), frame.disk_bytes());
