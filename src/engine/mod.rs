@@ -211,10 +211,23 @@ impl Engine {
     /// Answers what is under way, seals the log and the packs, makes the projections durable and ends every thread.
     /// Blocks. Commands that come later are refused.
     pub fn shutdown(&self) {
-        self.close();
-        let threads = self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.shared.stop();
+    }
+}
+
+impl Shared {
+    fn stop(&self) {
+        self.admission.close();
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(threads) = threads {
             threads.stop();
         }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // ORDER: the lock on the data directory must not go before the threads that write there.
+        self.stop();
     }
 }

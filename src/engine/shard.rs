@@ -143,6 +143,9 @@ impl Shard {
                 self.call(call);
             }
         }
+        for call in calls.try_iter() {
+            call.reply.send(Err(Unavailable::ShuttingDown.into()));
+        }
     }
 
     fn call(&mut self, call: Call) {

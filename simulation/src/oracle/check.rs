@@ -16,14 +16,20 @@ pub struct LogView {
     pub records: Vec<Record>,
     /// First and last position of each range that is reported as unreadable.
     pub unreadable: Vec<(Position, Position)>,
-    /// The streams that refuse writes.
-    pub refused: BTreeSet<StreamId>,
+    /// Positions whose body or content was given up: the record itself is still in the chain.
+    pub emptied: BTreeSet<Position>,
 }
 
 impl LogView {
     /// Whether the loss of a position is reported.
     pub fn reports(&self, position: Position) -> bool {
-        self.unreadable.iter().any(|(first, last)| (*first..=*last).contains(&position))
+        self.emptied.contains(&position)
+            || self.unreadable.iter().any(|(first, last)| (*first..=*last).contains(&position))
+    }
+
+    /// Whether anything is missing, all of it reported: what is left need not add up then.
+    pub fn has_gaps(&self) -> bool {
+        !self.unreadable.is_empty() || !self.emptied.is_empty()
     }
 }
 
@@ -87,9 +93,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// With records missing from the log, what is left need not add up.
     fn has_gaps(&self) -> bool {
-        !self.log.unreadable.is_empty()
+        self.log.has_gaps()
     }
 
     fn record(&mut self, record: &Record) -> Result<(), Violation> {
@@ -97,6 +102,9 @@ impl<'a> Check<'a> {
             "record {} of stream {} at position {}",
             record.seq, record.stream, record.place.position
         );
+        if record.body.is_none() && self.log.reports(record.place.position) {
+            return Ok(());
+        }
         let Some(Ok(Body { actor, event })) = record.decode() else {
             return violation("contents", format!("{at} cannot be decoded"));
         };
@@ -296,7 +304,7 @@ impl Claims {
         for op in open {
             let Some(entry) = history.get(*op) else { continue };
             // With records missing, the state a claim rested on may be among them.
-            if log.unreadable.is_empty() {
+            if !log.has_gaps() {
                 return violation(
                     "answers rest on durable state",
                     format!(

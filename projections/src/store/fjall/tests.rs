@@ -61,6 +61,20 @@ fn a_store_continues_where_it_was_left() {
 }
 
 #[test]
+fn a_store_that_was_never_closed_is_whole_and_catches_up() {
+    let (parent, killed, log) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), history(2_000));
+    let (store, _) = recover(&folder(&parent), &log);
+    // What a kill leaves: the files as they are, with whatever had not reached them missing.
+    copy_folder(&folder(&parent), &folder(&killed));
+    let opened = open(&folder(&killed), &log);
+    assert_eq!(opened.discarded, None);
+    digests(&opened.store);
+    drop(opened.store);
+    let (caught_up, discarded) = recover(&folder(&killed), &log);
+    assert_eq!((discarded, digests(&caught_up)), (None, digests(&store)));
+}
+
+#[test]
 fn projections_that_do_not_fit_the_log_are_put_aside_and_rebuilt() {
     let full = history(20);
     let shorter = history(19);
