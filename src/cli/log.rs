@@ -5,12 +5,15 @@ use super::output::{Format, OutputArgs, print_list, print_object};
 use super::{CliError, Out, data};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use siltstone_log::event::{Body, DecodeError};
-use siltstone_log::host::real::RealDisk;
-use siltstone_log::id::Position;
+use siltstone_log::event::{Actor, Body, DecodeError, Door};
+use siltstone_log::host::real::{RealClock, RealDisk, RealEntropy};
+use siltstone_log::host::{Clock, draw};
+use siltstone_log::id::{Position, Salt};
 use siltstone_log::reader::{ReadItem, Replay, Tally, VerifyReport, stats, verify};
 use siltstone_log::record::Record;
+use siltstone_log::repair::{RepairConfig, repair};
 use siltstone_log::script::Script;
+use siltstone_log::segment::AcceptedLoss;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use time::OffsetDateTime;
@@ -336,11 +339,42 @@ fn run_stats(args: &ReadArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     Ok(ExitCode::Ok)
 }
 
-fn run_repair(args: &RepairArgs, _out: Out<'_>) -> Result<ExitCode, CliError> {
+fn run_repair(args: &RepairArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     if !args.accept_loss {
         return Err(CliError::LossNotAccepted);
     }
-    super::data::Locked::open(&args.dir)?;
+    let locked = data::Locked::open(&args.dir)?;
+    let config = RepairConfig {
+        recovery: locked.recovery,
+        actor: Actor::server(Door::Offline),
+        salt: Salt(draw(&RealEntropy)),
+        wall_millis: RealClock::default().wall_millis(),
+    };
+    let report = Script::new(move |io| repair(io, config)).run(&mut locked.disk.clone())?;
+    let lost = |loss: &AcceptedLoss| json!({ "first": loss.first, "last": loss.last });
+    let rewritten = report
+        .rewritten
+        .iter()
+        .map(|(old, new)| json!({ "old": old.map(|name| name.to_string()), "new": new.to_string() }));
+    let value = json!({
+        "ranges": report.ranges.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "given_up": report.given_up.iter().map(lost).collect::<Vec<_>>(),
+        "emptied": report.emptied,
+        "rewritten": rewritten.collect::<Vec<_>>(),
+    });
+    match args.output.format() {
+        Format::Table if report.ranges.is_empty() => writeln!(out, "nothing to repair")?,
+        Format::Table => {
+            for range in &report.ranges {
+                writeln!(out, "repaired: {range}")?;
+            }
+            for loss in &report.given_up {
+                writeln!(out, "  given up: positions {} to {}", loss.first, loss.last)?;
+            }
+            writeln!(out, "  {} records kept without what cannot be read", report.emptied.len())?;
+        }
+        format => print_object(out, format, &value)?,
+    }
     Ok(ExitCode::Ok)
 }
 

@@ -49,13 +49,11 @@ impl Service for ConsoleDoor {
             let details = self.console.get().is_some_and(details);
             return probe(&parts, &self.vitals, details);
         }
-        match self.console.get() {
-            Some(console) => console.handle(address, request).await,
-            None => {
-                let detail = "The server is still starting; /readyz says how far it is.";
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Starting", detail).into_response("")
-            }
+        if let Some(console) = self.console.get() {
+            return console.handle(address, request).await;
         }
+        let detail = "The server is still starting; /readyz says how far it is.";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Starting", detail).into_response("")
     }
 }
 
