@@ -21,7 +21,7 @@ use siltstone_log::host::{Clock, Entropy, draw};
 use siltstone_log::id::{Hash, Position, Seq, StreamId};
 use siltstone_log::layout::{DataDir, LayoutError};
 use siltstone_log::pack::recovery::{PackRecoveryError, recover_packs};
-use siltstone_log::pack::{BlobIndex, MemoryBlobIndex, PackClient, PackConfig, PackThread, PackWriter};
+use siltstone_log::pack::{BlobIndex, PackClient, PackConfig, PackThread, PackWriter};
 use siltstone_log::reader::{ReadError, ReadItem, Replay};
 use siltstone_log::recovery::{Recovered, RecoveryConfig, RecoveryError, recover};
 use siltstone_log::script::Script;
@@ -149,10 +149,12 @@ impl Threads {
         for shard in self.shards {
             drop(shard.join());
         }
-        self.log.stop();
+        drop(self.log.stop());
+        self.packs.stop();
+        // ORDER: the follower ends with the sync of the projections, so everything that goes there comes before: the
+        // log's last records, and the packs that were sealed.
         drop(self.batches.send(FollowerCall::Stop));
         drop(self.follower.join());
-        self.packs.stop();
         drop(self.data_dir);
     }
 }
@@ -238,10 +240,10 @@ fn open_parts(data_dir: DataDir, config: &EngineConfig) -> Result<Parts, OpenErr
     if let Some(discarded) = &opened.discarded {
         tracing::warn!(reason = %discarded.reason, "the projections are rebuilt from the log");
     }
+    let blobs: Arc<dyn BlobIndex> = Arc::new(opened.store.blobs());
     let store: Arc<dyn Store> = Arc::new(opened.store);
     let follower = catch_up(&disk, &recovered, &*store, &*config.observer)?;
     config.observer.starting("packs", None);
-    let blobs: Arc<dyn BlobIndex> = Arc::new(MemoryBlobIndex::default());
     let (log_id, index) = (recovered.log_id, blobs.clone());
     let packs = Script::new(move |io| recover_packs(io, log_id, index)).run(&mut disk)?;
     let pack_writer = PackWriter::new(&packs, config.packs);

@@ -25,7 +25,6 @@ use siltstone_log::host::{Clock, Entropy};
 use siltstone_log::layout::{DataDir, LayoutError};
 use siltstone_log::pack::PackConfig;
 use siltstone_log::writer::WriterConfig;
-use std::future::Future;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -238,10 +237,8 @@ impl Running {
 }
 
 /// Done once the other side says so, or is gone.
-fn until(mut stopped: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
-    async move {
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    }
+async fn until(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 struct Listeners {
