@@ -248,15 +248,15 @@ impl Repair<'_> {
                 self.fill_gap(next, Position(first.0.saturating_sub(1)), segment_no).await?;
             }
             let behind = catalogue.segments.get(at + 1).map(|next| next.name.first);
-            next = match &segment.footer {
-                Ok(footer) if !self.is_quarantined(first, footer.last) => {
+            next = match segment.whole_footer(&self.io).await {
+                Some(footer) if !self.is_quarantined(first, footer.last) => {
                     for loss in &footer.losses {
                         self.streams.accepted(loss.first, loss.last);
                     }
                     self.streams.sealed(&footer.streams);
                     footer.last.next()
                 }
-                Ok(_) | Err(_) => self.rewrite(segment, behind, segment_no).await?,
+                Some(_) | None => self.rewrite(segment, behind, segment_no).await?,
             };
             segment_no =
                 segment.footer.as_ref().map_or(segment_no, |footer| footer.segment_no).saturating_add(1);

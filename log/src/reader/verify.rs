@@ -167,9 +167,9 @@ impl Check {
             }
         }
         self.next = scan.next_position();
-        if let Ok(footer) = &segment.footer {
+        if let Some(footer) = segment.whole_footer(io).await {
             let counted = tally.footer(footer.log_id, footer.segment_no, footer.max_hlc);
-            if counted != *footer {
+            if counted != footer {
                 self.find(Some(name), None, "the footer does not agree with the batches".to_owned());
             }
         }

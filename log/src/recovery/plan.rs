@@ -90,9 +90,9 @@ pub async fn plan(io: &Io, config: &RecoveryConfig) -> Result<RecoveryPlan, Reco
         let next = segments.get(at + 1).map(|next| next.name.first);
         survey.check_identity(segment)?;
         survey.gap_before(segment)?;
-        match &segment.footer {
-            Ok(footer) => survey.sealed(segment, footer, next.is_none()),
-            Err(_) => survey.unsealed(io, segment, next).await?,
+        match segment.whole_footer(io).await {
+            Some(footer) => survey.sealed(segment, &footer, next.is_none()),
+            None => survey.unsealed(io, segment, next).await?,
         }
     }
     survey.witnessed_end();
