@@ -144,7 +144,7 @@ fn wanted_range(
         let mut error = S3Error::new(S3ErrorCode::InvalidRange)
             .extra("RangeRequested", header)
             .extra("ActualObjectSize", size.to_string());
-        error.headers.insert(CONTENT_RANGE, shown(format_args!("bytes */{size}")));
+        error.headers.push((CONTENT_RANGE, shown(format_args!("bytes */{size}"))));
         error
     })
 }
