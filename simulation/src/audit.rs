@@ -40,12 +40,20 @@ impl World {
         let mut disk = InstantDisk::new(self.observer());
         let items = Script::new(|io| read_log(io, Position(0))).run(&mut disk);
         let items = items.map_err(|error| Violation::new("the log can be read", error.to_string()))?;
+        let mut damaged = false;
         let mut log = LogView { emptied: self.emptied.clone(), ..LogView::default() };
         for item in items {
             match item {
                 ReadItem::Records(records) => log.records.extend(records),
-                ReadItem::Unreadable(range) => log.unreadable.push((range.first, range.last)),
+                ReadItem::Unreadable(range) => {
+                    log.unreadable.push((range.first, range.last));
+                    damaged |= !range.accepted;
+                }
             }
+        }
+        if damaged && self.log_verifies().is_ok() {
+            let message = format!("{:?} cannot be read", log.unreadable);
+            return Err(Violation::new("log verify names what cannot be read", message));
         }
         if let Some(node) = &self.node {
             let quarantine = &node.recovered.quarantine;

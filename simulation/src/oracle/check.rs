@@ -206,26 +206,20 @@ impl<'a> Check<'a> {
         if nothing_to_write || self.log.reports(position) {
             return Ok(());
         }
+        if let Intent::CreateBucket { .. } | Intent::DeleteBucket { .. } = entry.intent {
+            let halves = written.len() >= 2 || (!written.is_empty() && self.finished_elsewhere(&entry.intent));
+            if !halves && !self.has_gaps() {
+                let message = format!("{op:?} ({:?}) was acknowledged half done: {written:?}", entry.intent);
+                return violation("I1 acknowledged is durable", message);
+            }
+            return Ok(());
+        }
         let found = written.iter().rfind(|written| written.stream == stream);
         if found.is_none_or(|found| found.seq != seq || (position.get() != 0 && found.position != position)) {
+            let told = format!("record {seq} of {stream} at position {position}");
             return violation(
                 "I1 acknowledged is durable",
-                format!(
-                    "{op:?} ({:?}) was acknowledged as record {seq} of {stream} at position {position}, but the log has {written:?}",
-                    entry.intent
-                ),
-            );
-        }
-        let both_halves = match &entry.intent {
-            Intent::CreateBucket { .. } | Intent::DeleteBucket { .. } => {
-                self.has_gaps() || written.len() == 2
-            }
-            _ => true,
-        };
-        if !both_halves && !self.finished_elsewhere(&entry.intent) {
-            return violation(
-                "protocol",
-                format!("{op:?} ({:?}) was acknowledged half done: {written:?}", entry.intent),
+                format!("{op:?} ({:?}) was acknowledged as {told}, but the log has {written:?}", entry.intent),
             );
         }
         Ok(())
