@@ -297,6 +297,11 @@ fn a_projection_that_has_seen_the_last_batch_turns_a_torn_tail_into_rot() {
     assert_eq!(rotten.quarantine[0].first, Position(last_batch));
     assert_eq!(rotten.next_position, Position(197), "no position is given twice");
     assert!(is_refused(&rotten.quarantine, stream(99)), "nobody knows what the last batch held");
+    let disk = MemDisk::with_files(files);
+    let config = RecoveryConfig { projection_witness: Some(Position(last_batch)), ..recovery_config() };
+    Script::new(|io| recover(io, config)).run(&mut disk.clone()).unwrap();
+    let without = recover_disk(&disk).unwrap();
+    assert_eq!(without.quarantine, rotten.quarantine, "a rebuilt projection has not made the loss undone");
 }
 
 #[test]
