@@ -207,7 +207,8 @@ impl<'a> Check<'a> {
             return Ok(());
         }
         if let Intent::CreateBucket { .. } | Intent::DeleteBucket { .. } = entry.intent {
-            let halves = written.len() >= 2 || (!written.is_empty() && self.finished_elsewhere(&entry.intent));
+            let halves =
+                written.len() >= 2 || (!written.is_empty() && self.finished_elsewhere(&entry.intent));
             if !halves && !self.has_gaps() {
                 let message = format!("{op:?} ({:?}) was acknowledged half done: {written:?}", entry.intent);
                 return violation("I1 acknowledged is durable", message);
@@ -219,7 +220,10 @@ impl<'a> Check<'a> {
             let told = format!("record {seq} of {stream} at position {position}");
             return violation(
                 "I1 acknowledged is durable",
-                format!("{op:?} ({:?}) was acknowledged as {told}, but the log has {written:?}", entry.intent),
+                format!(
+                    "{op:?} ({:?}) was acknowledged as {told}, but the log has {written:?}",
+                    entry.intent
+                ),
             );
         }
         Ok(())

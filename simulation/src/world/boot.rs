@@ -122,14 +122,16 @@ impl World {
 
     /// Projections that are ahead of the log are thrown away. Only damage can bring that about.
     fn check_store(&mut self, recovered: &Recovered) -> Result<(), Violation> {
-        let failed = |error: siltstone_projections::StoreError| Violation::new("projections", error.to_string());
+        let failed =
+            |error: siltstone_projections::StoreError| Violation::new("projections", error.to_string());
         let mut ahead = None;
         for space in Space::ALL {
             for cursor in cursors(self.store.rows(), space) {
                 let (stream, cursor) = cursor.map_err(failed)?;
                 let head = recovered.heads.get(&stream).copied().unwrap_or_default();
                 if cursor.seq > head.seq || (cursor.seq == head.seq && cursor.hash != head.hash) {
-                    ahead = Some(format!("{stream}: applied {}, but the log ends at {}", cursor.seq, head.seq));
+                    ahead =
+                        Some(format!("{stream}: applied {}, but the log ends at {}", cursor.seq, head.seq));
                 }
             }
         }
