@@ -6,7 +6,7 @@
 //!
 //! **Vocabulary**: [`name`], [`id`], [`hlc`], [`event`], [`record`]. **Outside world**: [`host`], [`script`].
 //! **Formats**: [`frame`] (records), [`batch`], [`segment`], [`chain`], [`witness`]. **Work**: [`writer`] (group commit),
-//! [`recovery`], [`reader`], [`repair`], [`driver`] (the real thread), [`layout`] (the data directory).
+//! [`recovery`], [`reader`], [`repair`], [`driver`] (the real thread), [`pack`] (large content), [`layout`] (the data directory).
 //!
 //! This crate depends on no other of the workspace.
 
@@ -23,6 +23,7 @@ pub mod id;
 pub mod layout;
 pub mod mutants;
 pub mod name;
+pub mod pack;
 pub mod reader;
 pub mod record;
 pub mod recovery;

@@ -1,0 +1,78 @@
+//! Where each blob lies: an index that can be thrown away, because the packs themselves say it too.
+
+use super::place::BlobPlace;
+use crate::id::BlobId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The index's store failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("blob index: {0}")]
+pub struct BlobIndexError(pub String);
+
+/// Maps blobs to places.
+///
+/// ORDER: what survives a crash is a prefix of the calls of one thread. A pack is marked as indexed after the blobs
+/// in it were put; recovery does not look into a marked pack, so a mark that outlived a put would lose the blob.
+///
+/// An index belongs to one log id; opened for another it begins empty.
+pub trait BlobIndex: Send + Sync {
+    /// Where a blob lies, if it is here.
+    fn get(&self, blob: BlobId) -> Result<Option<BlobPlace>, BlobIndexError>;
+    /// Remembers a blob. Putting it again replaces its place. [`BlobPlace::encode`] is the form to store.
+    fn put(&self, blob: BlobId, place: &BlobPlace) -> Result<(), BlobIndexError>;
+    /// Forgets a blob; one that is not there is no error.
+    fn remove(&self, blob: BlobId) -> Result<(), BlobIndexError>;
+    /// Notes that every blob of a sealed pack was put.
+    fn mark_indexed(&self, pack: u32) -> Result<(), BlobIndexError>;
+    /// Whether [`BlobIndex::mark_indexed`] was called for a pack.
+    fn is_indexed(&self, pack: u32) -> Result<bool, BlobIndexError>;
+}
+
+/// An index in memory, for tests and simulation.
+#[derive(Debug, Default)]
+pub struct MemoryBlobIndex {
+    state: Mutex<MemoryState>,
+}
+
+#[derive(Debug, Default)]
+struct MemoryState {
+    blobs: BTreeMap<BlobId, BlobPlace>,
+    packs: BTreeSet<u32>,
+}
+
+impl MemoryBlobIndex {
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All blobs in it.
+    pub fn blobs(&self) -> Vec<(BlobId, BlobPlace)> {
+        self.state().blobs.iter().map(|(blob, place)| (*blob, place.clone())).collect()
+    }
+}
+
+impl BlobIndex for MemoryBlobIndex {
+    fn get(&self, blob: BlobId) -> Result<Option<BlobPlace>, BlobIndexError> {
+        Ok(self.state().blobs.get(&blob).cloned())
+    }
+
+    fn put(&self, blob: BlobId, place: &BlobPlace) -> Result<(), BlobIndexError> {
+        self.state().blobs.insert(blob, place.clone());
+        Ok(())
+    }
+
+    fn remove(&self, blob: BlobId) -> Result<(), BlobIndexError> {
+        self.state().blobs.remove(&blob);
+        Ok(())
+    }
+
+    fn mark_indexed(&self, pack: u32) -> Result<(), BlobIndexError> {
+        self.state().packs.insert(pack);
+        Ok(())
+    }
+
+    fn is_indexed(&self, pack: u32) -> Result<bool, BlobIndexError> {
+        Ok(self.state().packs.contains(&pack))
+    }
+}
