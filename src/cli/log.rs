@@ -14,8 +14,9 @@ use siltstone_log::record::Record;
 use siltstone_log::repair::{RepairConfig, repair};
 use siltstone_log::script::Script;
 use siltstone_log::segment::AcceptedLoss;
+use siltstone_projections::store::fjall::condemn;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -339,11 +340,23 @@ fn run_stats(args: &ReadArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     Ok(ExitCode::Ok)
 }
 
+/// ORDER: before the repair. Rows that were built past a range which could not be read lack what the repair finds in it
+/// again, and nothing would ever bring it to them: they count the range as applied.
+fn discard_projections(folder: &Path) -> Result<(), CliError> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    condemn(folder).map_err(|error| CliError::File { path: folder.display().to_string(), error })
+}
+
 fn run_repair(args: &RepairArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     if !args.accept_loss {
         return Err(CliError::LossNotAccepted);
     }
     let locked = data::Locked::open(&args.dir)?;
+    if !locked.log.quarantine.is_empty() {
+        discard_projections(&locked.path("projections"))?;
+    }
     let config = RepairConfig {
         recovery: locked.recovery,
         actor: Actor::server(Door::Offline),
@@ -381,6 +394,22 @@ fn run_repair(args: &RepairArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use siltstone_log::id::LogId;
+    use siltstone_projections::store::fjall::{FjallStore, LogState};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn projections_that_a_repair_outdates_are_not_used_again_and_missing_ones_are_no_error() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("projections");
+        discard_projections(&folder).unwrap();
+        let heads = BTreeMap::new();
+        let log =
+            LogState { log_id: LogId([1; 16]), next_position: siltstone_log::id::Position(1), heads: &heads };
+        drop(FjallStore::open(&folder, &log).unwrap());
+        discard_projections(&folder).unwrap();
+        assert!(FjallStore::open(&folder, &log).unwrap().discarded.is_some());
+    }
 
     #[test]
     fn byte_strings_are_shown_as_hexadecimal_and_lists_stay_lists() {

@@ -83,7 +83,7 @@ pub(super) fn fill_and_drain(world: &mut World) -> Checked {
         world.fill();
         world.work_full()?;
         world.audit()?;
-        if world.faults.coin() {
+        if world.faults.percent(75) {
             let down = world.draw_crash();
             world.go_down(down)?;
             world.bring_up_full()?;

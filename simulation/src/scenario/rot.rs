@@ -62,14 +62,14 @@ impl World {
     /// Damages some places of the log or the packs.
     fn rot(&mut self) {
         let targets = self.rot_targets();
-        for _ in 0..self.faults.between(1, 3) {
+        for _ in 0..self.faults.between(1, 5) {
             // The log is small beside the packs, and most of them is unused.
             let log = self.faults.percent(70);
             let wanted: Vec<&Target> =
                 targets.iter().filter(|target| (target.file.folder == Folder::Log) == log).collect();
             // The last segment is the one that recovery reads.
             let last = wanted.len().saturating_sub(1);
-            let index = if self.faults.coin() { last } else { self.faults.index(wanted.len()) };
+            let index = if self.faults.percent(65) { last } else { self.faults.index(wanted.len()) };
             let Some(Target { file, end }) = wanted.get(index) else { continue };
             let offset = self.faults.below(*end);
             let how = self.faults.below(3);
@@ -159,6 +159,10 @@ impl World {
         self.event("repaired", &fields);
         self.counters.sometimes(State::Repaired, !report.ranges.is_empty());
         self.emptied.extend(report.emptied.iter().copied());
+        if !report.ranges.is_empty() {
+            // As `siltstone log repair` does: rows built past a range lack what the repair found in it again.
+            self.store.clear();
+        }
         Ok(())
     }
 
