@@ -149,7 +149,7 @@ impl Threads {
         for shard in self.shards {
             drop(shard.join());
         }
-        self.log.stop();
+        drop(self.log.stop());
         self.packs.stop();
         // ORDER: the follower ends with the sync of the projections, so everything that goes there comes before: the
         // log's last records, and the packs that were sealed.
