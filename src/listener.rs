@@ -43,7 +43,7 @@ pub trait Service: Send + Sync + 'static {
 
     /// Answers a request from an address.
     fn call(
-        &self,
+        self: &Arc<Self>,
         address: IpAddr,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
@@ -76,6 +76,8 @@ pub async fn serve<S: Service>(
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
+            // A client that has sent all it wants to send may say so and still wait for its answer.
+            .half_close(true)
             .header_read_timeout(limits.header_timeout)
             .max_header_size(MAX_HEADER_BYTES)
             .max_headers(MAX_HEADERS)

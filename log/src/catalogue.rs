@@ -1,5 +1,6 @@
 //! What lies in the log folder: the segments that count, and what is left over beside them.
 
+use crate::hlc::Hlc;
 use crate::host::{DiskError, FilePath, Folder};
 use crate::id::{LogId, Position};
 use crate::scan::Until;
@@ -10,13 +11,24 @@ use crate::segment::{
 };
 use crate::witness::{CHECKPOINT_BYTES, Checkpoint, checkpoint_file};
 
+/// What is kept of a footer. Its index and streams are read again where they are needed: those of all segments
+/// together would take more memory than a server has to start in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    pub log_id: LogId,
+    pub last: Position,
+    pub max_hlc: Hlc,
+    pub segment_no: u64,
+    losses: Vec<AcceptedLoss>,
+}
+
 /// A segment file with what its ends say.
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
     pub name: SegmentName,
     pub file_bytes: u64,
     pub header: Result<SegmentHeader, HeaderError>,
-    pub footer: Result<Footer, FooterError>,
+    pub footer: Result<Sealed, FooterError>,
     /// Where the footer begins or, by the file's last bytes, began. None where the segment was never sealed.
     pub footer_at: Option<u64>,
 }
@@ -44,9 +56,18 @@ impl Segment {
         let (footer, footer_at) = load_footer(io, &file, file_bytes, from_disk).await;
         let footer = match footer {
             Ok(found) if found.first != name.first => Err(FooterError::Damaged),
-            other => other,
+            Ok(Footer { log_id, last, max_hlc, segment_no, losses, .. }) => {
+                Ok(Sealed { log_id, last, max_hlc, segment_no, losses })
+            }
+            Err(error) => Err(error),
         };
         Ok(Self { name, file_bytes, header, footer, footer_at })
+    }
+
+    /// The whole footer; `None` where the segment has none that can be read.
+    pub async fn whole_footer(&self, io: &Io) -> Option<Footer> {
+        self.footer.as_ref().ok()?;
+        load_footer(io, &self.name.file(), self.file_bytes, false).await.0.ok()
     }
 
     /// Its public description, given the last position where its footer does not say it.
@@ -79,6 +100,9 @@ impl Segment {
     }
 }
 
+/// Bytes read from the end of a segment at once.
+const FOOTER_GUESS: u64 = 64 * 1024;
+
 async fn load_footer(
     io: &Io,
     file: &FilePath,
@@ -86,10 +110,17 @@ async fn load_footer(
     from_disk: bool,
 ) -> (Result<Footer, FooterError>, Option<u64>) {
     let missing = (Err(FooterError::Missing), None);
-    let Some(trailer_at) = file_bytes.checked_sub(TRAILER_BYTES) else { return missing };
-    let Ok(trailer) = io.read(file, trailer_at, TRAILER_BYTES, from_disk).await else { return missing };
-    let Some(at) = Footer::locate(&trailer) else { return missing };
+    // Most footers are small: one read gets trailer and footer.
+    let end_at = file_bytes.saturating_sub(FOOTER_GUESS);
+    let Ok(end) = io.read(file, end_at, FOOTER_GUESS, from_disk).await else { return missing };
+    let Some(at) = end.last_chunk::<TRAILER_BYTES>().and_then(|trailer| Footer::locate(trailer)) else {
+        return missing;
+    };
     let Some(len) = file_bytes.checked_sub(at).filter(|len| *len <= MAX_FOOTER_BYTES) else { return missing };
+    let within = at.checked_sub(end_at).and_then(|skip| usize::try_from(skip).ok());
+    if let Some(bytes) = within.and_then(|skip| end.get(skip..)) {
+        return (Footer::decode(bytes, at), Some(at));
+    }
     match io.read(file, at, len, from_disk).await {
         Ok(bytes) => (Footer::decode(&bytes, at), Some(at)),
         Err(_) => (Err(FooterError::Damaged), Some(at)),

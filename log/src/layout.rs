@@ -128,7 +128,7 @@ impl DataDir {
 fn make_folder(path: &Path, mode: u32) -> Result<(), LayoutError> {
     match DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        made => return made.map_err(at(path)),
+        result => return result.map_err(at(path)),
     }
     let metadata = path.metadata().map_err(at(path))?;
     if !metadata.is_dir() {

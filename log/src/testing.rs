@@ -58,6 +58,9 @@ pub(crate) fn draft(stream: StreamId, seq: u64, content: usize) -> RecordDraft {
     }
 }
 
+/// Gives an operation another outcome than the disk would.
+pub(crate) type Fault = Box<dyn FnMut(&DiskOp) -> Option<DiskResult>>;
+
 /// A writer on a disk in memory. Operations are carried out in order, each completed before the next is begun.
 pub(crate) struct Rig {
     pub disk: MemDisk,
@@ -69,8 +72,7 @@ pub(crate) struct Rig {
     pub stopped: bool,
     /// Operations not carried out yet.
     pub waiting: VecDeque<(Ticket, DiskOp)>,
-    /// Replaces the outcome of an operation.
-    pub fault: Box<dyn FnMut(&DiskOp) -> Option<DiskResult>>,
+    pub fault: Fault,
     next_token: u64,
     seqs: BTreeMap<StreamId, u64>,
 }

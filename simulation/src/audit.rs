@@ -9,7 +9,7 @@ use crate::world::client::read_blob;
 use crate::world::disk::InstantDisk;
 use siltstone_log::event::Event;
 use siltstone_log::id::{Position, Salt};
-use siltstone_log::reader::{self, ReadItem};
+use siltstone_log::reader::{self, ReadItem, verify};
 use siltstone_log::record::Record;
 use siltstone_log::script::Script;
 
@@ -28,7 +28,7 @@ impl World {
         self.counters.sometimes(State::CreationFinished, verdict.finished_by_recovery.contains("creation"));
         self.counters.sometimes(State::DeletionFinished, verdict.finished_by_recovery.contains("deletion"));
         self.inline_content_is_there(&log)?;
-        if log.unreadable.is_empty() {
+        if !log.has_gaps() {
             self.blobs_are_there(&verdict.model)?;
             self.projections_agree(&log, &verdict.model)?;
         }
@@ -36,21 +36,30 @@ impl World {
     }
 
     /// The log as a reader sees it, and what recovery reports of it.
-    fn log_view(&self) -> Result<LogView, Violation> {
+    fn log_view(&mut self) -> Result<LogView, Violation> {
         let mut disk = InstantDisk::new(self.observer());
         let items = Script::new(|io| read_log(io, Position(0))).run(&mut disk);
         let items = items.map_err(|error| Violation::new("the log can be read", error.to_string()))?;
-        let mut log = LogView::default();
+        let mut damaged = false;
+        let mut log = LogView { emptied: self.emptied.clone(), ..LogView::default() };
         for item in items {
             match item {
                 ReadItem::Records(records) => log.records.extend(records),
-                ReadItem::Unreadable(range) => log.unreadable.push((range.first, range.last)),
+                ReadItem::Unreadable(range) => {
+                    log.unreadable.push((range.first, range.last));
+                    damaged |= !range.accepted;
+                }
             }
+        }
+        if damaged && self.log_verifies().is_ok() {
+            let message = format!("{:?} cannot be read", log.unreadable);
+            return Err(Violation::new("log verify names what cannot be read", message));
         }
         if let Some(node) = &self.node {
             let quarantine = &node.recovered.quarantine;
             log.unreadable.extend(quarantine.iter().map(|range| (range.first, range.last)));
         }
+        self.counters.sometimes(State::UnreadableRecords, !log.unreadable.is_empty());
         if !self.rotten && !log.unreadable.is_empty() {
             let message = format!("{:?} are reported as unreadable, but nothing was damaged", log.unreadable);
             return Err(Violation::new("no quarantine without damage", message));
@@ -73,7 +82,9 @@ impl World {
                     let message = format!("{op:?} stored {size} bytes, but {} others are there", bytes.len());
                     return Err(Violation::new(checker, message));
                 }
-                Err(_) if self.rotten => self.counters.reach(State::DamagedContent),
+                Err(_) if self.rotten || log.reports(place.position) => {
+                    self.counters.reach(State::DamagedContent);
+                }
                 Err(error) => return Err(Violation::new(checker, format!("{op:?}: {error}"))),
             }
         }
@@ -112,6 +123,20 @@ impl World {
         promise::counters_are_a_recount(rows, model)?;
         promise::replay_gives_the_same_digest(rows, log, self.log_id())?;
         promise::redelivery_changes_nothing(rows, log, self.log_id())
+    }
+
+    /// `log verify` finds nothing that is not as it was written, save for what was given up.
+    pub fn log_verifies(&self) -> Checked {
+        let mut disk = InstantDisk::new(self.observer());
+        let report = Script::new(|io| async move { verify(&io).await }).run(&mut disk);
+        match report {
+            Ok(report) if report.is_intact() => Ok(()),
+            Ok(report) => {
+                let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+                Err(Violation::new("log verify says intact", format!("{findings:?}")))
+            }
+            Err(error) => Err(Violation::new("log verify says intact", error.to_string())),
+        }
     }
 
     /// Nothing half-made is left once the node has been up for a while.

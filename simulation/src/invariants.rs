@@ -111,7 +111,8 @@ fn next_head(before: Hash, record: &Record) -> Hash {
 pub fn bodies_match_their_hashes(log: &LogView) -> Checked {
     for record in &log.records {
         let matches = |body: &bytes::Bytes| blake3::hash(body).as_bytes() == &record.body_hash.0;
-        if !record.body.as_ref().is_some_and(matches) {
+        let given_up = record.body.is_none() && log.reports(record.place.position);
+        if !given_up && !record.body.as_ref().is_some_and(matches) {
             let message = format!("the body at position {} is missing or another", record.place.position);
             return Err(Violation::new("I13 bodies match their hashes", message));
         }

@@ -30,6 +30,10 @@ states! {
     TornTail "torn tail seen";
     /// Recovery put a range into quarantine.
     Quarantine "quarantine seen";
+    /// A reader said that it cannot read records.
+    UnreadableRecords "unreadable records reported";
+    /// A repair was interrupted by a crash.
+    CrashInRepair "crash in a repair";
     /// A submission was refused because of a quarantine.
     RefusedByQuarantine "write refused by a quarantine";
     /// `log repair` gave a range up and writes went on.
@@ -87,9 +91,12 @@ impl State {
     pub fn is_expected(self, scenario: Option<Scenario>) -> bool {
         let of = |scenarios: &[Scenario]| scenario.is_none_or(|scenario| scenarios.contains(&scenario));
         match self {
-            Self::Quarantine | Self::RefusedByQuarantine | Self::Repaired | Self::DamagedContent => {
-                of(&[Scenario::DiskRot])
-            }
+            Self::Quarantine
+            | Self::UnreadableRecords
+            | Self::CrashInRepair
+            | Self::RefusedByQuarantine
+            | Self::Repaired
+            | Self::DamagedContent => of(&[Scenario::DiskRot]),
             Self::FailedSync => of(&[Scenario::FailedFsync]),
             Self::NoSpace | Self::SpaceBack | Self::StartWithoutSpace => of(&[Scenario::FullDisk]),
             Self::CreationFinished | Self::DeletionFinished => of(&[Scenario::BucketProtocol]),

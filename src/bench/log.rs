@@ -205,7 +205,7 @@ fn log_half(options: &LogBenchOptions, dir: &Path) -> Result<LogHalf, BenchError
         client.try_submit(Submission { token, priority: false, drafts: vec![draft(stream, seq)] })
     };
     let half = drive(options, &*clock, &answered, |token| submit(token).is_ok());
-    thread.stop();
+    drop(thread.stop());
     half
 }
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 /// The most bytes of an answer.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// How long an answer may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What stays bare in a path segment: the unreserved characters of RFC 3986.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -29,6 +29,8 @@ pub struct Locked {
     pub dir: DataDir,
     /// Its files.
     pub disk: RealDisk,
+    /// What recovery and repair are told.
+    pub recovery: RecoveryConfig,
     /// The log as a start would find it; nothing of it was changed.
     pub log: Recovered,
 }
@@ -40,11 +42,11 @@ impl Locked {
         let dir = DataDir::open(dir, PROGRAM, &RealEntropy)?;
         let disk = RealDisk::new(dir.root());
         let format = dir.format();
-        let config =
+        let recovery =
             RecoveryConfig { log_id: format.log_id, node_id: format.node_id, projection_witness: None };
         let planned =
-            Script::new(move |io| async move { plan(&io, &config).await }).run(&mut disk.clone())?;
-        Ok(Self { dir, disk, log: planned.recovered })
+            Script::new(move |io| async move { plan(&io, &recovery).await }).run(&mut disk.clone())?;
+        Ok(Self { dir, disk, recovery, log: planned.recovered })
     }
 
     /// A path below the directory.

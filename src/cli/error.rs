@@ -11,6 +11,7 @@ use crate::server::ServeError;
 use siltstone_log::layout::LayoutError;
 use siltstone_log::reader::ReadError;
 use siltstone_log::recovery::RecoveryError;
+use siltstone_log::repair::RepairError;
 use siltstone_projections::StoreError;
 use siltstone_projections::rebuild::RebuildError;
 use std::io;
@@ -37,6 +38,9 @@ pub enum CliError {
     /// The log cannot be recovered.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// The log cannot be repaired.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
     /// The projections cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,11 +109,16 @@ impl CliError {
             Self::NotReady(_) => ExitCode::Unavailable,
             Self::Layout(error) => of_layout(error),
             Self::Read(error) => of_read(error),
-            Self::Recovery(error) => of_recovery(error),
+            Self::Recovery(error) | Self::Repair(RepairError::Recovery(error)) => of_recovery(error),
             Self::Store(error) => of_store(error),
-            Self::Rebuild(_) | Self::ProjectionsUnusable(_) => ExitCode::Integrity,
+            Self::Rebuild(_) | Self::ProjectionsUnusable(_) | Self::Repair(RepairError::StillDamaged(_)) => {
+                ExitCode::Integrity
+            }
             Self::Serve(error) => of_serve(error),
-            Self::Bench(_) | Self::Runtime(_) | Self::Output(_) => ExitCode::Failed,
+            Self::Bench(_)
+            | Self::Runtime(_)
+            | Self::Output(_)
+            | Self::Repair(RepairError::Disk(_) | RepairError::Encode(_)) => ExitCode::Failed,
         }
     }
 }
@@ -159,9 +168,8 @@ fn of_store(error: &StoreError) -> ExitCode {
 
 fn of_serve(error: &ServeError) -> ExitCode {
     match error {
-        ServeError::NoDataDir => ExitCode::Usage,
+        ServeError::NoDataDir | ServeError::Keys(KeysError::Root(_)) => ExitCode::Usage,
         ServeError::Layout(error) => of_layout(error),
-        ServeError::Keys(KeysError::Root(_)) => ExitCode::Usage,
         ServeError::Keys(KeysError::Store(KeyStoreError::Malformed { .. })) => ExitCode::Integrity,
         ServeError::Keys(KeysError::Store(KeyStoreError::Folder(error))) => of_io(error),
         ServeError::Engine(error) => of_open(error),

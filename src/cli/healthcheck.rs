@@ -21,12 +21,11 @@ pub struct HealthcheckArgs {
 
 /// Asks `/readyz`.
 pub fn run(args: HealthcheckArgs, env: &Environment, out: Out<'_>) -> Result<ExitCode, CliError> {
-    let endpoint = match args.endpoint {
-        Some(endpoint) => endpoint,
-        None => {
-            let config = Config::load(args.config.as_deref(), env, &[])?;
-            format!("http://{}", reachable(config.settings.listeners.metrics))
-        }
+    let endpoint = if let Some(endpoint) = args.endpoint {
+        endpoint
+    } else {
+        let config = Config::load(args.config.as_deref(), env, &[])?;
+        format!("http://{}", reachable(config.settings.listeners.metrics))
     };
     let (status, answer) = runtime()?.block_on(api_client::get(&endpoint, "/readyz"))?;
     let answer = String::from_utf8_lossy(&answer);

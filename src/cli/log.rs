@@ -5,12 +5,16 @@ use super::output::{Format, OutputArgs, print_list, print_object};
 use super::{CliError, Out, data};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use siltstone_log::event::{Body, DecodeError};
-use siltstone_log::host::real::RealDisk;
-use siltstone_log::id::Position;
+use siltstone_log::event::{Actor, Body, DecodeError, Door};
+use siltstone_log::host::real::{RealClock, RealDisk, RealEntropy};
+use siltstone_log::host::{Clock, draw};
+use siltstone_log::id::{Position, Salt};
 use siltstone_log::reader::{ReadItem, Replay, Tally, VerifyReport, stats, verify};
 use siltstone_log::record::Record;
+use siltstone_log::repair::{RepairConfig, repair};
 use siltstone_log::script::Script;
+use siltstone_log::segment::AcceptedLoss;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -202,7 +206,7 @@ fn show_item(format: Format, first: &mut bool, value: &Value, out: Out<'_>) -> R
         Format::Ndjson => writeln!(out, "{value}")?,
         Format::Json => write!(out, "{}{value}", if *first { "[\n" } else { ",\n" })?,
         Format::Table if value.get("unreadable").is_some() => {
-            writeln!(out, "unreadable: {}", value["unreadable"])?
+            writeln!(out, "unreadable: {}", value["unreadable"])?;
         }
         Format::Table => {
             let text = |name: &str| value[name].as_str().unwrap_or("-");
@@ -273,9 +277,7 @@ fn readable(value: Value) -> Value {
             let bytes: Option<Vec<u8>> =
                 items.iter().map(|item| item.as_u64().and_then(|n| u8::try_from(n).ok())).collect();
             match bytes {
-                Some(bytes) if !bytes.is_empty() => {
-                    Value::String(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-                }
+                Some(bytes) if !bytes.is_empty() => Value::String(hexadecimal(&bytes)),
                 Some(_) | None => Value::Array(items.into_iter().map(readable).collect()),
             }
         }
@@ -286,7 +288,14 @@ fn readable(value: Value) -> Value {
     }
 }
 
-fn tally_value(name: &str, label: String, tally: &Tally) -> Value {
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn tally_value(name: &str, label: &str, tally: &Tally) -> Value {
     json!({
         name: label,
         "records": tally.records,
@@ -306,12 +315,12 @@ fn run_stats(args: &ReadArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     let events: Vec<Value> = found
         .kinds
         .iter()
-        .map(|(kind, tally)| tally_value("event", name_of(kind.event_type), tally))
+        .map(|(kind, tally)| tally_value("event", &name_of(kind.event_type), tally))
         .collect();
     let streams: Vec<Value> = found
         .streams
         .iter()
-        .map(|(stream, tally)| tally_value("stream", data::stream_name(*stream), tally))
+        .map(|(stream, tally)| tally_value("stream", &data::stream_name(*stream), tally))
         .collect();
     match args.output.format() {
         Format::Table => {
@@ -322,7 +331,7 @@ fn run_stats(args: &ReadArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
             writeln!(out, "\n{} records, {} unreadable", found.total.records, found.unreadable)?;
         }
         format => {
-            let total = tally_value("log", args.dir.display().to_string(), &found.total);
+            let total = tally_value("log", &args.dir.display().to_string(), &found.total);
             let value = json!({ "total": total, "events": events, "streams": streams, "unreadable": found.unreadable });
             print_object(out, format, &value)?;
         }
@@ -330,11 +339,42 @@ fn run_stats(args: &ReadArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     Ok(ExitCode::Ok)
 }
 
-fn run_repair(args: &RepairArgs, _out: Out<'_>) -> Result<ExitCode, CliError> {
+fn run_repair(args: &RepairArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     if !args.accept_loss {
         return Err(CliError::LossNotAccepted);
     }
-    super::data::Locked::open(&args.dir)?;
+    let locked = data::Locked::open(&args.dir)?;
+    let config = RepairConfig {
+        recovery: locked.recovery,
+        actor: Actor::server(Door::Offline),
+        salt: Salt(draw(&RealEntropy)),
+        wall_millis: RealClock::default().wall_millis(),
+    };
+    let report = Script::new(move |io| repair(io, config)).run(&mut locked.disk.clone())?;
+    let lost = |loss: &AcceptedLoss| json!({ "first": loss.first, "last": loss.last });
+    let rewritten = report
+        .rewritten
+        .iter()
+        .map(|(old, new)| json!({ "old": old.map(|name| name.to_string()), "new": new.to_string() }));
+    let value = json!({
+        "ranges": report.ranges.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "given_up": report.given_up.iter().map(lost).collect::<Vec<_>>(),
+        "emptied": report.emptied,
+        "rewritten": rewritten.collect::<Vec<_>>(),
+    });
+    match args.output.format() {
+        Format::Table if report.ranges.is_empty() => writeln!(out, "nothing to repair")?,
+        Format::Table => {
+            for range in &report.ranges {
+                writeln!(out, "repaired: {range}")?;
+            }
+            for loss in &report.given_up {
+                writeln!(out, "  given up: positions {} to {}", loss.first, loss.last)?;
+            }
+            writeln!(out, "  {} records kept without what cannot be read", report.emptied.len())?;
+        }
+        format => print_object(out, format, &value)?,
+    }
     Ok(ExitCode::Ok)
 }
 

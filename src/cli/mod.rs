@@ -96,7 +96,7 @@ fn dispatch(command: Command, env: &Environment, out: Out<'_>) -> Result<ExitCod
         Command::Projection(command) => projection::run(command, out),
         Command::Serve(args) => serve::run(args, env),
         Command::Sim(args) => sim::run(&args),
-        Command::Version(args) => version::run(args, out),
+        Command::Version(args) => version::run(&args, out),
     }
 }
 

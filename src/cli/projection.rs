@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use siltstone_log::reader::{ReadItem, Replay};
 use siltstone_projections::follower::AcceptedLoss;
-use siltstone_projections::rebuild::{Comparison, Rebuild, compare};
+use siltstone_projections::rebuild::{Comparison, Difference, Rebuild, compare};
 use siltstone_projections::store::fjall::{FjallStore, LogState, Opened, condemn};
 use siltstone_projections::store::meta;
 use siltstone_projections::{Pace, Rows, SCHEMA, Space, Store};
@@ -141,7 +141,7 @@ fn compare_with_copy(locked: &Locked, live: &FjallStore, copy: &Path) -> Result<
 
 fn comparison_value(compared: &Comparison) -> Value {
     let [live, built] = compared.kept;
-    let first: Vec<String> = compared.first.iter().map(|difference| difference.describe()).collect();
+    let first: Vec<String> = compared.first.iter().map(Difference::describe).collect();
     json!({
         "projection": compared.space.name(),
         "equal": compared.is_equal(),

@@ -14,7 +14,7 @@ pub struct VersionArgs {
 }
 
 /// Prints the version.
-pub fn run(args: VersionArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
+pub fn run(args: &VersionArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     let version = env!("CARGO_PKG_VERSION");
     match args.output.format() {
         Format::Table => writeln!(out, "siltstone {version}")?,

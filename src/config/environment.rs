@@ -81,6 +81,9 @@ impl fmt::Debug for Environment {
 }
 
 /// Compares a generated page with the one in the repository; with `SILTSTONE_BLESS=1` writes it instead.
+///
+/// # Panics
+/// Where they differ.
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a page of the repository, in a test")]
 pub fn bless_or_compare(path: &str, generated: &str) {

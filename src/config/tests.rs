@@ -31,13 +31,15 @@ fn a_flag_wins_over_the_environment_the_environment_over_the_file_the_file_over_
     let none = || Environment::from([]);
     let env = || Environment::from([("SILTSTONE_LOG__SEGMENT_SIZE", "16 MiB")]);
     let flag = [("--segment-size", "log", "segment_size", "32 MiB".to_owned())];
-    let table: [(Option<&str>, Environment, &[FlagValue], u64, &str); 6] = [
-        (None, none(), &[], 64, "default"),
-        (Some(FILE), none(), &[], 8, "c.toml:2:1"),
-        (None, env(), &[], 16, "SILTSTONE_LOG__SEGMENT_SIZE"),
-        (Some(FILE), env(), &[], 16, "SILTSTONE_LOG__SEGMENT_SIZE"),
-        (Some(FILE), none(), &flag, 32, "--segment-size"),
-        (Some(FILE), env(), &flag, 32, "--segment-size"),
+    let no_flag: &[FlagValue] = &[];
+    let flag = &flag[..];
+    let table = [
+        (None, none(), no_flag, 64, "default"),
+        (Some(FILE), none(), no_flag, 8, "c.toml:2:1"),
+        (None, env(), no_flag, 16, "SILTSTONE_LOG__SEGMENT_SIZE"),
+        (Some(FILE), env(), no_flag, 16, "SILTSTONE_LOG__SEGMENT_SIZE"),
+        (Some(FILE), none(), flag, 32, "--segment-size"),
+        (Some(FILE), env(), flag, 32, "--segment-size"),
     ];
     for (file, env, flags, mebibytes, origin) in table {
         let config = load(file, &env, flags).unwrap();
@@ -45,7 +47,7 @@ fn a_flag_wins_over_the_environment_the_environment_over_the_file_the_file_over_
         let entry = config.entries().find(|(info, ..)| info.key == "segment_size").unwrap();
         assert_eq!(entry.2.to_string(), origin);
     }
-    let config = load(Some(FILE), &env(), &flag).unwrap();
+    let config = load(Some(FILE), &env(), flag).unwrap();
     assert_eq!(config.settings.server.drain_timeout, Duration::from_secs(5));
 }
 

@@ -91,6 +91,7 @@ fn event_id(receipt: &Receipt) -> String {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 fn unreadable(error: StoreError) -> Problem {
     tracing::error!(%error, "identities cannot be read");
     Problem::internal()
@@ -112,7 +113,7 @@ fn page(call: &Call<'_>) -> Result<(Option<String>, usize), Problem> {
 }
 
 /// A page: the items, and where the next one begins if there may be more.
-fn listed<T>(items: Vec<(String, T)>, limit: usize, show: impl Fn(&str, &T) -> Value) -> (StatusCode, Value) {
+fn listed<T>(items: &[(String, T)], limit: usize, show: impl Fn(&str, &T) -> Value) -> (StatusCode, Value) {
     let next = if items.len() < limit { None } else { items.last().map(|(name, _)| name.clone()) };
     let items: Vec<Value> = items.iter().map(|(name, row)| show(name, row)).collect();
     (StatusCode::OK, json!({ "items": items, "next": next }))
@@ -122,7 +123,7 @@ fn list_tenants(call: &Call<'_>) -> Answer {
     let (after, limit) = page(call)?;
     let rows = call.console.backend.rows();
     let found = identity::tenants(&*rows, after.as_deref(), limit).map_err(unreadable)?;
-    Ok(listed(found, limit, |name, _| json!({ "tenant": name })))
+    Ok(listed(&found, limit, |name, _| json!({ "tenant": name })))
 }
 
 async fn create_tenant(call: &Call<'_>) -> Answer {
@@ -156,7 +157,7 @@ fn list_users(call: &Call<'_>) -> Answer {
         })
         .collect();
     let found = with_accounts.map_err(unreadable)?;
-    Ok(listed(found, limit, |name, (user, account)| show_user(name, user, account.as_ref())))
+    Ok(listed(&found, limit, |name, (user, account)| show_user(name, user, account.as_ref())))
 }
 
 fn existing_user(rows: &dyn Rows, user: &str) -> Result<UserRow, Problem> {

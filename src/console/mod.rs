@@ -10,7 +10,7 @@ pub mod route;
 
 pub use input::status_name;
 
-use crate::auth::{Authenticated, Authenticator, authorize};
+use crate::auth::{Action, Authenticated, Authenticator, Class, authorize};
 use crate::engine::{Command, EngineError, Receipt};
 use crate::keys::Keys;
 use crate::s3::request::{RequestHead, RequestId};
@@ -18,6 +18,7 @@ use crate::s3::sigv4::Payload;
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body;
@@ -40,6 +41,9 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most bytes of `User-Agent` that are kept.
 const MAX_AGENT_BYTES: usize = 256;
+
+/// Seeing why the server is not ready.
+const READ_HEALTH: Action = Action { name: "admin:ReadHealth", class: Class::Administer };
 
 /// A command's receipt in the making.
 pub type Submitted<'a> = Pin<Box<dyn Future<Output = Result<Receipt, EngineError>> + Send + 'a>>;
@@ -99,13 +103,7 @@ impl Console {
     {
         let request_id = RequestId::draw(&*self.entropy).id;
         let (parts, body) = request.into_parts();
-        let head = RequestHead {
-            method: parts.method,
-            raw_path: parts.uri.path().to_owned(),
-            raw_query: parts.uri.query().unwrap_or_default().to_owned(),
-            headers: parts.headers,
-            address,
-        };
+        let head = head_of(parts, address);
         let answer = match Route::parse(&head.method, &head.raw_path) {
             Ok(route) => self.answer(route, &head, body, &request_id).await,
             Err(error) => Err(error.into()),
@@ -116,6 +114,12 @@ impl Console {
             Ok((status, value)) => json(status, &value, &request_id),
             Err(problem) => problem.into_response(&request_id),
         }
+    }
+
+    /// Whether a request to a path of its own (details of health) is signed by someone who may administer.
+    pub fn is_administrator(&self, address: IpAddr, parts: Parts) -> bool {
+        let verified = self.authenticator.authenticate(&head_of(parts, address));
+        verified.is_ok_and(|verified| authorize(&verified.caller, READ_HEALTH, None).is_allowed())
     }
 
     async fn answer<B>(&self, route: Route, head: &RequestHead, body: B, request_id: &str) -> Answer
@@ -176,6 +180,16 @@ impl Console {
             code: refusal.problem.code.to_owned(),
         };
         self.backend.note_denied(actor(refusal.caller.as_ref(), head, request_id), denied);
+    }
+}
+
+fn head_of(parts: Parts, address: IpAddr) -> RequestHead {
+    RequestHead {
+        method: parts.method,
+        raw_path: parts.uri.path().to_owned(),
+        raw_query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts.headers,
+        address,
     }
 }
 

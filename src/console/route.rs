@@ -69,7 +69,6 @@ impl Route {
             ["tenants"] if post => Ok(Self::CreateTenant),
             ["users"] if get => Ok(Self::ListUsers),
             ["users"] if post => Ok(Self::CreateUser),
-            ["tenants" | "users"] => allow("GET, POST"),
             ["users", user] if get => Ok(Self::GetUser(text(user)?)),
             ["users", user] if patch => Ok(Self::SetUser(text(user)?)),
             ["users", user] if delete => Ok(Self::DeleteUser(text(user)?)),
@@ -78,7 +77,7 @@ impl Route {
             ["users", user, "keys"] if post => Ok(Self::CreateKey(text(user)?)),
             ["users", user, "policies"] if get => Ok(Self::ListPolicies(text(user)?)),
             ["users", user, "policies"] if post => Ok(Self::AttachPolicy(text(user)?)),
-            ["users", _, "keys" | "policies"] => allow("GET, POST"),
+            ["tenants" | "users"] | ["users", _, "keys" | "policies"] => allow("GET, POST"),
             ["users", user, "policies", policy] if delete => {
                 Ok(Self::DetachPolicy(text(user)?, text(policy)?))
             }

@@ -216,24 +216,56 @@ mod tests {
         }
     }
 
+    type Headers = &'static [(&'static str, &'static str)];
+
+    const ABSENT: Headers = &[];
+    const MATCH_HOLDS: Headers = &[("if-match", "\"abc\"")];
+    const MATCH_FAILS: Headers = &[("if-match", "\"x\"")];
+    const UNMODIFIED_HOLDS: Headers = &[("if-unmodified-since", SAME)];
+    const UNMODIFIED_FAILS: Headers = &[("if-unmodified-since", BEFORE)];
+    const NONE_MATCH_HOLDS: Headers = &[("if-none-match", "\"x\"")];
+    const NONE_MATCH_FAILS: Headers = &[("if-none-match", "\"abc\"")];
+    const MODIFIED_HOLDS: Headers = &[("if-modified-since", BEFORE)];
+    const MODIFIED_FAILS: Headers = &[("if-modified-since", SAME)];
+
+    /// `If-Match` beside `If-Unmodified-Since`, and what they answer together.
+    const PRECONDITIONS: [(Headers, Headers, Option<&str>); 9] = [
+        (ABSENT, ABSENT, None),
+        (ABSENT, UNMODIFIED_HOLDS, None),
+        (ABSENT, UNMODIFIED_FAILS, Some("If-Unmodified-Since")),
+        (MATCH_HOLDS, ABSENT, None),
+        (MATCH_HOLDS, UNMODIFIED_HOLDS, None),
+        (MATCH_HOLDS, UNMODIFIED_FAILS, None),
+        (MATCH_FAILS, ABSENT, Some("If-Match")),
+        (MATCH_FAILS, UNMODIFIED_HOLDS, Some("If-Match")),
+        (MATCH_FAILS, UNMODIFIED_FAILS, Some("If-Match")),
+    ];
+
+    /// `If-None-Match` beside `If-Modified-Since`, and whether they answer that nothing changed.
+    const CHANGES: [(Headers, Headers, bool); 9] = [
+        (ABSENT, ABSENT, false),
+        (ABSENT, MODIFIED_HOLDS, false),
+        (ABSENT, MODIFIED_FAILS, true),
+        (NONE_MATCH_HOLDS, ABSENT, false),
+        (NONE_MATCH_HOLDS, MODIFIED_HOLDS, false),
+        (NONE_MATCH_HOLDS, MODIFIED_FAILS, false),
+        (NONE_MATCH_FAILS, ABSENT, true),
+        (NONE_MATCH_FAILS, MODIFIED_HOLDS, true),
+        (NONE_MATCH_FAILS, MODIFIED_FAILS, true),
+    ];
+
     #[test]
-    fn an_etag_condition_overrules_the_date_beside_it() {
-        let cases: [(&[(&'static str, &'static str)], _); 6] = [
-            (&[("if-match", "\"abc\""), ("if-unmodified-since", BEFORE)], Ok(())),
-            (
-                &[("if-match", "\"x\""), ("if-unmodified-since", SAME)],
-                Err(ReadRefusal::PreconditionFailed("If-Match")),
-            ),
-            (&[("if-none-match", "\"abc\""), ("if-modified-since", BEFORE)], Err(ReadRefusal::NotModified)),
-            (&[("if-none-match", "\"x\""), ("if-modified-since", SAME)], Ok(())),
-            (&[("if-match", "\"abc\""), ("if-none-match", "\"abc\"")], Err(ReadRefusal::NotModified)),
-            (
-                &[("if-match", "\"x\""), ("if-none-match", "\"abc\"")],
-                Err(ReadRefusal::PreconditionFailed("If-Match")),
-            ),
-        ];
-        for (pairs, expected) in cases {
-            assert_eq!(check(pairs), expected, "{pairs:?}");
+    fn every_combination_of_conditions_has_the_precedence_of_s3() {
+        for (if_match, unmodified, failed) in PRECONDITIONS {
+            for (none_match, modified, unchanged) in CHANGES {
+                let pairs = [if_match, unmodified, none_match, modified].concat();
+                let expected = match (failed, unchanged) {
+                    (Some(header), _) => Err(ReadRefusal::PreconditionFailed(header)),
+                    (None, true) => Err(ReadRefusal::NotModified),
+                    (None, false) => Ok(()),
+                };
+                assert_eq!(check(&pairs), expected, "{pairs:?}");
+            }
         }
     }
 

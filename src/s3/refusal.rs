@@ -30,5 +30,6 @@ pub fn check_size(size: u64, maximum: u64) -> Result<(), S3Error> {
 
 /// A header asks for something that this server does not do.
 pub fn unsupported(header: &str) -> S3Error {
-    S3Error::new(S3ErrorCode::NotImplemented).extra("Header", header)
+    let message = format!("{header} implies functionality that is not implemented");
+    S3Error::with_message(S3ErrorCode::NotImplemented, message).extra("Header", header)
 }

@@ -8,6 +8,7 @@ use crate::engine::{Command, Engine};
 use crate::listener::Service;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -40,15 +41,19 @@ impl ConsoleDoor {
 impl Service for ConsoleDoor {
     type Body = Full<Bytes>;
 
-    async fn call(&self, address: IpAddr, request: Request<Incoming>) -> Answer {
-        match (probe(&request, &self.vitals), self.console.get()) {
-            (Some(answer), _) => answer,
-            (None, Some(console)) => console.handle(address, request).await,
-            (None, None) => {
-                let detail = "The server is still starting; /readyz says how far it is.";
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Starting", detail).into_response("")
-            }
+    async fn call(self: &Arc<Self>, address: IpAddr, request: Request<Incoming>) -> Answer {
+        if is_probe(request.uri().path()) {
+            let (parts, _) = request.into_parts();
+            // Anybody may ask whether; why is for those who may administer.
+            let details = |console: &Console| console.is_administrator(address, parts.clone());
+            let details = self.console.get().is_some_and(details);
+            return probe(&parts, &self.vitals, details);
         }
+        if let Some(console) = self.console.get() {
+            return console.handle(address, request).await;
+        }
+        let detail = "The server is still starting; /readyz says how far it is.";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Starting", detail).into_response("")
     }
 }
 
@@ -67,9 +72,12 @@ impl MetricsDoor {
 impl Service for MetricsDoor {
     type Body = Full<Bytes>;
 
-    async fn call(&self, _address: IpAddr, request: Request<Incoming>) -> Answer {
+    async fn call(self: &Arc<Self>, _address: IpAddr, request: Request<Incoming>) -> Answer {
         if request.uri().path() != "/metrics" {
-            return probe(&request, &self.vitals).unwrap_or_else(nothing_here);
+            let (parts, _) = request.into_parts();
+            let known = is_probe(parts.uri.path());
+            // Whoever reaches the metrics may read as much there.
+            return if known { probe(&parts, &self.vitals, true) } else { nothing_here() };
         }
         if !is_read(request.method()) {
             return method_not_allowed();
@@ -89,23 +97,24 @@ impl Service for MetricsDoor {
     }
 }
 
-/// The answer to a health probe; none if the path is not one.
-fn probe(request: &Request<Incoming>, vitals: &Vitals) -> Option<Answer> {
-    let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-    if !matches!(path, "/healthz" | "/readyz") {
-        return None;
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz")
+}
+
+/// The answer to a health probe.
+fn probe(parts: &Parts, vitals: &Vitals, details: bool) -> Answer {
+    if !is_read(&parts.method) {
+        return method_not_allowed();
     }
-    if !is_read(request.method()) {
-        return Some(method_not_allowed());
+    if parts.uri.path() == "/healthz" {
+        return plain(StatusCode::OK, "text/plain", "ok\n");
     }
-    if path == "/healthz" {
-        return Some(plain(StatusCode::OK, "text/plain", "ok\n"));
-    }
+    let query = parts.uri.query().unwrap_or_default();
     let verbose = query.split('&').any(|pair| pair.split('=').next() == Some("verbose"));
-    let readiness = vitals.readiness(verbose);
+    let readiness = vitals.readiness(verbose && details);
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::to_string(&readiness).unwrap_or_default();
-    Some(plain(status, "application/json", body + "\n"))
+    plain(status, "application/json", body + "\n")
 }
 
 fn is_read(method: &Method) -> bool {

@@ -25,7 +25,6 @@ use siltstone_log::host::{Clock, Entropy};
 use siltstone_log::layout::{DataDir, LayoutError};
 use siltstone_log::pack::PackConfig;
 use siltstone_log::writer::WriterConfig;
-use std::future::Future;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -131,6 +130,7 @@ async fn serve(settings: &Settings, data_dir: DataDir, world: World) -> Result<E
     let started = world.clock.wall_millis() / 1000;
     let vitals = Arc::new(Vitals::new(health.clone(), metrics, world.disk.clone(), started));
     let listeners = Listeners::bind(settings)?;
+    show_root(&world.keys);
     let (stop_side, side_stopped) = watch::channel(false);
     let console_door = Arc::new(ConsoleDoor::new(vitals.clone()));
     let side_limits = Limits {
@@ -175,7 +175,6 @@ async fn serve(settings: &Settings, data_dir: DataDir, world: World) -> Result<E
     let state = Arc::new(s3_state(settings, &world, &engine, &vitals));
     let s3 = tokio::spawn(s3_server::serve(s3, state, s3_limits, until(s3_stopped)));
     health.enter(Phase::Serving);
-    show_root(&world.keys);
     announce(&addresses)?;
 
     let running = Running { engine, health, stop_s3, s3, stop_side, side: vec![console, metrics] };
@@ -238,10 +237,8 @@ impl Running {
 }
 
 /// Done once the other side says so, or is gone.
-fn until(mut stopped: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
-    async move {
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    }
+async fn until(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 struct Listeners {

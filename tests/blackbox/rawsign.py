@@ -91,5 +91,6 @@ def put(server, key, body, *, declared=None, payload_hash=None, headers=None, si
     signed = signer.headers("PUT", path, payload_hash, every, **options)
     with server.connect() as connection:
         connection.sendall(request_bytes("PUT", path, signed, body))
-        connection.shutdown(1)
+        if declared not in (None, len(body)):
+            connection.shutdown(1)
         return read_answer(connection)

@@ -49,7 +49,6 @@ pub(crate) struct RecordSlot {
 #[derive(Debug)]
 pub(crate) struct BatchContents {
     pub frame: BatchFrame,
-    pub offset: u64,
     /// `None` where it is damaged.
     pub table: Option<Vec<TableEntry>>,
     /// The records up to the first whose header is damaged: behind that, nothing says where the next one begins.
@@ -115,7 +114,7 @@ pub(crate) fn decode_batch(
     }
     let hash = (verify != Verify::Checksums).then(|| Hash(*blake3::hash(whole).as_bytes()));
     let (chained, stray) = (walk.chained, walk.stray);
-    Some(BatchContents { frame, offset, table, slots, unreached, stray, chained, hash })
+    Some(BatchContents { frame, table, slots, unreached, stray, chained, hash })
 }
 
 fn before(entry: &TableEntry) -> Head {
@@ -153,17 +152,14 @@ impl Walk<'_> {
             content: header.content_len > 0 && !self.matches(&content, header.content_crc, leaf.content_hash),
         };
         self.stray |= !is_zero(self.bytes.get(content_end..next)?);
-        let head = match self.heads.get_mut(&leaf.stream) {
-            Some(head) => {
-                self.chained &= head.seq.next() == leaf.seq;
-                *head = leaf.extend(head.hash);
-                head.hash
-            }
-            None => {
-                self.chained = false;
-                Hash::default()
-            }
-        };
+        let mut head = Hash::default();
+        if let Some(last) = self.heads.get_mut(&leaf.stream) {
+            self.chained &= last.seq.next() == leaf.seq;
+            *last = leaf.extend(last.hash);
+            head = last.hash;
+        } else {
+            self.chained = false;
+        }
         let place = Place {
             position,
             segment: self.segment.first,

@@ -64,17 +64,17 @@ pub(crate) fn encode_batch(
     head: impl Fn(StreamId) -> Head,
 ) -> Option<EncodedBatch> {
     let mut position = context.first;
-    let mut parts = Vec::new();
+    let mut records = Vec::new();
     for draft in drafts {
         let header = RecordHeader::of_draft(&draft, position)?;
-        let content = match draft.content {
+        let inline = match draft.content {
             DraftContent::Inline(salted) => salted.bytes,
             DraftContent::None | DraftContent::Blob(_) => Bytes::new(),
         };
-        parts.push(Part { header, body: draft.body.bytes, content });
+        records.push(Part { header, body: draft.body.bytes, content: inline });
         position = position.next();
     }
-    encode_parts(context, parts, head)
+    encode_parts(context, records, head)
 }
 
 /// Encodes records as one batch: those of drafts, or, in a repair, those that were read from a damaged one.

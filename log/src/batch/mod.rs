@@ -5,8 +5,8 @@
 mod decode;
 mod encode;
 
-pub(crate) use decode::{BatchContents, Damage, RecordSlot, Verify, decode_batch};
-pub(crate) use encode::{BatchContext, EncodedBatch, digest_of, encode_batch, encode_parts};
+pub(crate) use decode::{BatchContents, RecordSlot, Verify, decode_batch};
+pub(crate) use encode::{BatchContext, EncodedBatch, Part, digest_of, encode_batch, encode_parts};
 
 use crate::codec::{Fields, crc32c, patch};
 use crate::id::{BatchDigest, BatchSeq, Hash, LogId, Position, Seq, StreamId};

@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+/// The most files kept open at once, well below the usual limit of 1,024 descriptors, which connections share.
+const MAX_OPEN: usize = 384;
 /// The most buffers one `pwritev` takes (Linux `IOV_MAX`).
 const MAX_SLICES: usize = 1024;
 
@@ -77,7 +79,7 @@ impl RealDisk {
         }
         let handle = OpenOptions::new().read(true).write(self.shared.writable).open(self.path(file))?;
         let handle = Arc::new(handle);
-        open.insert(file.clone(), handle.clone());
+        keep(&mut open, file, handle.clone());
         Ok(handle)
     }
 
@@ -144,7 +146,7 @@ impl RealDisk {
             return Err(error.into());
         }
         let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.insert(file.clone(), Arc::new(handle));
+        keep(&mut open, file, Arc::new(handle));
         Ok(DiskReply::Done)
     }
 
@@ -231,6 +233,15 @@ impl RealDisk {
     }
 }
 
+/// Keeps a handle for the next operation on its file. A full table is emptied: what is in use stays open with its
+/// user, and the few files that matter come back at once.
+fn keep(open: &mut BTreeMap<FilePath, Arc<File>>, file: &FilePath, handle: Arc<File>) {
+    if open.len() >= MAX_OPEN {
+        open.clear();
+    }
+    open.insert(file.clone(), handle);
+}
+
 impl Disk for RealDisk {
     fn submit(&mut self, ticket: Ticket, op: DiskOp) {
         let result = self.execute(&op);
@@ -313,6 +324,21 @@ mod tests {
         assert_eq!(read(false), Ok(DiskReply::Data(Bytes::from_static(b"\0ab\0\0\0\0\0"))));
         let listed = run(DiskOp::List { folder: Folder::Log });
         assert_eq!(listed, Ok(DiskReply::Files(vec![(Arc::from("a"), 16384)])));
+    }
+
+    #[test]
+    fn thousands_of_files_do_not_stay_open() {
+        let (_root, disk) = disk();
+        for number in 0..MAX_OPEN * 3 {
+            let file = FilePath::new(Folder::Packs, format!("{number}"));
+            disk.execute(&DiskOp::Create { file: file.clone(), len: 0 }).unwrap();
+            let data = vec![Bytes::from_static(b"x")];
+            disk.execute(&DiskOp::Write { file: file.clone(), offset: 0, data }).unwrap();
+        }
+        assert!(disk.shared.open.lock().unwrap().len() <= MAX_OPEN);
+        let first = FilePath::new(Folder::Packs, "0");
+        let read = disk.execute(&DiskOp::Read { file: first, offset: 0, len: 1, from_disk: false });
+        assert_eq!(read, Ok(DiskReply::Data(Bytes::from_static(b"x"))));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The real threads around [`PackWriter`]: `pack-writer` decides, `pack-sync` syncs, `pack-files` does the rest, so
 //! that a stream that needs room never waits for another one's sync.
 
+use super::api::{PackEffect, PackInput, PackRefusal};
 use super::index::{BlobIndex, BlobIndexError};
 use super::place::{BlobPlace, ExtentPlace};
 use super::stager::{BlobHasher, BlobStager};
-use super::writer::{PackEffect, PackInput, PackRefusal, PackWriter};
+use super::writer::PackWriter;
 use crate::host::{Disk, DiskError, DiskOp, Ticket};
 use crate::id::{BlobId, LogId, Salt};
 use std::collections::{BTreeMap, VecDeque};

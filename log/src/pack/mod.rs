@@ -10,6 +10,7 @@
 //! the places and orders the syncs, [`index::BlobIndex`] remembers where the blob lies, [`reader::BlobReader`] reads
 //! it back with every block checked. [`staged::StagedBlob`] gives the space back if the blob is not committed.
 
+pub mod api;
 pub mod driver;
 pub mod format;
 pub mod index;
@@ -21,13 +22,14 @@ pub mod staged;
 pub mod stager;
 pub mod writer;
 
+pub use api::{PackConfig, PackEffect, PackInput, PackRefusal};
 pub use driver::{PackClient, PackError, PackThread};
 pub use index::{BlobIndex, BlobIndexError, MemoryBlobIndex};
 pub use place::{BlobPlace, ExtentPlace};
 pub use reader::BlobReader;
 pub use staged::StagedBlob;
 pub use stager::{BlobHasher, BlobStager};
-pub use writer::{PackConfig, PackEffect, PackInput, PackRefusal, PackWriter};
+pub use writer::PackWriter;
 
 use crate::host::{FilePath, Folder};
 

@@ -135,6 +135,8 @@ impl Recovery {
                 Vec::new()
             }
             Some(listed) => {
+                // ORDER: before the mark; a program that was killed may have left the footer in the page cache only.
+                self.io.run(DiskOp::Sync { file: file.clone() }).await?;
                 self.sealed.push(number);
                 self.still_there(&file, listed).await?
             }
@@ -283,17 +285,21 @@ impl Recovery {
             self.io.run(DiskOp::SyncFolder { folder: Folder::Packs }).await?;
         }
         let highest = self.report.next_pack.saturating_sub(1);
-        for (number, open) in open {
-            self.report.closed.push(number);
-            let used = !open.kept.is_empty();
-            if used || number == highest {
-                self.seal(number, &open).await?;
+        let mut ends = Vec::new();
+        for (number, open) in &open {
+            self.report.closed.push(*number);
+            let used = if open.kept.is_empty() { &mut self.empty } else { &mut self.sealed };
+            used.push(*number);
+            if !open.kept.is_empty() || *number == highest {
+                ends.push((*number, open, self.clear(*number, open).await?));
             }
-            if used {
-                self.sealed.push(number);
-            } else {
-                self.empty.push(number);
-            }
+        }
+        // ORDER: all blobs are durable before the first footer that vouches for a part of one can be.
+        for (number, open, end) in ends {
+            let file = pack_file(number);
+            let data = vec![encode_footer(self.report.log_id, number, end, open.kept.values())];
+            self.io.run(DiskOp::Write { file: file.clone(), offset: end, data }).await?;
+            self.io.run(DiskOp::Sync { file }).await?;
         }
         for number in std::mem::take(&mut self.empty) {
             if number != highest {
@@ -303,7 +309,8 @@ impl Recovery {
         Ok(())
     }
 
-    async fn seal(&mut self, number: u32, open: &Open) -> Result<(), DiskError> {
+    /// Gives back everything in a pack but its complete blobs, and syncs it. Returns where it ends now.
+    async fn clear(&mut self, number: u32, open: &Open) -> Result<u64, DiskError> {
         let file = pack_file(number);
         let mut end = PAGE;
         for info in open.kept.values() {
@@ -321,14 +328,10 @@ impl Recovery {
             let data = vec![encode_pack_header(self.report.log_id, number)];
             self.io.run(DiskOp::Write { file: file.clone(), offset: 0, data }).await?;
         }
+        // The space of the tail is free again before the footer may need some.
         self.io.run(DiskOp::Truncate { file: file.clone(), len: end }).await?;
-        // ORDER: the blobs are durable before the footer that vouches for them can be; and the space of the tail is
-        // free again before the footer may need some.
-        self.io.run(DiskOp::Sync { file: file.clone() }).await?;
-        let data = vec![encode_footer(self.report.log_id, number, end, open.kept.values())];
-        self.io.run(DiskOp::Write { file: file.clone(), offset: end, data }).await?;
         self.io.run(DiskOp::Sync { file }).await?;
-        Ok(())
+        Ok(end)
     }
 
     fn fill_index(&mut self) -> Result<(), BlobIndexError> {

@@ -22,8 +22,14 @@ pub async fn content(io: &Io, place: Place, content_len: u64) -> Result<Bytes, R
         Err(ReadError::NotFound(_)) => {}
         known => return known,
     }
-    // The segment was written anew since the place was noted. A recovery copies batches to where they were; a repair
-    // or a compaction moves them.
+    // The segment was written anew since the place was noted. A recovery copies batches to where they were, and the next
+    // generation is tried before the folder is listed; a repair or a compaction moves them.
+    if let Some(next) = name.next_generation() {
+        match content_in(io, next, place, content_len).await {
+            Err(ReadError::NotFound(_)) => {}
+            known => return known,
+        }
+    }
     for name in generations(io, place.position).await? {
         match content_in(io, name, place, content_len).await {
             Err(ReadError::NotFound(_)) => {}

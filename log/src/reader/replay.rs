@@ -135,7 +135,7 @@ async fn open_segment(
 
 /// The batch that holds a position, by a sealed segment's index, and where it stands.
 async fn indexed_frame(io: &Io, segment: &Segment, position: Position) -> Option<(BatchFrame, u64)> {
-    let batches = &segment.footer.as_ref().ok()?.batches;
+    let batches = segment.whole_footer(io).await?.batches;
     let at = batches.partition_point(|batch| batch.first <= position).checked_sub(1)?;
     let entry = batches.get(at)?;
     let bytes = io.read(&segment.name.file(), entry.offset, FRAME_BYTES as u64, false).await.ok()?;

@@ -84,22 +84,27 @@ impl fmt::Display for RecoveryPlan {
 /// Reads the log and decides what is to be done.
 pub async fn plan(io: &Io, config: &RecoveryConfig) -> Result<RecoveryPlan, RecoveryError> {
     let catalogue = Catalogue::load(io, true).await?;
-    let mut survey = Survey::new(*config, &catalogue);
+    let (stored, unreadable) = match load_quarantine(io, config.log_id).await {
+        Ok(stored) => (stored, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    let mut survey = Survey::new(*config, &catalogue, &stored);
+    survey.notes.extend(unreadable);
     let segments = &catalogue.segments;
     for (at, segment) in segments.iter().enumerate() {
         let next = segments.get(at + 1).map(|next| next.name.first);
         survey.check_identity(segment)?;
         survey.gap_before(segment)?;
-        match &segment.footer {
-            Ok(footer) => survey.sealed(segment, footer, next.is_none()),
-            Err(_) => survey.unsealed(io, segment, next).await?,
+        match segment.whole_footer(io).await {
+            Some(footer) => survey.sealed(segment, &footer, next.is_none()),
+            None => survey.unsealed(io, segment, next).await?,
         }
     }
     survey.witnessed_end();
     if let (None, Some(witness)) = (segments.first(), survey.witness) {
         return Err(RecoveryError::LogMissing { witness });
     }
-    survey.finish(io, &catalogue).await
+    Ok(survey.finish(&catalogue, &stored))
 }
 
 /// The decisions so far.
@@ -132,10 +137,12 @@ struct Walked {
 }
 
 impl Survey {
-    fn new(config: RecoveryConfig, catalogue: &Catalogue) -> Self {
+    fn new(config: RecoveryConfig, catalogue: &Catalogue, stored: &[QuarantinedRange]) -> Self {
         let checkpoint = catalogue.checkpoint.filter(|found| found.log_id == config.log_id);
         let durable = checkpoint.map(|found| found.durable);
-        let witness = durable.into_iter().chain(config.projection_witness).max();
+        // What an earlier recovery found lost is known to have been there, whatever became of its witness since.
+        let lost = stored.iter().map(|range| range.last);
+        let witness = durable.into_iter().chain(config.projection_witness).chain(lost).max();
         let mut notes = Vec::new();
         if catalogue.checkpoint_file && checkpoint.is_none() && !catalogue.segments.is_empty() {
             notes.push("log/CHECKPOINT has no valid slot of this log".to_owned());
@@ -391,16 +398,9 @@ impl Survey {
         }
     }
 
-    async fn finish(mut self, io: &Io, catalogue: &Catalogue) -> Result<RecoveryPlan, RecoveryError> {
-        let stored = match load_quarantine(io, self.config.log_id).await {
-            Ok(stored) => stored,
-            Err(error) => {
-                self.notes.push(error.to_string());
-                Vec::new()
-            }
-        };
+    fn finish(mut self, catalogue: &Catalogue, stored: &[QuarantinedRange]) -> RecoveryPlan {
         let mut quarantine = self.streams.quarantine();
-        for range in &stored {
+        for range in stored {
             if is_still_damaged(range, catalogue) && !quarantine.contains(range) {
                 quarantine.push(range.clone());
             }
@@ -429,7 +429,7 @@ impl Survey {
             quarantine,
             notes: self.notes,
         };
-        Ok(RecoveryPlan { steps, recovered })
+        RecoveryPlan { steps, recovered }
     }
 }
 

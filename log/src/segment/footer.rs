@@ -87,8 +87,7 @@ pub enum FooterError {
 }
 
 /// Bytes of the trailer that ends the file.
-pub(crate) const TRAILER_BYTES: u64 = 16;
-const TRAILER: usize = 16;
+pub(crate) const TRAILER_BYTES: usize = 16;
 /// More than the footer of the largest segment can take.
 pub(crate) const MAX_FOOTER_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -96,7 +95,7 @@ impl Footer {
     /// Bytes of a footer, padding and trailer included.
     pub fn encoded_len(batches: usize, streams: usize, losses: usize) -> u64 {
         let entries = batches * ENTRY + streams * STREAM + losses * LOSS;
-        align_up((FIXED + entries + CRC + TRAILER) as u64, 4096)
+        align_up((FIXED + entries + CRC + TRAILER_BYTES) as u64, 4096)
     }
 
     /// The footer's bytes, for a place in the file that is a multiple of 4 KiB.
@@ -138,12 +137,12 @@ impl Footer {
         let crc = crc32c(&out);
         out.put_u32_le(crc);
         out.resize(len, 0);
-        let mut trailer = [0; TRAILER];
+        let mut trailer = [0; TRAILER_BYTES];
         patch(&mut trailer, 0, &offset.to_le_bytes());
         let crc = crc32c(trailer.first_chunk::<8>().unwrap_or(&[0; 8]));
         patch(&mut trailer, 8, &crc.to_le_bytes());
         patch(&mut trailer, 12, &TRAILER_MAGIC.to_le_bytes());
-        patch(&mut out, len - TRAILER, &trailer);
+        patch(&mut out, len - TRAILER_BYTES, &trailer);
         out.freeze()
     }
 

@@ -44,11 +44,6 @@ impl Tally {
         self.batches.is_empty()
     }
 
-    /// The last position in it.
-    pub fn last(&self) -> Position {
-        self.last
-    }
-
     /// Whether a batch fits, and the footer after it, into so many bytes. An empty segment takes any batch: there is no
     /// larger one to put it into.
     pub fn fits(&self, disk_bytes: u64, streams: impl Iterator<Item = StreamId>, segment_bytes: u64) -> bool {
@@ -77,10 +72,16 @@ impl Tally {
         entry.head = head.hash;
     }
 
-    /// Notes positions that were given up, behind everything so far.
+    /// Notes positions that were given up, behind everything so far. Neighbours become one: a reader finds one gap.
     pub fn loss(&mut self, loss: AcceptedLoss) {
+        if loss.first > loss.last {
+            return;
+        }
         self.last = self.last.max(loss.last);
-        self.losses.push(loss);
+        match self.losses.last_mut().filter(|last| last.last.next() == loss.first) {
+            Some(last) => last.last = loss.last,
+            None => self.losses.push(loss),
+        }
     }
 
     /// The footer after all that.

@@ -21,7 +21,7 @@ use crate::hlc::Hlc;
 use crate::host::{Completion, DiskError, DiskErrorKind, DiskOp, DiskResult, Now, Ticket};
 use crate::id::{BatchDigest, BatchSeq, Head, LogId, NodeId, Position, StreamId};
 use crate::recovery::Recovered;
-use crate::segment::{SegmentName, Tally, spare_file};
+use crate::segment::{Footer, HEADER_BYTES, SegmentName, Tally, spare_file};
 use crate::witness::QuarantinedRange;
 use queue::{Queue, Taken, submission_bytes};
 use std::collections::BTreeMap;
@@ -48,11 +48,13 @@ enum Step {
     Stopped,
 }
 
-/// The file that becomes the next segment.
+/// The file that becomes the next segment, and how many bytes it has.
 enum Spare {
     None,
-    Creating(Ticket),
-    Ready,
+    Creating(Ticket, u64),
+    Ready(u64),
+    /// Too small for what waits, or not needed any more.
+    Removing(Ticket),
 }
 
 /// The writer's state machine.
@@ -190,18 +192,25 @@ impl Writer {
         if matches!(self.step, Step::Failed | Step::Stopped) {
             return;
         }
-        if matches!(self.spare, Spare::Creating(creating) if creating == ticket) {
-            self.spare_created(now, result, out);
+        if let Spare::Creating(creating, len) = self.spare
+            && creating == ticket
+        {
+            self.spare_created(now, len, result, out);
+        } else if matches!(self.spare, Spare::Removing(removing) if removing == ticket) {
+            self.spare = Spare::None;
+            if let Err(error) = result {
+                self.fail(error, out);
+            }
         } else if self.under_way == Some(ticket) {
             self.under_way = None;
             self.step_done(now, result, out);
         }
     }
 
-    fn spare_created(&mut self, now: Now, result: DiskResult, out: &mut Vec<WriterEffect>) {
+    fn spare_created(&mut self, now: Now, len: u64, result: DiskResult, out: &mut Vec<WriterEffect>) {
         match result {
             Ok(_) => {
-                self.spare = Spare::Ready;
+                self.spare = Spare::Ready(len);
                 self.no_space_until = None;
             }
             Err(error) if error.kind == DiskErrorKind::NoSpace => {
@@ -281,10 +290,27 @@ impl Writer {
     /// Goes on to the next segment, as soon as there is a file for it: only then is the active one sealed.
     fn open_next(&mut self, now: Now, out: &mut Vec<WriterEffect>) {
         match (&self.spare, &self.active) {
-            (Spare::Ready, None) => self.open(now, out),
-            (Spare::Ready, Some(_)) => self.seal(now, out),
-            (Spare::None | Spare::Creating(_), _) => {}
+            // A batch that outgrew its file's allocation could find the volume full in mid-write, which is a failure.
+            (Spare::Ready(len), _) if *len < self.spare_bytes() => self.remove_spare(out),
+            (Spare::Ready(_), None) => self.open(now, out),
+            (Spare::Ready(_), Some(_)) => self.seal(now, out),
+            (Spare::None | Spare::Creating(..) | Spare::Removing(_), _) => {}
         }
+    }
+
+    /// Bytes that the next segment needs: more than usual where a single submission is larger than a segment.
+    fn spare_bytes(&self) -> u64 {
+        let waiting = self.taken.as_ref().map_or(0, |taken| {
+            let footer = Footer::encoded_len(1, taken.streams.len(), 0);
+            HEADER_BYTES.saturating_add(taken.bytes().next_multiple_of(BATCH_ALIGN)).saturating_add(footer)
+        });
+        waiting.max(self.config.segment_bytes)
+    }
+
+    fn remove_spare(&mut self, out: &mut Vec<WriterEffect>) {
+        let ticket = self.ticket();
+        self.spare = Spare::Removing(ticket);
+        out.push(WriterEffect::Disk(ticket, DiskOp::Remove { file: spare_file() }));
     }
 
     /// Allocates the next segment before it is needed, beside the appends.
@@ -297,8 +323,9 @@ impl Writer {
         let possible = self.no_space_until.is_none_or(|at| now.monotonic_nanos >= at);
         if wanted && running && possible && matches!(self.spare, Spare::None) {
             let ticket = self.ticket();
-            self.spare = Spare::Creating(ticket);
-            let op = DiskOp::Create { file: spare_file(), len: self.config.segment_bytes };
+            let len = self.spare_bytes();
+            self.spare = Spare::Creating(ticket, len);
+            let op = DiskOp::Create { file: spare_file(), len };
             out.push(WriterEffect::Disk(ticket, op));
         }
     }
@@ -307,10 +334,14 @@ impl Writer {
         match &self.active {
             Some(active) if !active.tally.is_empty() => self.seal(now, out),
             // An empty segment is not sealed: its name would be the next one's as well.
-            Some(_) | None => {
-                self.step = Step::Stopped;
-                out.push(WriterEffect::Stopped);
-            }
+            Some(_) | None => match self.spare {
+                Spare::None => {
+                    self.step = Step::Stopped;
+                    out.push(WriterEffect::Stopped);
+                }
+                Spare::Ready(_) => self.remove_spare(out),
+                Spare::Creating(..) | Spare::Removing(_) => {}
+            },
         }
     }
 

@@ -4,7 +4,7 @@ use crate::host::mem::MemDisk;
 use crate::id::Seq;
 use crate::reader::ReadItem;
 use crate::testing::{
-    Rig, draft, logical, read_all, recover_disk, small_segments, stream, verify_disk, without_place,
+    Fault, Rig, draft, logical, read_all, recover_disk, small_segments, stream, verify_disk, without_place,
 };
 use crate::witness::checkpoint_file;
 use proptest::prelude::*;
@@ -14,10 +14,7 @@ fn error(kind: DiskErrorKind) -> DiskResult {
 }
 
 /// Fails the first operation that matches.
-fn fail_once(
-    matches: fn(&DiskOp) -> bool,
-    kind: DiskErrorKind,
-) -> Box<dyn FnMut(&DiskOp) -> Option<DiskResult>> {
+fn fail_once(matches: fn(&DiskOp) -> bool, kind: DiskErrorKind) -> Fault {
     let mut done = false;
     Box::new(move |op| {
         (!done && matches(op)).then(|| {

@@ -16,14 +16,20 @@ pub struct LogView {
     pub records: Vec<Record>,
     /// First and last position of each range that is reported as unreadable.
     pub unreadable: Vec<(Position, Position)>,
-    /// The streams that refuse writes.
-    pub refused: BTreeSet<StreamId>,
+    /// Positions whose body or content was given up: the record itself is still in the chain.
+    pub emptied: BTreeSet<Position>,
 }
 
 impl LogView {
     /// Whether the loss of a position is reported.
     pub fn reports(&self, position: Position) -> bool {
-        self.unreadable.iter().any(|(first, last)| (*first..=*last).contains(&position))
+        self.emptied.contains(&position)
+            || self.unreadable.iter().any(|(first, last)| (*first..=*last).contains(&position))
+    }
+
+    /// Whether anything is missing, all of it reported: what is left need not add up then.
+    pub fn has_gaps(&self) -> bool {
+        !self.unreadable.is_empty() || !self.emptied.is_empty()
     }
 }
 
@@ -87,9 +93,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// With records missing from the log, what is left need not add up.
     fn has_gaps(&self) -> bool {
-        !self.log.unreadable.is_empty()
+        self.log.has_gaps()
     }
 
     fn record(&mut self, record: &Record) -> Result<(), Violation> {
@@ -97,6 +102,9 @@ impl<'a> Check<'a> {
             "record {} of stream {} at position {}",
             record.seq, record.stream, record.place.position
         );
+        if record.body.is_none() && self.log.reports(record.place.position) {
+            return Ok(());
+        }
         let Some(Ok(Body { actor, event })) = record.decode() else {
             return violation("contents", format!("{at} cannot be decoded"));
         };
@@ -198,26 +206,20 @@ impl<'a> Check<'a> {
         if nothing_to_write || self.log.reports(position) {
             return Ok(());
         }
+        if let Intent::CreateBucket { .. } | Intent::DeleteBucket { .. } = entry.intent {
+            let halves = written.len() >= 2 || (!written.is_empty() && self.finished_elsewhere(&entry.intent));
+            if !halves && !self.has_gaps() {
+                let message = format!("{op:?} ({:?}) was acknowledged half done: {written:?}", entry.intent);
+                return violation("I1 acknowledged is durable", message);
+            }
+            return Ok(());
+        }
         let found = written.iter().rfind(|written| written.stream == stream);
         if found.is_none_or(|found| found.seq != seq || (position.get() != 0 && found.position != position)) {
+            let told = format!("record {seq} of {stream} at position {position}");
             return violation(
                 "I1 acknowledged is durable",
-                format!(
-                    "{op:?} ({:?}) was acknowledged as record {seq} of {stream} at position {position}, but the log has {written:?}",
-                    entry.intent
-                ),
-            );
-        }
-        let both_halves = match &entry.intent {
-            Intent::CreateBucket { .. } | Intent::DeleteBucket { .. } => {
-                self.has_gaps() || written.len() == 2
-            }
-            _ => true,
-        };
-        if !both_halves && !self.finished_elsewhere(&entry.intent) {
-            return violation(
-                "protocol",
-                format!("{op:?} ({:?}) was acknowledged half done: {written:?}", entry.intent),
+                format!("{op:?} ({:?}) was acknowledged as {told}, but the log has {written:?}", entry.intent),
             );
         }
         Ok(())
@@ -296,7 +298,7 @@ impl Claims {
         for op in open {
             let Some(entry) = history.get(*op) else { continue };
             // With records missing, the state a claim rested on may be among them.
-            if log.unreadable.is_empty() {
+            if !log.has_gaps() {
                 return violation(
                     "answers rest on durable state",
                     format!(

@@ -25,14 +25,22 @@ pub struct Outcome {
 pub fn run(plan: Plan, trace: Trace) -> Outcome {
     let mut world = World::new(plan.clone(), trace);
     world.event("plan", &json!(plan));
-    let result = match plan.scenario {
+    let run = || match plan.scenario {
         Scenario::CrashRecovery | Scenario::BucketProtocol => rounds::crash_and_recover(&mut world),
         Scenario::FailedFsync => rounds::fail_and_recover(&mut world),
         Scenario::DiskRot => rot::rot_and_report(&mut world),
         Scenario::FullDisk => full::fill_and_drain(&mut world),
     };
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+        .unwrap_or_else(|panic| Err(Violation::new("nothing panics", panic_message(&*panic))));
     if let Err(violation) = &result {
         world.event("violation", &json!({"checker": violation.checker, "message": violation.message}));
     }
     Outcome { counters: world.counters, violation: result.err(), trace: world.trace }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
 }

@@ -1,15 +1,19 @@
 //! Damage at rest: it must be found and reported, wherever it is; nothing else may be lost.
 
 use super::rounds::{Checked, Ended, MOST_EVENTS};
+use crate::invariants::Violation;
 use crate::sometimes::State;
 use crate::world::boot::read_log;
 use crate::world::disk::{InstantDisk, SECTOR};
 use crate::world::{Down, World};
 use serde_json::json;
+use siltstone_log::event::{Actor, Door};
 use siltstone_log::host::{Clock, FilePath, Folder};
-use siltstone_log::id::Position;
+use siltstone_log::id::{Position, Salt};
 use siltstone_log::reader::ReadItem;
-use siltstone_log::script::Script;
+use siltstone_log::recovery::RecoveryConfig;
+use siltstone_log::repair::{RepairConfig, RepairReport, repair};
+use siltstone_log::script::{Script, Step};
 use siltstone_log::segment::SegmentName;
 use siltstone_log::witness::is_refused;
 
@@ -22,7 +26,7 @@ struct Target {
 
 impl World {
     /// Lets time pass, so that the log marks its last batch as durable and writes its checkpoint.
-    fn idle(&mut self, millis: u64) -> Result<Ended, crate::invariants::Violation> {
+    fn idle(&mut self, millis: u64) -> Result<Ended, Violation> {
         let until = self.clock.monotonic_nanos() + millis * 1_000_000;
         self.run_until(MOST_EVENTS, move |world| world.clock.monotonic_nanos() >= until && world.is_quiet())
     }
@@ -63,7 +67,9 @@ impl World {
             let log = self.faults.percent(70);
             let wanted: Vec<&Target> =
                 targets.iter().filter(|target| (target.file.folder == Folder::Log) == log).collect();
-            let index = self.faults.index(wanted.len());
+            // The last segment is the one that recovery reads.
+            let last = wanted.len().saturating_sub(1);
+            let index = if self.faults.coin() { last } else { self.faults.index(wanted.len()) };
             let Some(Target { file, end }) = wanted.get(index) else { continue };
             let offset = self.faults.below(*end);
             let how = self.faults.below(3);
@@ -94,7 +100,7 @@ impl World {
         self.event("quarantined", &json!({"ranges": quarantine.len(), "streams": refused}));
         let open = quarantine.is_empty() || refused == 0;
         if open && self.counters.acknowledged == before {
-            return Err(crate::invariants::Violation::new(
+            return Err(Violation::new(
                 "what is not damaged takes writes",
                 format!("nothing went through in a round beside {quarantine:?}"),
             ));
@@ -103,6 +109,68 @@ impl World {
             self.counters.reach(State::Quarantine);
         }
         Ok(())
+    }
+
+    /// `log repair --accept-loss` on the stopped node, which a crash may interrupt.
+    fn repair(&mut self) -> Checked {
+        let crash = self.faults.coin();
+        let mut most = if crash { self.faults.between(1, 60) } else { u64::MAX };
+        loop {
+            let config = RepairConfig {
+                recovery: RecoveryConfig {
+                    log_id: self.log_id,
+                    node_id: self.node_id,
+                    projection_witness: None,
+                },
+                actor: Actor::server(Door::Offline),
+                salt: Salt(self.faults.bytes()),
+                wall_millis: self.clock.wall_millis(),
+            };
+            let mut script = Script::new(|io| repair(io, config));
+            let mut step = script.resume(None);
+            let done = loop {
+                match step {
+                    Step::Done(result) => break Some(result),
+                    Step::Submit(_) if most == 0 => break None,
+                    Step::Submit(op) => {
+                        most -= 1;
+                        let in_flight = self.disk.begin(op);
+                        step = script.resume(Some(self.disk.complete(&in_flight)));
+                    }
+                }
+            };
+            match done {
+                Some(Ok(report)) => return self.repaired(&report),
+                Some(Err(error)) => {
+                    return Err(Violation::new("a repair can be done", error.to_string()));
+                }
+                None => {
+                    most = u64::MAX;
+                    self.counters.reach(State::CrashInRepair);
+                    let down = self.draw_crash();
+                    self.go_down(down)?;
+                }
+            }
+        }
+    }
+
+    fn repaired(&mut self, report: &RepairReport) -> Checked {
+        let fields = json!({"given_up": report.given_up.len(), "emptied": report.emptied.len(), "ranges": report.ranges.len()});
+        self.event("repaired", &fields);
+        self.counters.sometimes(State::Repaired, !report.ranges.is_empty());
+        self.emptied.extend(report.emptied.iter().copied());
+        Ok(())
+    }
+
+    /// After a repair nothing is in quarantine, and writes go through.
+    fn repaired_round(&mut self) -> Checked {
+        self.bring_up()?;
+        if let Some(range) = self.node.as_ref().and_then(|node| node.recovered.quarantine.first()) {
+            return Err(Violation::new("a repair lifts the quarantine", range.to_string()));
+        }
+        self.settle_and_audit()?;
+        self.still_works()?;
+        self.stop_cleanly().map(drop)
     }
 }
 
@@ -120,7 +188,7 @@ pub(super) fn rot_and_report(world: &mut World) -> Checked {
         world.work(world.plan.operations / 2, false)?;
         world.idle(1500)?;
     }
-    if world.faults.coin() {
+    if world.faults.once_in(4) {
         world.stop_cleanly()?;
     } else {
         let down = world.draw_crash();
@@ -129,5 +197,6 @@ pub(super) fn rot_and_report(world: &mut World) -> Checked {
     world.rot();
     world.quarantined_round()?;
     world.stop_cleanly()?;
-    world.go_down(Down::Clean)
+    world.repair()?;
+    world.repaired_round()
 }

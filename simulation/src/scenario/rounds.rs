@@ -205,12 +205,13 @@ impl World {
         let verdict = self.audit()?;
         self.nothing_is_half_made(&verdict.model)?;
         self.still_works()?;
+        self.log_verifies()?;
         self.stop_cleanly()?;
-        Ok(())
+        self.log_verifies()
     }
 
     /// The node still takes writes.
-    fn still_works(&mut self) -> Checked {
+    pub(super) fn still_works(&mut self) -> Checked {
         let before = self.counters.acknowledged;
         self.plan.mix.put += 20;
         self.work(12, false)?;

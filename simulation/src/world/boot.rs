@@ -120,22 +120,30 @@ impl World {
         Ok(())
     }
 
-    /// The projections are only used where they are of this log and not ahead of it.
+    /// Projections that are ahead of the log are thrown away. Only damage can bring that about.
     fn check_store(&mut self, recovered: &Recovered) -> Result<(), Violation> {
+        let failed = |error: siltstone_projections::StoreError| Violation::new("projections", error.to_string());
+        let mut ahead = None;
         for space in Space::ALL {
             for cursor in cursors(self.store.rows(), space) {
-                let (stream, cursor) =
-                    cursor.map_err(|error| Violation::new("projections", error.to_string()))?;
+                let (stream, cursor) = cursor.map_err(failed)?;
                 let head = recovered.heads.get(&stream).copied().unwrap_or_default();
-                let ahead = cursor.seq > head.seq || (cursor.seq == head.seq && cursor.hash != head.hash);
-                if ahead && recovered.quarantine.is_empty() {
-                    let message =
-                        format!("{stream}: applied {}, but the log ends at {}", cursor.seq, head.seq);
-                    return Err(Violation::new("I1 projections hold durable records only", message));
+                if cursor.seq > head.seq || (cursor.seq == head.seq && cursor.hash != head.hash) {
+                    ahead = Some(format!("{stream}: applied {}, but the log ends at {}", cursor.seq, head.seq));
                 }
             }
         }
-        Ok(())
+        match ahead {
+            Some(message) if !self.rotten => {
+                Err(Violation::new("I1 projections hold durable records only", message))
+            }
+            Some(message) => {
+                self.event("projections-ahead", &json!({"why": message}));
+                self.store.clear();
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     fn packs_recovered(&mut self, boot: Boot, packs: RecoveredPacks) -> Result<(), Violation> {

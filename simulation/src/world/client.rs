@@ -54,6 +54,8 @@ struct Staging {
     writes: usize,
     place: Option<BlobPlace>,
     finishing: bool,
+    /// Set when no more room was given: what is under way is waited for, then the blob is abandoned.
+    refused: Option<PackRefusal>,
 }
 
 struct Reading {
@@ -313,7 +315,17 @@ impl World {
         stager.push(Bytes::from(work.body.clone()));
         stager.end();
         let hasher = BlobHasher::new(self.log_id, blob, salt);
-        let staging = Staging { op, work, blob, stager, hasher, writes: 0, place: None, finishing: false };
+        let staging = Staging {
+            op,
+            work,
+            blob,
+            stager,
+            hasher,
+            writes: 0,
+            place: None,
+            finishing: false,
+            refused: None,
+        };
         self.put(client, Doing::Staging(Box::new(staging)));
         self.stage_step(client)
     }
@@ -370,21 +382,11 @@ impl World {
         match self.take(client) {
             Doing::Staging(mut staging) => {
                 staging.writes -= 1;
-                let (blob, idle) = (staging.blob, staging.writes == 0 && !staging.finishing);
-                let gives_up = idle && staging.work.gives_up;
-                let place = staging.place.clone().filter(|_| idle && !gives_up);
-                staging.finishing = place.is_some();
-                let op = staging.op;
                 self.put(client, Doing::Staging(staging));
-                if let Err(error) = result {
-                    return self.packs_input(PackInput::WriteFailed(error));
+                match result {
+                    Err(error) => self.packs_input(PackInput::WriteFailed(error)),
+                    Ok(_) => self.staged_so_far(client),
                 }
-                if gives_up {
-                    self.counters.reach(State::BlobGivenBack);
-                    self.packs_input(PackInput::Abandon { blob })?;
-                    return self.finish(client, op, Seq(0), Answer::Refused(Unavailable::SlowDown));
-                }
-                place.map_or(Ok(()), |place| self.packs_input(PackInput::Finish { blob, place }))
             }
             Doing::Reading(reading) => self.read_step(client, reading, Some(result)),
             doing => {
@@ -392,6 +394,37 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    /// Where no write is under way: goes on with a blob that is written, or gives up one that will not be.
+    ///
+    /// ORDER: a blob is abandoned only when no write of it is under way. One that landed later would hit space that
+    /// is given to another by then.
+    fn staged_so_far(&mut self, client: usize) -> Checked {
+        let Some(Client { doing: Doing::Staging(staging) }) = self.clients.get_mut(client) else {
+            return Ok(());
+        };
+        if staging.writes > 0 || staging.finishing {
+            return Ok(());
+        }
+        let (op, blob) = (staging.op, staging.blob);
+        let given_up = match staging.refused {
+            Some(PackRefusal::NoSpace) => Some(Unavailable::NoSpace),
+            Some(PackRefusal::Failed | PackRefusal::Stopping | PackRefusal::NotReserved) => {
+                Some(Unavailable::ShuttingDown)
+            }
+            None if staging.work.gives_up => Some(Unavailable::SlowDown),
+            None => None,
+        };
+        if let Some(reason) = given_up {
+            self.counters.reach(State::BlobGivenBack);
+            self.put(client, Doing::Waiting { second: None });
+            self.packs_input(PackInput::Abandon { blob })?;
+            return self.finish(client, op, Seq(0), Answer::Refused(reason));
+        }
+        let Some(place) = staging.place.clone() else { return Ok(()) };
+        staging.finishing = true;
+        self.packs_input(PackInput::Finish { blob, place })
     }
 
     pub(crate) fn client_durable(&mut self, blob: BlobId) -> Checked {
@@ -411,19 +444,14 @@ impl World {
 
     pub(crate) fn client_blob_refused(&mut self, blob: BlobId, reason: PackRefusal) -> Checked {
         let Some(client) = self.staging_of(blob) else { return Ok(()) };
-        let Doing::Staging(staging) = self.take(client) else { return Ok(()) };
-        self.event("blob-refused", &json!({"blob": blob.to_string(), "reason": format!("{reason:?}")}));
+        let fields = json!({"blob": blob.to_string(), "reason": format!("{reason:?}")});
+        self.event("blob-refused", &fields);
         self.counters.sometimes(State::NoSpace, reason == PackRefusal::NoSpace);
-        let reason = match reason {
-            PackRefusal::NoSpace => Unavailable::NoSpace,
-            PackRefusal::Failed | PackRefusal::Stopping | PackRefusal::NotReserved => {
-                Unavailable::ShuttingDown
-            }
-        };
-        if reason == Unavailable::NoSpace {
-            self.packs_input(PackInput::Abandon { blob })?;
+        if let Some(Client { doing: Doing::Staging(staging) }) = self.clients.get_mut(client) {
+            staging.refused = Some(reason);
+            staging.finishing = false;
         }
-        self.finish(client, staging.op, Seq(0), Answer::Refused(reason))
+        self.staged_so_far(client)
     }
 
     fn begin_get(

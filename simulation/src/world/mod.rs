@@ -28,7 +28,7 @@ use siltstone_log::hlc::Hlc;
 use siltstone_log::host::{Clock, DiskOp, DiskResult, Now, Ticket};
 use siltstone_log::id::{BlobId, LogId, NodeId, Position, Seq, StreamId};
 use siltstone_log::pack::BlobPlace;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use store::{SimIndex, SimStore};
 
@@ -54,6 +54,8 @@ enum Happening {
     WriterTick,
     /// The projections take the next committed batch.
     Follow,
+    /// The streams' tasks are told of a batch that was applied.
+    Tell,
     /// A client begins its next operation.
     Client(usize),
 }
@@ -112,6 +114,8 @@ pub struct World {
     pub(crate) next_op: u64,
     /// Whether content may have rotted, so that a reader may report damage.
     pub rotten: bool,
+    /// Positions whose body or content a repair gave up.
+    pub emptied: BTreeSet<Position>,
     /// Why the last start came to nothing.
     pub start_failure: Option<boot::StartFailure>,
     /// Events handled.
@@ -153,6 +157,7 @@ impl World {
             operations_left: 0,
             next_op: 1,
             rotten: false,
+            emptied: BTreeSet::new(),
             start_failure: None,
             handled: 0,
             queue: BTreeMap::new(),
@@ -228,6 +233,7 @@ impl World {
             Happening::Disk(id) => self.disk_done(id)?,
             Happening::WriterTick => self.writer_tick()?,
             Happening::Follow => self.follow()?,
+            Happening::Tell => self.tell()?,
             Happening::Client(client) => self.client_turn(client)?,
         }
         Ok(true)

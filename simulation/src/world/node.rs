@@ -48,6 +48,8 @@ pub struct Node {
     pub waiters: BTreeMap<u64, Waiter>,
     /// Committed, and not applied yet.
     pub committed: VecDeque<CommittedBatch>,
+    /// Applied, and the tasks not told of it yet.
+    pub applied: VecDeque<Vec<(StreamId, Seq, Position)>>,
     /// What recovery found.
     pub recovered: Recovered,
     /// Set when the log or the packs failed: nothing may be acknowledged any more.
@@ -66,6 +68,8 @@ pub struct Node {
     pub serving: bool,
     /// Whether its start is recorded, or was refused.
     pub started: bool,
+    /// When the log's writer is told that time passed.
+    pub tick_at: Option<u64>,
     /// Whether the log is between two segments.
     pub rolling: bool,
     heads: BTreeMap<StreamId, Seq>,
@@ -87,6 +91,7 @@ impl Node {
             hlc: HlcClock::starting_after(recovered.max_hlc),
             waiters: BTreeMap::new(),
             committed: VecDeque::new(),
+            applied: VecDeque::new(),
             recovered,
             failed: false,
             writer_failed: false,
@@ -96,6 +101,7 @@ impl Node {
             packs_stopped: false,
             serving: false,
             started: false,
+            tick_at: None,
             rolling: false,
             idle: heads.clone(),
             heads,
@@ -132,7 +138,7 @@ impl Node {
 
     /// Whether nothing waits to be committed, applied or answered.
     pub fn is_quiet(&self) -> bool {
-        self.waiters.is_empty() && self.committed.is_empty()
+        self.waiters.is_empty() && self.committed.is_empty() && self.applied.is_empty()
     }
 
     /// Whether the log is on its way into another segment.

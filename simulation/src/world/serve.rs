@@ -104,6 +104,9 @@ impl World {
     }
 
     pub(crate) fn writer_tick(&mut self) -> Checked {
+        if let Some(node) = &mut self.node {
+            node.tick_at = None;
+        }
         self.writer_input(WriterInput::Tick)
     }
 
@@ -112,7 +115,8 @@ impl World {
         let Some(node) = &mut self.node else { return Ok(()) };
         let mut effects = Vec::new();
         node.writer.handle(now, input, &mut effects);
-        if let Some(at) = node.writer.wake_at() {
+        if let Some(at) = node.writer.wake_at().filter(|at| node.tick_at != Some(*at)) {
+            node.tick_at = Some(at);
             self.at(at.max(now.monotonic_nanos), Happening::WriterTick);
         }
         for effect in effects {
@@ -209,7 +213,19 @@ impl World {
                 }
             }
         }
-        for (stream, seq, position) in told.into_iter().filter(|(_, _, position)| *position <= applied) {
+        let told: Vec<_> = told.into_iter().filter(|(_, _, position)| *position <= applied).collect();
+        if let Some(node) = &mut self.node {
+            node.applied.push_back(told);
+        }
+        let delay = self.schedule.between(0, 100) * 1000;
+        self.after(delay, Happening::Tell);
+        Ok(())
+    }
+
+    /// The tasks hear which of their records readers can see.
+    pub(crate) fn tell(&mut self) -> Checked {
+        let told = self.node.as_mut().and_then(|node| node.applied.pop_front()).unwrap_or_default();
+        for (stream, seq, position) in told {
             self.task(stream, TaskInput::Visible { seq, position })?;
         }
         Ok(())

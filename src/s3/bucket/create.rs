@@ -31,7 +31,8 @@ pub(in crate::s3) async fn create(
         CreateBucketConfiguration::parse(&document)?
     };
     if let Some(element) = configuration.unsupported {
-        return Err(S3Error::new(S3ErrorCode::NotImplemented).extra("Element", element));
+        let message = format!("{element} implies functionality that is not implemented");
+        return Err(S3Error::with_message(S3ErrorCode::NotImplemented, message));
     }
     let location = configuration.location.unwrap_or_default();
     check_location(&location, operations.region())?;

@@ -92,7 +92,7 @@ fn find(operations: &Operations, request: &S3Request) -> Result<Found, S3Error> 
 
 fn refuse_unsupported(request: &S3Request) -> Result<(), S3Error> {
     if request.query.contains("partNumber") {
-        return Err(S3Error::new(S3ErrorCode::NotImplemented).extra("Parameter", "partNumber"));
+        return Err(S3Error::with_message(S3ErrorCode::NotImplemented, "partNumber is not implemented"));
     }
     if request.headers.contains_key("x-amz-server-side-encryption-customer-algorithm") {
         let message = "The encryption parameters are not applicable to this object.";

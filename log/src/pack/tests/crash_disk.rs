@@ -88,14 +88,19 @@ impl<T> CrashDisk<T> {
         MemDisk::with_files(certain.map(|(file, bytes)| (file.clone(), bytes.clone())).collect())
     }
 
-    /// Cuts the power: of what was not synced each sector survives or not, writes under way included.
-    pub fn crash(&mut self, dice: &mut Dice) {
+    /// Ends the process: what was executed stays, synced or not.
+    pub fn kill(&mut self, dice: &mut Dice) {
         for pending in std::mem::take(&mut self.pending) {
             if dice.coin() {
                 // One that cannot be done any more was not done.
                 let _ = self.now.execute(&pending.op);
             }
         }
+    }
+
+    /// Cuts the power: of what was not synced each sector survives or not, writes under way included.
+    pub fn crash(&mut self, dice: &mut Dice) {
+        self.kill(dice);
         let mut current = self.now.files();
         let mut left = Files::new();
         let files: BTreeSet<_> = current.keys().chain(&self.names).cloned().collect();

@@ -38,7 +38,7 @@ fn a_flipped_byte_in_a_block_is_named_by_the_reader_and_costs_only_its_block() {
     let (disk, blobs) = three_blobs(true);
     let (blob, place, content) = &blobs[0];
     let at = place.extents[0].data_offset() + u64::from(BLOCK) + 17;
-    flip(&disk, usize::try_from(at).unwrap(), 0);
+    flip(&disk, index(at), 0);
     let damage = BlobDamage { blob: *blob, pack: 1, offset: at - 17, damage: Damage::Block };
     assert_eq!(read_blob(&disk, *blob, place, 0..200_000), Err(damage));
     assert_eq!(read_blob(&disk, *blob, place, 65_536..65_537), Err(damage));
@@ -55,7 +55,7 @@ proptest! {
         for (blob, place, content) in &blobs {
             let until = (from + len).min(content.len() as u64);
             if let Ok(read) = read_blob(&disk, *blob, place, from..until) {
-                let expected = content.slice((from.min(until) as usize)..until as usize);
+                let expected = content.slice(index(from.min(until))..index(until));
                 prop_assert!(read == expected);
             } else {
                 let touched = place.extents.iter().any(|e| (e.offset..e.end()).contains(&(at as u64)));
@@ -94,7 +94,7 @@ proptest! {
 fn a_sealed_pack_reports_an_extent_whose_header_is_damaged_and_forgets_one_that_was_freed() {
     let (disk, blobs) = three_blobs(true);
     let place = &blobs[0].1.extents[0];
-    flip(&disk, usize::try_from(place.offset).unwrap() + 9, 3);
+    flip(&disk, index(place.offset) + 9, 3);
     let freed = blobs[2].1.extents[0];
     let punch = DiskOp::Punch { file: pack_file(1), offset: freed.offset, len: freed.footprint() };
     disk.execute(&punch).unwrap();

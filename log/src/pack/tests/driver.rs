@@ -34,7 +34,7 @@ impl Store {
     }
 
     fn upload(&self, client: &PackClient, blob: BlobId, content: &Bytes) -> Result<StagedBlob, PackError> {
-        let mut staged = StagedBlob::new(client.clone(), blob);
+        let mut guard = StagedBlob::new(client.clone(), blob);
         let (mut stager, mut hasher) = client.stager(blob, Salt([1; 16]), Some(content.len() as u64));
         stager.push(content.clone());
         stager.end();
@@ -42,7 +42,7 @@ impl Store {
             match stager.step() {
                 StagerStep::Reserve { bytes } => {
                     let (reply, answer) = channel();
-                    staged.reserve(bytes, move |given| reply.send(given).unwrap());
+                    guard.reserve(bytes, move |given| reply.send(given).unwrap());
                     stager.extent(answer.recv().unwrap()?);
                 }
                 StagerStep::Piece(piece) => {
@@ -55,8 +55,8 @@ impl Store {
                         Hashed::Blob(header, place) => {
                             self.execute(&header).unwrap();
                             let (reply, answer) = channel();
-                            staged.finish(place, move |durable| reply.send(durable).unwrap());
-                            return answer.recv().unwrap().map(|()| staged);
+                            guard.finish(place, move |durable| reply.send(durable).unwrap());
+                            return answer.recv().unwrap().map(|()| guard);
                         }
                     }
                 }

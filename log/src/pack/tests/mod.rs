@@ -52,6 +52,10 @@ impl Dice {
     }
 }
 
+fn index(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap()
+}
+
 fn blob_id(number: u64) -> BlobId {
     let mut id = [0xb1; 16];
     id[..8].copy_from_slice(&number.to_le_bytes());

@@ -55,7 +55,7 @@ fn a_declared_length_reserves_to_the_byte_and_an_ended_blob_too() {
     assert_eq!(stager.step(), StagerStep::Reserve { bytes: MAX_EXTENT });
     let mut stager = BlobStager::new(MAX_EXTENT, Some(MIB as u64));
     stager.push(Bytes::from(vec![1; MIB / 2]));
-    assert_eq!(stager.step(), StagerStep::Reserve { bytes: MIB as u32 });
+    assert_eq!(stager.step(), StagerStep::Reserve { bytes: 1_048_576 });
     let mut stager = BlobStager::new(MAX_EXTENT, None);
     stager.push(Bytes::from(vec![1; 100_000]));
     assert_eq!(stager.step(), StagerStep::Feed);
@@ -81,7 +81,7 @@ fn single_bytes_do_not_cost_a_buffer_each() {
 #[test]
 fn large_chunks_are_written_without_a_copy_and_written_out_early() {
     let content = Bytes::from(vec![5; 2 * MIB]);
-    let (ops, _) = stage(blob_id(1), &[content.clone()], None, PAGE);
+    let (ops, _) = stage(blob_id(1), std::slice::from_ref(&content), None, PAGE);
     let writebacks = ops.iter().filter(|op| matches!(op, DiskOp::StartWriteback { len: 1_048_576, .. }));
     assert_eq!(writebacks.count(), 2);
     let own = content.as_ptr_range();

@@ -223,9 +223,17 @@ impl World {
         }
     }
 
-    /// Cuts the power and recovers; cuts it in recovery too, some times.
+    fn cut(&mut self) {
+        if self.dice.coin() {
+            self.disk.crash(&mut self.dice);
+        } else {
+            self.disk.kill(&mut self.dice);
+        }
+    }
+
+    /// Kills the process or cuts the power and recovers; in recovery too, some times.
     fn crash(&mut self) {
-        self.disk.crash(&mut self.dice);
+        self.cut();
         self.clients.clear();
         self.uncertain.append(&mut self.freed);
         if self.dice.coin() {
@@ -235,13 +243,19 @@ impl World {
             let patience = self.dice.below(60);
             match self.recover(patience) {
                 Some(recovered) => break recovered,
-                None => self.disk.crash(&mut self.dice),
+                None => self.cut(),
             }
         };
         for (blob, (content, place)) in &self.durable {
             assert_eq!(self.index.get(*blob).unwrap().as_ref(), Some(place), "a durable blob is lost");
             let read = read_blob(&self.disk.durable(), *blob, place, 0..place.len);
             assert!(read.is_ok_and(|read| read == *content), "a durable blob is not what it was");
+        }
+        // What can be read now may be named by a record from now on.
+        for (blob, place) in self.index.blobs() {
+            let now = read_blob(&self.disk.now, blob, &place, 0..place.len);
+            let after = read_blob(&self.disk.durable(), blob, &place, 0..place.len);
+            assert!(now == after || self.uncertain.contains_key(&blob), "{blob} is there and not durable");
         }
         let damaged = recovered.damaged.iter().find(|damage| self.durable.contains_key(&damage.blob));
         assert_eq!(damaged, None);
@@ -297,11 +311,11 @@ impl World {
             let mut clear = bytes;
             let trailer = clear.len() - 16;
             let footer = u64::from_le_bytes(clear[trailer..trailer + 8].try_into().unwrap());
-            clear.truncate(usize::try_from(footer).unwrap());
+            clear.truncate(index(footer));
             clear[..4096].fill(0);
             for (_, offset, end) in used.filter(|(number, ..)| *number == pack) {
-                let end = (end as usize).min(clear.len());
-                clear[(offset as usize).min(end)..end].fill(0);
+                let end = index(end).min(clear.len());
+                clear[index(offset).min(end)..end].fill(0);
             }
             assert!(clear.iter().all(|byte| *byte == 0), "{file} holds what nobody needs");
         }

@@ -1,0 +1,179 @@
+use super::*;
+use crate::event::Door;
+use crate::host::FilePath;
+use crate::host::mem::MemDisk;
+use crate::reader::{ReadError, ReadItem, VerifyReport, content};
+use crate::script::Script;
+use crate::testing::{
+    Rig, logical, read_all, recover_disk, recovery_config, small_segments, stream, verify_disk, without_place,
+};
+
+fn repair_disk(disk: &MemDisk) -> Result<RepairReport, RepairError> {
+    let config = RepairConfig {
+        recovery: recovery_config(),
+        actor: Actor::server(Door::Offline),
+        salt: Salt([8; 16]),
+        wall_millis: 5,
+    };
+    Script::new(|io| repair(io, config)).run(&mut disk.clone())
+}
+
+/// Twelve batches of six records in several segments, and a tail that was not sealed.
+fn log() -> Rig {
+    let mut rig = Rig::new(MemDisk::new(), small_segments());
+    for _ in 0..12 {
+        let drafts = (0..6).map(|n| rig.next_draft(stream(n % 3), 100)).collect();
+        rig.submit(false, drafts);
+        rig.settle();
+    }
+    rig.wait(1_000_000_000);
+    rig
+}
+
+fn damage(disk: &MemDisk, file: &FilePath, at: usize) {
+    let mut files = disk.files();
+    let bytes = files.get_mut(file).unwrap();
+    bytes[at] ^= 1;
+    disk.put(file.clone(), bytes.clone());
+}
+
+/// Repairs, and insists that what could be read before is unchanged and that the log verifies.
+fn repaired(disk: &MemDisk) -> (RepairReport, VerifyReport) {
+    let readable = logical(&read_all(disk, 1).unwrap());
+    let report = repair_disk(disk).unwrap();
+    let after = read_all(disk, 1).unwrap();
+    let records = logical(&after);
+    for record in &readable {
+        let same = records.iter().find(|other| other.place.position == record.place.position);
+        assert_eq!(same, Some(record));
+    }
+    let open = after.iter().any(|item| matches!(item, ReadItem::Unreadable(range) if !range.accepted));
+    assert!(!open, "{after:?}");
+    let verified = verify_disk(disk);
+    assert!(verified.is_intact(), "{:?}", verified.findings);
+    assert!(verified.quarantine.is_empty());
+    let recovered = recover_disk(disk).unwrap();
+    assert!(recovered.quarantine.is_empty());
+    assert_eq!(repair_disk(disk).unwrap(), RepairReport::default(), "a second repair has nothing to do");
+    let last = records.last().unwrap();
+    assert!(matches!(last.decode().unwrap().unwrap().event, Event::LogRepaired(_)));
+    assert_eq!((last.stream, recovered.heads[&StreamId::SYSTEM].seq), (StreamId::SYSTEM, last.seq));
+    (report, verified)
+}
+
+#[test]
+fn a_rotten_body_or_content_leaves_its_record_in_the_chain() {
+    let rig = log();
+    let heads = recover_disk(&MemDisk::with_files(rig.disk.files())).unwrap().heads;
+    let records = rig.records();
+    let (body, inline) = (&records[68], &records[70]);
+    for (record, into) in
+        [(body, 165), (inline, 160 + u32::try_from(inline.body.as_ref().unwrap().len()).unwrap())]
+    {
+        let name = SegmentName { first: record.place.segment, generation: record.place.generation };
+        damage(&rig.disk, &name.file(), usize::try_from(record.place.offset + into).unwrap());
+    }
+    let (report, verified) = repaired(&rig.disk);
+    assert_eq!(report.emptied, [body.place.position, inline.place.position]);
+    assert!(report.given_up.is_empty() && verified.accepted.is_empty());
+    let after = recover_disk(&rig.disk).unwrap();
+    assert!(heads.iter().all(|(stream, head)| after.heads[stream] == *head), "no head has changed");
+    let place = inline.place;
+    let read = Script::new(|io| async move { content(&io, place, 116).await }).run(&mut rig.disk.clone());
+    assert_eq!(read, Err(ReadError::NoContent(place.position)));
+}
+
+#[test]
+fn a_lost_batch_becomes_an_accepted_gap_and_its_streams_go_on() {
+    let rig = log();
+    let records = rig.records();
+    let victim = records[66].place;
+    let name = SegmentName { first: victim.segment, generation: victim.generation };
+    let frame = usize::try_from(victim.offset / 4096 * 4096).unwrap();
+    damage(&rig.disk, &name.file(), frame);
+    assert!(!recover_disk(&MemDisk::with_files(rig.disk.files())).unwrap().quarantine.is_empty());
+    let (report, verified) = repaired(&rig.disk);
+    assert_eq!(report.given_up.len(), 1);
+    assert_eq!(verified.accepted, report.given_up);
+    assert!(report.given_up[0].first <= victim.position && victim.position <= report.given_up[0].last);
+    let mut rig = Rig::new(rig.disk.clone(), small_segments());
+    for n in 0..3 {
+        rig.write(stream(n), 10);
+    }
+    assert!(rig.refused.is_empty());
+    rig.stop();
+    assert!(verify_disk(&rig.disk).is_intact());
+}
+
+#[test]
+fn a_damaged_header_costs_the_rest_of_its_batch_and_a_damaged_table_nothing() {
+    let rig = log();
+    let place = rig.records()[68].place;
+    let name = SegmentName { first: place.segment, generation: place.generation };
+    damage(&rig.disk, &name.file(), usize::try_from(place.offset).unwrap() + 20);
+    let (report, _) = repaired(&rig.disk);
+    let batch_end = Position(72);
+    assert_eq!(report.given_up, [AcceptedLoss { first: place.position, last: batch_end }]);
+    let rig = log();
+    damage(&rig.disk, &name.file(), usize::try_from(place.offset / 4096 * 4096).unwrap() + 70);
+    let expected: Vec<_> = rig.records().into_iter().map(without_place).collect();
+    let (report, _) = repaired(&rig.disk);
+    assert!(report.given_up.is_empty() && report.emptied.is_empty());
+    assert_eq!(logical(&read_all(&rig.disk, 1).unwrap())[..72], expected);
+}
+
+#[test]
+fn a_missing_segment_and_a_lost_end_are_given_up() {
+    let rig = log();
+    let mut files = rig.disk.files();
+    let segments: Vec<_> = files.keys().filter(|f| SegmentName::parse(&f.name).is_some()).cloned().collect();
+    files.remove(&segments[1]);
+    let disk = MemDisk::with_files(files.clone());
+    let (report, verified) = repaired(&disk);
+    assert_eq!((report.given_up.len(), verified.accepted.len()), (1, 1));
+    files.remove(segments.last().unwrap());
+    let disk = MemDisk::with_files(files);
+    let (report, _) = repaired(&disk);
+    assert_eq!(report.given_up.len(), 2);
+}
+
+#[test]
+fn an_interrupted_repair_is_done_again() {
+    let rig = log();
+    let victim = rig.records()[66].place;
+    let name = SegmentName { first: victim.segment, generation: victim.generation };
+    damage(&rig.disk, &name.file(), usize::try_from(victim.offset / 4096 * 4096).unwrap());
+    let files = rig.disk.files();
+    for stop_after in 0.. {
+        let disk = MemDisk::with_files(files.clone());
+        let config = RepairConfig {
+            recovery: recovery_config(),
+            actor: Actor::server(Door::Offline),
+            salt: Salt([8; 16]),
+            wall_millis: 5,
+        };
+        let mut script = Script::new(|io| repair(io, config));
+        let mut step = script.resume(None);
+        let mut changes = 0;
+        let finished = loop {
+            match step {
+                crate::script::Step::Done(done) => break done.is_ok(),
+                crate::script::Step::Submit(op) => {
+                    changes += u32::from(!matches!(op, DiskOp::Read { .. } | DiskOp::List { .. }));
+                    if changes > stop_after {
+                        break false;
+                    }
+                    step = script.resume(Some(disk.execute(&op)));
+                }
+            }
+        };
+        if finished {
+            assert!(stop_after > 10);
+            break;
+        }
+        repair_disk(&disk).unwrap();
+        let verified = verify_disk(&disk);
+        assert!(verified.is_intact(), "stopped after {stop_after}: {:?}", verified.findings);
+        assert_eq!(verified.accepted.len(), 1, "stopped after {stop_after}");
+    }
+}
