@@ -32,7 +32,7 @@ step() {
 PYTEST=(.venv/bin/python -m pytest -q --durations=5)
 step "format" one cargo fmt --all --check
 step "structure" one python3 .ci/structure.py
-step "build" one cargo build --workspace --all-targets --locked
+step "build" one cargo build --workspace --locked
 step "lints" one cargo clippy --workspace --all-targets --locked -- -D warnings
 step "units and properties" cargo cargo test --workspace --locked --no-fail-fast
 step "simulation is deterministic" one target/debug/siltstone-sim meta --seed 1

@@ -93,6 +93,8 @@ pub(super) struct Shard {
     next_token: u64,
     token_step: u64,
     failed: Option<Fault>,
+    asked_to_stop: bool,
+    /// Nothing is decided any more.
     stopping: bool,
     effects: Vec<TaskEffect>,
 }
@@ -114,6 +116,7 @@ impl Shard {
             tasks: BTreeMap::new(),
             replies: BTreeMap::new(),
             failed: None,
+            asked_to_stop: false,
             stopping: false,
             effects: Vec::new(),
         }
@@ -131,7 +134,7 @@ impl Shard {
                 recv(calls) -> call => if let Ok(call) = call {
                     self.call(call);
                 } else {
-                    self.stopping = true;
+                    self.asked_to_stop = true;
                     calls = never();
                 },
             }
@@ -139,9 +142,12 @@ impl Shard {
             for notice in notices.try_iter() {
                 self.notice(notice);
             }
-            for call in calls.try_iter().take(MAX_DRAINED) {
+            // What was handed in before the word to stop is still decided.
+            let most = if self.asked_to_stop { calls.len() } else { MAX_DRAINED };
+            for call in calls.try_iter().take(most) {
                 self.call(call);
             }
+            self.stopping = self.asked_to_stop;
         }
         for call in calls.try_iter() {
             call.reply.send(Err(Unavailable::ShuttingDown.into()));
@@ -185,7 +191,7 @@ impl Shard {
                     self.feed(stream, TaskInput::Failed(fault.clone()));
                 }
             }
-            Notice::Stop => self.stopping = true,
+            Notice::Stop => self.asked_to_stop = true,
         }
     }
 

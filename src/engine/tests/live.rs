@@ -402,3 +402,29 @@ fn a_data_directory_has_one_engine_and_a_stopped_engine_takes_nothing() {
     assert_eq!(live.engine().admit(Need::Manage).map(drop), Err(Unavailable::ShuttingDown));
     assert!(live.log().iter().any(|event| matches!(event, Event::NodeStarted(_))));
 }
+
+#[test]
+fn an_engine_that_is_dropped_leaves_a_directory_that_can_be_opened_at_once() {
+    let (mut live, stream) = Live::with_bucket();
+    live.put(stream, "k", b"v").unwrap();
+    drop(live.running.take());
+    live.running = Some(Engine::open(config(live.folder.path())).unwrap());
+    assert_eq!(live.get(stream, "k", 0..9).as_deref(), Some(b"v".as_slice()));
+}
+
+#[test]
+fn a_nearly_full_disk_refuses_bodies_and_goes_on_with_deletes() {
+    let (mut live, stream) = Live::with_bucket();
+    live.put(stream, "k", b"v").unwrap();
+    live.running.take().unwrap().shutdown();
+    let mut full = config(live.folder.path());
+    full.limits.free_floor = u64::MAX;
+    live.running = Some(Engine::open(full).unwrap());
+    assert_eq!(live.engine().admit(Need::Store { bytes: 1 }).map(drop), Err(Unavailable::NoSpace));
+    assert!(!live.engine().status().has_space);
+    let permit = live.engine().admit(Need::Manage).unwrap();
+    let deleted = live.submit(delete(stream, "k")).unwrap().outcome;
+    assert_eq!(deleted, Outcome::Deleted { existed: true });
+    drop(permit);
+    assert_eq!(live.engine().status().in_flight_requests, 0);
+}
