@@ -23,12 +23,12 @@ fn a_node_that_crashes_anywhere_loses_nothing_it_acknowledged() {
 
 #[test]
 fn after_a_failed_sync_nothing_is_acknowledged_and_nothing_is_lost() {
-    sweep(Scenario::FailedFsync, &[]);
+    sweep(Scenario::FailedFsync, &[2829]);
 }
 
 #[test]
 fn damage_at_rest_is_reported_and_a_repair_lifts_the_quarantine() {
-    sweep(Scenario::DiskRot, &[70, 111]);
+    sweep(Scenario::DiskRot, &[70, 111, 192, 452]);
 }
 
 #[test]

@@ -23,6 +23,14 @@ pub async fn apply(io: &Io, plan: &RecoveryPlan) -> Result<(), RecoveryError> {
                 // ORDER: the copy and its name are durable before the original goes.
                 io.run(DiskOp::Remove { file: from.file() }).await?;
             }
+            RecoveryStep::Supersede { old, by } => {
+                // ORDER: a start that was interrupted (a crash, a failed sync) has left both, the younger one perhaps
+                // in the page cache only, and its name not durable. A power cut that kept the removal and lost the
+                // name would take the whole segment.
+                io.run(DiskOp::Sync { file: by.file() }).await?;
+                io.run(DiskOp::SyncFolder { folder: Folder::Log }).await?;
+                io.run(DiskOp::Remove { file: old.file() }).await?;
+            }
             RecoveryStep::Sync { segment } => {
                 io.run(DiskOp::Sync { file: segment.file() }).await?;
             }

@@ -27,6 +27,13 @@ pub enum RecoveryStep {
         /// Why it is not needed.
         why: &'static str,
     },
+    /// Remove a generation of a segment whose younger one is complete.
+    Supersede {
+        /// The older generation.
+        old: SegmentName,
+        /// The younger one.
+        by: SegmentName,
+    },
     /// Write a segment anew, durably, and remove the old file.
     Copy {
         /// The old file.
@@ -66,6 +73,7 @@ impl fmt::Display for RecoveryPlan {
             match step {
                 RecoveryStep::Remove { file, why } => writeln!(f, "remove {file}: {why}")?,
                 RecoveryStep::Copy { from, to, end, .. } => writeln!(f, "copy {from} to {to}, {end} bytes")?,
+                RecoveryStep::Supersede { old, by } => writeln!(f, "remove {old}: {by} is complete")?,
                 RecoveryStep::Sync { segment } => writeln!(f, "sync {segment}")?,
                 RecoveryStep::CreateCheckpoint => writeln!(f, "create log/CHECKPOINT")?,
                 RecoveryStep::StoreQuarantine => writeln!(f, "write log/QUARANTINE")?,
@@ -448,8 +456,9 @@ fn leftovers(catalogue: &Catalogue) -> Vec<RecoveryStep> {
     if catalogue.spare {
         steps.push(remove(spare_file(), "a spare segment is made anew"));
     }
-    for name in &catalogue.superseded {
-        steps.push(remove(name.file(), "a younger generation is complete"));
+    for old in &catalogue.superseded {
+        let by = catalogue.segments.iter().find(|segment| segment.name.first == old.first);
+        steps.extend(by.map(|by| RecoveryStep::Supersede { old: *old, by: by.name }));
     }
     for name in &catalogue.incomplete {
         steps.push(remove(name.file(), "the copy was interrupted"));

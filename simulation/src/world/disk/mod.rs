@@ -146,6 +146,11 @@ impl SimDisk {
         Self { options, ..self.clone() }
     }
 
+    /// Throws other dice from now on: the same disk in another world.
+    pub fn reseed(&mut self, seed: u64) {
+        self.random = Random::new(seed, "disk");
+    }
+
     /// How many syncs have failed so far.
     pub fn failed_syncs(&self) -> u64 {
         self.failed_syncs
