@@ -139,8 +139,11 @@ impl Writer {
         if !matches!(self.step, Step::Ready) {
             return None;
         }
-        let marker = self.marker_due().then(|| self.last_commit.saturating_add(self.config.idle_nanos));
-        let retry = self.no_space_until.filter(|_| matches!(self.spare, Spare::None));
+        // An instant that has passed and at which nothing would be done has the driver ask again at once, for ever. No
+        // marker is written while something waits for its segment, and no spare is made that nobody wants.
+        let idle = self.marker_due() && self.taken.is_none() && self.queue.is_empty();
+        let marker = idle.then(|| self.last_commit.saturating_add(self.config.idle_nanos));
+        let retry = self.no_space_until.filter(|_| matches!(self.spare, Spare::None) && self.wants_spare());
         marker.into_iter().chain(retry).min()
     }
 
@@ -315,19 +318,23 @@ impl Writer {
 
     /// Allocates the next segment before it is needed, beside the appends.
     fn reserve_spare(&mut self, now: Now, out: &mut Vec<WriterEffect>) {
-        let half = self.config.segment_bytes / 2;
-        let soon = self.active.as_ref().is_none_or(|active| active.tally.offset >= half);
-        let wanted = self.taken.is_some() || (soon && !self.stopping);
         // ORDER: while a segment is being opened, the spare's name is still its own.
         let running = !matches!(self.step, Step::Failed | Step::Stopped | Step::Open(_));
         let possible = self.no_space_until.is_none_or(|at| now.monotonic_nanos >= at);
-        if wanted && running && possible && matches!(self.spare, Spare::None) {
+        if self.wants_spare() && running && possible && matches!(self.spare, Spare::None) {
             let ticket = self.ticket();
             let len = self.spare_bytes();
             self.spare = Spare::Creating(ticket, len);
             let op = DiskOp::Create { file: spare_file(), len };
             out.push(WriterEffect::Disk(ticket, op));
         }
+    }
+
+    /// Once there was no space for one, it is wanted until there is: only that shows that the volume has space again.
+    fn wants_spare(&self) -> bool {
+        let half = self.config.segment_bytes / 2;
+        let soon = self.active.as_ref().is_none_or(|active| active.tally.offset >= half);
+        self.taken.is_some() || (!self.stopping && (soon || self.is_low_on_space()))
     }
 
     fn stop(&mut self, now: Now, out: &mut Vec<WriterEffect>) {

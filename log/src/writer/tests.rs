@@ -237,6 +237,46 @@ fn without_space_for_another_segment_only_what_makes_room_is_written_until_there
     assert!(verify_disk(&rig.disk).is_intact());
 }
 
+/// Gives the writer every tick it asks for, until it asks for none that is due.
+fn give_due_ticks(rig: &mut Rig) {
+    for _ in 0..10 {
+        if rig.writer.wake_at().is_none_or(|at| at > rig.now.monotonic_nanos) {
+            return;
+        }
+        rig.input(WriterInput::Tick);
+    }
+    panic!("the writer asks for a tick that it has nothing to do with");
+}
+
+#[test]
+fn a_writer_that_waits_for_its_next_segment_does_not_ask_to_be_woken_again_and_again() {
+    let mut rig = Rig::new(MemDisk::new(), small_segments());
+    rig.write(stream(1), 1000);
+    rig.now.monotonic_nanos += 10_000_000_000;
+    let large = rig.next_draft(stream(1), 15_000);
+    rig.submit(false, vec![large]);
+    assert!(!rig.waiting.is_empty(), "the segment's file is being made");
+    give_due_ticks(&mut rig);
+    rig.settle();
+    assert_eq!(rig.committed.len(), 2);
+}
+
+#[test]
+fn space_is_looked_for_again_even_where_what_needed_it_was_refused() {
+    let mut rig = Rig::new(MemDisk::new(), small_segments());
+    rig.write(stream(1), 1000);
+    rig.fault = fail_once(|op| matches!(op, DiskOp::Create { .. }), DiskErrorKind::NoSpace);
+    let large = rig.next_draft(stream(1), 15_000);
+    let token = rig.submit(false, vec![large]);
+    rig.settle();
+    assert_eq!(rig.refused, [(token, WriteRefusal::NoSpace)]);
+    assert!(rig.writer.is_low_on_space());
+    rig.now.monotonic_nanos += 10_000_000_000;
+    give_due_ticks(&mut rig);
+    rig.settle();
+    assert!(!rig.writer.is_low_on_space());
+}
+
 #[test]
 fn streams_in_quarantine_refuse_writes_and_others_go_on() {
     let mut recovered = recover_disk(&MemDisk::new()).unwrap();
