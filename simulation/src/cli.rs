@@ -130,11 +130,11 @@ fn run_one(args: &RunArgs) -> ExitCode {
         return fail(&message);
     }
     println!("{}", serde_json::to_string(&plan).expect("a plan is plain data"));
-    let Outcome { counters, violation, trace } = scenario::run(plan.clone(), trace);
+    let Outcome { counters, violation, trace } = scenario::run(&plan, trace);
     print!("{counters}");
     match trace.finish() {
         Ok((events, hash)) if args.hash || args.trace.is_some() => {
-            println!("trace: {events} events, blake3 {hash}")
+            println!("trace: {events} events, blake3 {hash}");
         }
         Ok(_) => {}
         Err(error) => return fail(&format!("the trace cannot be written: {error}")),
@@ -200,7 +200,7 @@ impl Sweep {
                 return;
             }
             let plan = plan_of(args.from + index, args.scenario);
-            let outcome = scenario::run(plan.clone(), Trace::none());
+            let outcome = scenario::run(&plan, Trace::none());
             let mut total = self.total.lock().expect("no panic");
             total.counters.add(&outcome.counters);
             if let Some(violation) = outcome.violation {

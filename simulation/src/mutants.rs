@@ -38,7 +38,7 @@ pub fn hunt(mutant: Mutant, seeds: u64) -> Option<Caught> {
     plant(Some(mutant));
     let caught = (1..=seeds).find_map(|seed| {
         let plan = Plan::draw(seed, scenario_for(mutant));
-        let violation = scenario::run(plan.clone(), Trace::none()).violation?;
+        let violation = scenario::run(&plan, Trace::none()).violation?;
         Some(Caught { plan, violation, tried: seed })
     });
     plant(None);

@@ -18,6 +18,7 @@ pub struct Trace {
     sink: Sink,
     hasher: blake3::Hasher,
     ordinal: u64,
+    failed: Option<io::Error>,
 }
 
 #[derive(Serialize)]
@@ -47,7 +48,7 @@ impl Trace {
     }
 
     fn new(sink: Sink) -> Self {
-        Self { sink, hasher: blake3::Hasher::new(), ordinal: 0 }
+        Self { sink, hasher: blake3::Hasher::new(), ordinal: 0, failed: None }
     }
 
     /// Whether anything is kept: where not, fields need not be made.
@@ -62,16 +63,23 @@ impl Trace {
         }
         let line = Line { n: self.ordinal, t: nanos, e: kind, fields };
         self.ordinal += 1;
-        let mut bytes = serde_json::to_vec(&line).expect("trace fields are plain data");
-        bytes.push(b'\n');
-        self.hasher.update(&bytes);
-        if let Sink::File(file) = &mut self.sink {
-            file.write_all(&bytes).expect("the trace file can be written");
-        }
+        let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut bytes| {
+            bytes.push(b'\n');
+            self.hasher.update(&bytes);
+            match &mut self.sink {
+                Sink::File(file) => file.write_all(&bytes),
+                Sink::None | Sink::Hash => Ok(()),
+            }
+        });
+        // The first error is what `finish` reports; a run goes on without its trace.
+        self.failed = self.failed.take().or(written.err());
     }
 
     /// Ends the trace: how many events it has, and their hash.
     pub fn finish(mut self) -> io::Result<(u64, String)> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
         if let Sink::File(file) = &mut self.sink {
             file.flush()?;
         }

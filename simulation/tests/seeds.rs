@@ -5,7 +5,7 @@ use siltstone_simulation::scenario;
 use siltstone_simulation::trace::Trace;
 
 fn run(seed: u64, scenario: Scenario) {
-    let outcome = scenario::run(Plan::draw(seed, scenario), Trace::none());
+    let outcome = scenario::run(&Plan::draw(seed, scenario), Trace::none());
     if let Some(violation) = outcome.violation {
         panic!("{violation}\nsiltstone-sim run --seed {seed} --scenario {scenario}");
     }
@@ -46,7 +46,7 @@ fn a_seed_gives_the_same_trace_each_time() {
     for seed in 1..=4 {
         let trace = || {
             let plan = Plan::draw(seed, Scenario::of_seed(seed));
-            scenario::run(plan, Trace::hashed()).trace.finish().unwrap()
+            scenario::run(&plan, Trace::hashed()).trace.finish().unwrap()
         };
         let (events, hash) = trace();
         assert!(events > 50, "seed {seed} has {events} events");
@@ -58,7 +58,7 @@ fn a_seed_gives_the_same_trace_each_time() {
 fn different_seeds_give_different_traces() {
     let hash = |seed| {
         let plan = Plan::draw(seed, Scenario::CrashRecovery);
-        scenario::run(plan, Trace::hashed()).trace.finish().unwrap().1
+        scenario::run(&plan, Trace::hashed()).trace.finish().unwrap().1
     };
     assert_ne!(hash(1), hash(2));
 }

@@ -6,6 +6,7 @@ use crate::invariants::Violation;
 use siltstone::engine::outcome::Outcome;
 use siltstone_log::event::{Body, Event};
 use siltstone_log::id::{Position, Seq, StreamId};
+use siltstone_log::name::ObjectKey;
 use siltstone_log::record::Record;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,7 +62,7 @@ fn violation<T>(checker: &'static str, message: impl Into<String>) -> Result<T, 
 /// every answer was true of some durable state it could have been given in.
 pub fn check_log(history: &History, log: &LogView) -> Result<Verdict, Violation> {
     let mut check = Check::new(history, log);
-    check.claims.settle_start(history)?;
+    check.claims.settle_start(history);
     for record in &log.records {
         check.record(record)?;
     }
@@ -122,7 +123,7 @@ impl<'a> Check<'a> {
         if let Some((op, intent)) = by {
             if let Intent::DeleteMany { stream, keys } = intent {
                 let objects = self.verdict.model.bucket(*stream).map(|bucket| &bucket.objects);
-                let distinct: BTreeSet<_> = keys.iter().map(|key| key.as_str()).collect();
+                let distinct: BTreeSet<_> = keys.iter().map(ObjectKey::as_str).collect();
                 let found =
                     distinct.iter().filter(|key| objects.is_some_and(|all| all.contains_key(**key))).count();
                 self.expected_deletes.entry(op).or_insert(found);
@@ -276,11 +277,12 @@ impl Claims {
         claims
     }
 
-    fn settle_start(&mut self, history: &History) -> Result<(), Violation> {
+    fn settle_start(&mut self, history: &History) {
         let empty = Model::default();
         let streams: Vec<StreamId> = self.upcoming.keys().copied().collect();
-        streams.into_iter().for_each(|stream| self.settle(history, &empty, stream, Seq(0)));
-        Ok(())
+        for stream in streams {
+            self.settle(history, &empty, stream, Seq(0));
+        }
     }
 
     /// A stream has come to a record: which claims are true of its state?
@@ -317,9 +319,9 @@ impl Claims {
 
 fn makes_claim(entry: &Entry) -> bool {
     match (&entry.intent, &entry.answer) {
-        (_, Answer::Rejected(_) | Answer::Object(_) | Answer::Listed(_)) => true,
+        (_, Answer::Rejected(_) | Answer::Object(_) | Answer::Listed(_))
+        | (Intent::Complete { .. }, Answer::Done { .. }) => true,
         (_, Answer::Done { outcome: Outcome::Deleted { existed }, .. }) => !existed,
-        (Intent::Complete { .. }, Answer::Done { .. }) => true,
         _ => false,
     }
 }

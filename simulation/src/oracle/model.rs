@@ -248,11 +248,7 @@ impl Model {
             }
             bucket.sealed = true;
             for upload in std::mem::take(&mut bucket.uploads).into_values() {
-                upload
-                    .parts
-                    .values()
-                    .filter_map(|part| part.piece.blob)
-                    .for_each(|blob| drop(blobs.remove(&blob)));
+                forget(blobs, &upload);
             }
             return Ok(());
         }
@@ -357,8 +353,15 @@ impl Bucket {
     ) -> Result<Vec<Part>, Contradiction> {
         let Some(mut upload) = self.uploads.remove(&upload) else { return contradiction("no such upload") };
         let kept: Vec<Part> = named.iter().filter_map(|(number, _)| upload.parts.remove(number)).collect();
-        upload.parts.values().filter_map(|part| part.piece.blob).for_each(|blob| drop(blobs.remove(&blob)));
+        forget(blobs, &upload);
         Ok(kept)
+    }
+}
+
+/// The bytes of an upload's parts are free.
+fn forget(blobs: &mut BTreeMap<BlobId, Piece>, upload: &Upload) {
+    for blob in upload.parts.values().filter_map(|part| part.piece.blob) {
+        blobs.remove(&blob);
     }
 }
 

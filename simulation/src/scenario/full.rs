@@ -5,6 +5,7 @@ use super::rounds::{Checked, Ended, MOST_EVENTS};
 use crate::invariants::Violation;
 use crate::sometimes::State;
 use crate::world::boot::StartFailure;
+use crate::world::node::Life;
 use crate::world::{Down, World};
 use serde_json::json;
 use siltstone_log::host::{Clock, DiskErrorKind};
@@ -30,7 +31,8 @@ impl World {
     fn bring_up_full(&mut self) -> Checked {
         self.start()?;
         self.run_until(MOST_EVENTS, |world| {
-            world.start_failure.is_some() || world.node.as_ref().is_some_and(|node| node.started)
+            world.start_failure.is_some()
+                || world.node.as_ref().is_some_and(|node| node.life >= Life::Started)
         })?;
         match &self.start_failure {
             None => Ok(()),

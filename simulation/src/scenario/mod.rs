@@ -22,7 +22,7 @@ pub struct Outcome {
 }
 
 /// Runs a seed.
-pub fn run(plan: Plan, trace: Trace) -> Outcome {
+pub fn run(plan: &Plan, trace: Trace) -> Outcome {
     let mut world = World::new(plan.clone(), trace);
     world.event("plan", &json!(plan));
     let run = || match plan.scenario {

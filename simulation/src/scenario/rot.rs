@@ -3,9 +3,9 @@
 use super::rounds::{Checked, Ended, MOST_EVENTS};
 use crate::invariants::Violation;
 use crate::sometimes::State;
+use crate::world::World;
 use crate::world::boot::read_log;
 use crate::world::disk::{InstantDisk, SECTOR};
-use crate::world::{Down, World};
 use serde_json::json;
 use siltstone_log::event::{Actor, Door};
 use siltstone_log::host::{Clock, FilePath, Folder};
@@ -79,7 +79,7 @@ impl World {
                     self.disk.flip_bit(file, offset, bit);
                 }
                 _ if (offset / SECTOR + 1) * SECTOR <= *end => {
-                    self.disk.scramble_sector(file, offset / SECTOR)
+                    self.disk.scramble_sector(file, offset / SECTOR);
                 }
                 _ => continue,
             }
@@ -140,7 +140,10 @@ impl World {
                 }
             };
             match done {
-                Some(Ok(report)) => return self.repaired(&report),
+                Some(Ok(report)) => {
+                    self.repaired(&report);
+                    return Ok(());
+                }
                 Some(Err(error)) => {
                     return Err(Violation::new("a repair can be done", error.to_string()));
                 }
@@ -154,7 +157,7 @@ impl World {
         }
     }
 
-    fn repaired(&mut self, report: &RepairReport) -> Checked {
+    fn repaired(&mut self, report: &RepairReport) {
         let fields = json!({"given_up": report.given_up.len(), "emptied": report.emptied.len(), "ranges": report.ranges.len()});
         self.event("repaired", &fields);
         self.counters.sometimes(State::Repaired, !report.ranges.is_empty());
@@ -163,7 +166,6 @@ impl World {
             // As `siltstone log repair` does: rows built past a range lack what the repair found in it again.
             self.store.clear();
         }
-        Ok(())
     }
 
     /// After a repair nothing is in quarantine, and writes go through.

@@ -4,7 +4,7 @@ use crate::invariants::Violation;
 use crate::sometimes::State;
 use crate::world::boot::StartFailure;
 use crate::world::disk::Crash;
-use crate::world::node::Node;
+use crate::world::node::{Life, Node};
 use crate::world::{Down, World};
 use siltstone_log::host::DiskErrorKind;
 use siltstone_log::pack::recovery::PackRecoveryError;
@@ -37,7 +37,7 @@ impl World {
     ) -> Result<Ended, Violation> {
         let until = self.handled + most.min(MOST_EVENTS);
         loop {
-            if self.node.as_ref().is_some_and(|node| node.failed) {
+            if self.node.as_ref().is_some_and(Node::has_failed) {
                 return Ok(Ended::Failed);
             }
             if reached(self) {
@@ -74,7 +74,8 @@ impl World {
                 MOST_EVENTS
             };
             let ended = self.run_until(most, |world| {
-                world.start_failure.is_some() || world.node.as_ref().is_some_and(|node| node.started)
+                world.start_failure.is_some()
+                    || world.node.as_ref().is_some_and(|node| node.life >= Life::Started)
             })?;
             if let Some(failure) = &self.start_failure {
                 if !self.is_injected(failure) {

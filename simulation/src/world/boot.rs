@@ -86,17 +86,16 @@ impl World {
                 Advance::Log(Ok(recovered)) => self.log_recovered(recovered)?,
                 Advance::Packs(Ok(packs)) => self.packs_recovered(boot, packs)?,
                 Advance::Replay(Ok(items)) => return self.run_node(boot, items),
-                Advance::Log(Err(error)) => return self.start_failed(StartFailure::Log(error)),
-                Advance::Packs(Err(error)) => return self.start_failed(StartFailure::Packs(error)),
-                Advance::Replay(Err(error)) => return self.start_failed(StartFailure::Read(error)),
+                Advance::Log(Err(error)) => self.start_failed(StartFailure::Log(error)),
+                Advance::Packs(Err(error)) => self.start_failed(StartFailure::Packs(error)),
+                Advance::Replay(Err(error)) => self.start_failed(StartFailure::Read(error)),
             }
         }
     }
 
-    fn start_failed(&mut self, failure: StartFailure) -> Result<(), Violation> {
+    fn start_failed(&mut self, failure: StartFailure) {
         self.event("start-failed", &json!({"why": format!("{failure:?}")}));
         self.start_failure = Some(failure);
-        Ok(())
     }
 
     fn log_recovered(&mut self, recovered: Recovered) -> Result<(), Violation> {

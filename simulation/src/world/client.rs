@@ -2,38 +2,31 @@
 
 use super::disk::SimDisk;
 use super::node::{Waiter, visible};
-use super::store::SimIndex;
+use super::request::{action_of, actor, read_object};
 use super::{Happening, Owner, World};
 use crate::invariants::Violation;
-use crate::oracle::{Answer, Condition, Intent, OpId, Seen, etag_of};
+use crate::oracle::{Answer, Intent, OpId, Seen, etag_of};
 use crate::sometimes::State;
 use crate::workload::{KnownUpload, Work};
 use bytes::Bytes;
 use serde_json::json;
+use siltstone::engine::StagedContent;
 use siltstone::engine::bucket_protocol::SecondHalf;
-use siltstone::engine::command::{
-    AbortMultipart, CompleteMultipart, Conditions, CreateBucket, CreateMultipart, DeleteBucket, DeleteObject,
-    DeleteObjects, EtagMatch, NamedPart, PutObject, UploadPart,
-};
 use siltstone::engine::content::{BlobGuard, Fate, StagedBlob};
 use siltstone::engine::outcome::{EngineError, Outcome, Receipt, Rejection, Unavailable};
-use siltstone::engine::{Action, ROOT_ACCOUNT, StagedContent};
-use siltstone_log::event::{Actor, Content, ContentHeaders, ContentSource, Door};
-use siltstone_log::host::{DiskOp, DiskReply, DiskResult};
-use siltstone_log::id::{BlobId, LogId, Salt, Seq, StreamId};
+use siltstone_log::event::{Content, ContentSource};
+use siltstone_log::host::{DiskOp, DiskResult};
+use siltstone_log::id::{BlobId, Salt, Seq, StreamId};
 use siltstone_log::pack::stager::{Hashed, StagerStep};
-use siltstone_log::pack::{
-    BlobHasher, BlobIndex, BlobPlace, BlobReader, BlobStager, ExtentPlace, PackInput, PackRefusal,
-};
-use siltstone_log::reader;
+use siltstone_log::pack::{BlobHasher, BlobPlace, BlobStager, ExtentPlace, PackInput, PackRefusal};
 use siltstone_log::record::Salted;
-use siltstone_log::script::{Io, Script, Step};
+use siltstone_log::script::{Script, Step};
 use siltstone_log::witness::is_refused;
 use siltstone_projections::objects::{ListEntry, ListQuery};
 use siltstone_projections::rows::ObjectRow;
 use siltstone_projections::{buckets, objects};
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 type Checked = Result<(), Violation>;
 
@@ -83,68 +76,6 @@ impl Client {
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.doing, Doing::Nothing)
     }
-}
-
-/// Who a client is in the records.
-pub(crate) fn actor(op: OpId) -> Actor {
-    Actor {
-        account: Some(ROOT_ACCOUNT),
-        user: "client".to_owned(),
-        request_id: op.request_id(),
-        door: Door::S3,
-        ..Actor::server(Door::S3)
-    }
-}
-
-/// Reads an object's bytes through the product's readers, block by block.
-pub async fn read_object(
-    io: Io,
-    log_id: LogId,
-    index: Arc<SimIndex>,
-    row: ObjectRow,
-) -> Result<Vec<u8>, String> {
-    match &row.content {
-        Content::Empty => Ok(Vec::new()),
-        Content::Inline => {
-            let place = row.place.ok_or("inline content without a place")?;
-            let content = reader::content(&io, place, row.size + Salt::LEN as u64).await;
-            Ok(content.map_err(|error| error.to_string())?.to_vec())
-        }
-        Content::Slices(slices) => {
-            let mut out = Vec::new();
-            for slice in slices {
-                let ContentSource::Blob { blob } = slice.source else {
-                    return Err("a slice of a record".to_owned());
-                };
-                let range = slice.offset..slice.offset + slice.len;
-                out.extend(read_blob(&io, log_id, &index, blob, range).await?);
-            }
-            Ok(out)
-        }
-    }
-}
-
-/// Reads a range of a blob.
-pub async fn read_blob(
-    io: &Io,
-    log_id: LogId,
-    index: &SimIndex,
-    blob: BlobId,
-    range: std::ops::Range<u64>,
-) -> Result<Vec<u8>, String> {
-    let place = index.get(blob).map_err(|error| error.to_string())?;
-    let place = place.ok_or_else(|| format!("blob {blob} is not in the index"))?;
-    let mut reader = BlobReader::new(log_id, blob, &place, range);
-    let mut out = Vec::new();
-    while let Some(op) = reader.next_read() {
-        let bytes = match io.run(op).await {
-            Ok(DiskReply::Data(bytes)) => bytes,
-            Ok(other) => return Err(format!("a read answered {other:?}")),
-            Err(error) => return Err(error.to_string()),
-        };
-        out.extend(reader.accept(bytes).map_err(|damage| damage.to_string())?.unwrap_or_default());
-    }
-    Ok(out)
 }
 
 impl World {
@@ -257,7 +188,8 @@ impl World {
             Err(EngineError::Fault(_)) => Answer::Unknown,
         };
         let high = self.durable(stream);
-        self.finish(client, op, high, answer)
+        self.finish(client, op, high, answer);
+        Ok(())
     }
 
     /// What a client knows once an operation of its succeeded.
@@ -290,7 +222,7 @@ impl World {
         }
     }
 
-    fn finish(&mut self, client: usize, op: OpId, high: Seq, answer: Answer) -> Checked {
+    fn finish(&mut self, client: usize, op: OpId, high: Seq, answer: Answer) {
         match &answer {
             Answer::Unknown => self.counters.unknown += 1,
             Answer::Rejected(_) | Answer::Refused(_) => self.counters.refused += 1,
@@ -304,7 +236,6 @@ impl World {
         self.put(client, Doing::Nothing);
         let delay = self.schedule.between(1, 2000) * 1000;
         self.after(delay, Happening::Client(client));
-        Ok(())
     }
 
     /// Of a stream in quarantine it is known that records may be missing: what is told of its state claims nothing.
@@ -372,7 +303,9 @@ impl World {
         staging.writes += ops.len();
         let blob = staging.blob;
         self.put(client, Doing::Staging(staging));
-        ops.into_iter().for_each(|op| self.submit(Owner::Client(client), op));
+        for op in ops {
+            self.submit(Owner::Client(client), op);
+        }
         match ask {
             Some(bytes) => self.packs_input(PackInput::Reserve { blob, bytes }),
             None => Ok(()),
@@ -435,7 +368,8 @@ impl World {
             self.counters.reach(State::BlobGivenBack);
             self.put(client, Doing::Waiting { second: None });
             self.packs_input(PackInput::Abandon { blob })?;
-            return self.finish(client, op, Seq(0), Answer::Refused(reason));
+            self.finish(client, op, Seq(0), Answer::Refused(reason));
+            return Ok(());
         }
         let Some(place) = staging.place.clone() else { return Ok(()) };
         staging.finishing = true;
@@ -482,7 +416,10 @@ impl World {
         let high = visible(rows, stream);
         let open = buckets::get(rows, stream).map_err(failed)?.is_some_and(|bucket| bucket.is_open());
         let row = objects::current(rows, stream, key).map_err(failed)?.filter(|_| open);
-        let Some(row) = row else { return self.read_done(client, op, stream, high, Answer::Object(None)) };
+        let Some(row) = row else {
+            self.read_done(client, op, stream, high, Answer::Object(None));
+            return Ok(());
+        };
         let (log_id, index, wanted) = (self.log_id, self.index.clone(), row.clone());
         let script = Script::new(move |io| read_object(io, log_id, index, wanted));
         self.read_step(client, Box::new(Reading { op, row, high, script }), None)
@@ -508,7 +445,8 @@ impl World {
             Err(message) if self.rotten => {
                 self.counters.reach(State::DamagedContent);
                 self.event("damaged", &json!({"op": op.0, "why": message}));
-                self.finish(client, *op, *high, Answer::Damaged)
+                self.finish(client, *op, *high, Answer::Damaged);
+                Ok(())
             }
             Err(message) => Err(Violation::new(checker, format!("{op:?} {row:?}: {message}"))),
             Ok(bytes) => {
@@ -520,7 +458,8 @@ impl World {
                     ));
                 }
                 let seen = Seen { seq: row.seq, etag: row.etag.clone(), size: row.size };
-                self.read_done(client, *op, stream, *high, Answer::Object(Some(seen)))
+                self.read_done(client, *op, stream, *high, Answer::Object(Some(seen)));
+                Ok(())
             }
         }
     }
@@ -541,10 +480,9 @@ impl World {
         rest.is_empty()
     }
 
-    fn read_done(&mut self, client: usize, op: OpId, stream: StreamId, high: Seq, answer: Answer) -> Checked {
-        self.finish(client, op, high, answer)?;
+    fn read_done(&mut self, client: usize, op: OpId, stream: StreamId, high: Seq, answer: Answer) {
+        self.finish(client, op, high, answer);
         self.history.shown(stream, high);
-        Ok(())
     }
 
     fn list(&mut self, client: usize, op: OpId, stream: StreamId) -> Checked {
@@ -568,57 +506,12 @@ impl World {
                 break;
             }
         }
-        self.read_done(client, op, stream, high, Answer::Listed(seen))
+        self.read_done(client, op, stream, high, Answer::Listed(seen));
+        Ok(())
     }
 
     /// A copy of the disk to look at.
     pub fn observer(&self) -> SimDisk {
         self.disk.observer()
-    }
-}
-
-fn conditions(condition: Condition) -> Conditions {
-    match condition {
-        Condition::None => Conditions::default(),
-        Condition::Absent => Conditions { if_none_match: Some(EtagMatch::Any), ..Conditions::default() },
-        Condition::Etag(etag) => {
-            Conditions { if_match: Some(EtagMatch::Etags(vec![etag])), ..Conditions::default() }
-        }
-    }
-}
-
-fn action_of(intent: Intent, content: StagedContent) -> Action {
-    let (headers, metadata, checksums) = (ContentHeaders::default(), Vec::new(), Vec::new());
-    match intent {
-        Intent::CreateBucket { name, stream } => {
-            CreateBucket { name, owner: ROOT_ACCOUNT, location: String::new(), stream }.into()
-        }
-        Intent::DeleteBucket { name, stream } => DeleteBucket { name, stream }.into(),
-        Intent::Put { stream, key, etag, condition, .. } => {
-            let conditions = conditions(condition);
-            PutObject { stream, key, content, etag, checksums, headers, metadata, conditions }.into()
-        }
-        Intent::Delete { stream, key, condition } => {
-            DeleteObject { stream, key, conditions: conditions(condition) }.into()
-        }
-        Intent::DeleteMany { stream, keys } => {
-            let keys = keys.into_iter().map(|key| (key, Conditions::default())).collect();
-            DeleteObjects { stream, keys }.into()
-        }
-        Intent::BeginUpload { stream, key, upload } => {
-            CreateMultipart { stream, upload, key, headers, metadata, checksum: None }.into()
-        }
-        Intent::Part { stream, key, upload, number, etag, .. } => {
-            UploadPart { stream, key, upload, number, content, etag, checksums }.into()
-        }
-        Intent::Complete { stream, key, upload, parts } => {
-            let named = |(number, etag)| NamedPart { number, etag, checksums: Vec::new() };
-            let parts = parts.into_iter().map(named).collect();
-            let (size, checksum, checksum_kind) = (None, None, None);
-            let conditions = Conditions::default();
-            CompleteMultipart { stream, key, upload, parts, size, checksum, checksum_kind, conditions }.into()
-        }
-        Intent::Abort { stream, key, upload } => AbortMultipart { stream, key, upload }.into(),
-        Intent::Get { .. } | Intent::List { .. } => unreachable!("reads are no commands"),
     }
 }

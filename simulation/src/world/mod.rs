@@ -9,6 +9,7 @@ pub mod clock;
 pub mod disk;
 pub mod node;
 pub mod random;
+pub mod request;
 pub mod serve;
 pub mod store;
 

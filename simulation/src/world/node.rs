@@ -32,6 +32,30 @@ pub enum Waiter {
     Finish,
 }
 
+/// How a part of the node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartState {
+    /// It works.
+    Running,
+    /// A write or sync of its has failed: it may acknowledge nothing any more.
+    Failed,
+    /// It was told to stop, and did.
+    Stopped,
+}
+
+/// How far the node has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Life {
+    /// Its start is not recorded yet.
+    Starting,
+    /// Its start is recorded, or was refused.
+    Started,
+    /// Clients are let in.
+    Serving,
+    /// It was told to stop.
+    Stopping,
+}
+
 /// What is running.
 pub struct Node {
     /// Group commit.
@@ -52,22 +76,12 @@ pub struct Node {
     pub applied: VecDeque<Vec<(StreamId, Seq, Position)>>,
     /// What recovery found.
     pub recovered: Recovered,
-    /// Set when the log or the packs failed: nothing may be acknowledged any more.
-    pub failed: bool,
-    /// Set when the log failed.
-    pub writer_failed: bool,
-    /// Set when the packs failed.
-    pub packs_failed: bool,
-    /// Whether it was told to stop, and which of its parts have.
-    pub stopping: bool,
-    /// The log's writer has stopped.
-    pub writer_stopped: bool,
-    /// The pack writer has stopped.
-    pub packs_stopped: bool,
-    /// Whether clients are let in.
-    pub serving: bool,
-    /// Whether its start is recorded, or was refused.
-    pub started: bool,
+    /// How the log's writer is.
+    pub writer_state: PartState,
+    /// How the pack writer is.
+    pub packs_state: PartState,
+    /// How far the node has come.
+    pub life: Life,
     /// When the log's writer is told that time passed.
     pub tick_at: Option<u64>,
     /// Whether the log is between two segments.
@@ -93,20 +107,20 @@ impl Node {
             committed: VecDeque::new(),
             applied: VecDeque::new(),
             recovered,
-            failed: false,
-            writer_failed: false,
-            packs_failed: false,
-            stopping: false,
-            writer_stopped: false,
-            packs_stopped: false,
-            serving: false,
-            started: false,
+            writer_state: PartState::Running,
+            packs_state: PartState::Running,
+            life: Life::Starting,
             tick_at: None,
             rolling: false,
             idle: heads.clone(),
             heads,
             next_token: 1,
         }
+    }
+
+    /// Whether the log or the packs failed: the process ends, and nothing is acknowledged meanwhile.
+    pub fn has_failed(&self) -> bool {
+        self.writer_state == PartState::Failed || self.packs_state == PartState::Failed
     }
 
     /// The newest durable record of a stream.

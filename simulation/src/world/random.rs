@@ -31,7 +31,7 @@ impl Random {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         let [a, b, c, d] = self.state;
         let result = b.wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let (c1, d1) = (c ^ a, d ^ b);
@@ -41,7 +41,7 @@ impl Random {
 
     /// A number below `bound`; 0 where that is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        let product = u128::from(self.next()) * u128::from(bound);
+        let product = u128::from(self.bits()) * u128::from(bound);
         u64::try_from(product >> 64).unwrap_or(0)
     }
 
@@ -62,7 +62,7 @@ impl Random {
 
     /// True in half of the draws.
     pub fn coin(&mut self) -> bool {
-        self.next() >> 63 == 1
+        self.bits() >> 63 == 1
     }
 
     /// One of the items; none of an empty list.
@@ -78,7 +78,7 @@ impl Random {
     /// Fills a buffer.
     pub fn fill(&mut self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
-            let word = self.next().to_le_bytes();
+            let word = self.bits().to_le_bytes();
             chunk.copy_from_slice(word.split_at(chunk.len()).0);
         }
     }
@@ -116,14 +116,14 @@ mod tests {
     fn the_numbers_of_a_seed_never_change() {
         // The golden value: a changed generator would silently change what every kept regression seed means.
         let mut random = Random::new(1, "disk");
-        let first = [random.next(), random.next(), random.next()];
+        let first = [random.bits(), random.bits(), random.bits()];
         assert_eq!(first, GOLDEN);
     }
 
     #[test]
     fn purposes_of_one_seed_are_independent() {
-        assert_ne!(Random::new(1, "disk").next(), Random::new(1, "clock").next());
-        assert_ne!(Random::new(1, "disk").next(), Random::new(2, "disk").next());
+        assert_ne!(Random::new(1, "disk").bits(), Random::new(1, "clock").bits());
+        assert_ne!(Random::new(1, "disk").bits(), Random::new(2, "disk").bits());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Carries out what the node's state machines want: what the real drivers do on their threads.
 
 use super::client::Phase;
-use super::node::{Node, Waiter, visible};
+use super::node::{Life, Node, PartState, Waiter, visible};
 use super::{Happening, Owner, World};
 use crate::invariants::Violation;
 use crate::sometimes::State;
@@ -44,7 +44,7 @@ impl World {
     /// Lets clients in.
     pub(crate) fn let_clients_in(&mut self) {
         if let Some(node) = &mut self.node {
-            node.serving = true;
+            node.life = Life::Serving;
         }
         self.add_clients();
     }
@@ -57,7 +57,7 @@ impl World {
         let Some(node) = &mut self.node else { return Ok(()) };
         let token = node.token();
         node.waiters.insert(token, waiter);
-        if node.failed {
+        if node.has_failed() {
             return self.answered(token, Err(Fault::LogStopped.into()));
         }
         let fields = json!({"token": token, "action": command.action.name(), "stream": stream.to_string()});
@@ -129,13 +129,13 @@ impl World {
                 WriterEffect::Refused { token, reason } => self.refused(token, reason)?,
                 WriterEffect::Failed(error) => {
                     if let Some(node) = &mut self.node {
-                        node.writer_failed = true;
+                        node.writer_state = PartState::Failed;
                     }
                     self.failed(&error)?;
                 }
                 WriterEffect::Stopped => {
                     if let Some(node) = &mut self.node {
-                        node.writer_stopped = true;
+                        node.writer_state = PartState::Stopped;
                     }
                 }
             }
@@ -161,7 +161,7 @@ impl World {
         self.event("committed", &fields);
         self.counters.sometimes(State::GroupCommit, batch.tokens.len() > 1);
         let Some(node) = &mut self.node else { return Ok(()) };
-        if node.writer_failed {
+        if node.writer_state == PartState::Failed {
             return Err(Violation::new(
                 "nothing is acknowledged after a failure",
                 format!("{:?}", batch.tokens),
@@ -245,7 +245,7 @@ impl World {
                 PackEffect::Disk(ticket, op) => self.submit(Owner::Packs(ticket), op),
                 PackEffect::Reserved { blob, extent } => self.client_reserved(blob, extent)?,
                 PackEffect::Durable { blob, place } => {
-                    if self.node.as_ref().is_some_and(|node| node.packs_failed) {
+                    if self.node.as_ref().is_some_and(|node| node.packs_state == PartState::Failed) {
                         let message = format!("blob {blob} reported durable");
                         return Err(Violation::new("nothing is acknowledged after a failure", message));
                     }
@@ -263,13 +263,13 @@ impl World {
                 }
                 PackEffect::Failed(error) => {
                     if let Some(node) = &mut self.node {
-                        node.packs_failed = true;
+                        node.packs_state = PartState::Failed;
                     }
                     self.failed(&error)?;
                 }
                 PackEffect::Stopped => {
                     if let Some(node) = &mut self.node {
-                        node.packs_stopped = true;
+                        node.packs_state = PartState::Stopped;
                     }
                 }
             }
@@ -282,7 +282,6 @@ impl World {
         self.event("failed", &json!({"why": error.to_string()}));
         self.counters.sometimes(State::FailedSync, matches!(error.operation, "sync" | "sync-folder"));
         let Some(node) = &mut self.node else { return Ok(()) };
-        node.failed = true;
         let streams: Vec<StreamId> = node.tasks.keys().copied().collect();
         for stream in streams {
             self.task(stream, TaskInput::Failed(Fault::Disk(error.clone())))?;
@@ -298,7 +297,7 @@ impl World {
                 format!("token {token}: {result:?}"),
             ));
         };
-        let (failed, quarantine) = (node.failed, node.recovered.quarantine.clone());
+        let (failed, quarantine) = (node.has_failed(), node.recovered.quarantine.clone());
         self.event("answer", &json!({"token": token, "result": format!("{result:?}")}));
         if let Ok(receipt) = &result {
             if failed {
@@ -318,7 +317,7 @@ impl World {
             Waiter::Client { client, op, phase } => self.client_answered(client, op, phase, result),
             Waiter::Start => {
                 if let Some(node) = &mut self.node {
-                    node.started = true;
+                    node.life = Life::Started;
                 }
                 Ok(())
             }
@@ -333,7 +332,7 @@ impl World {
     pub fn stop(&mut self) -> Checked {
         self.event("stop", &json!({}));
         if let Some(node) = &mut self.node {
-            node.stopping = true;
+            node.life = Life::Stopping;
         }
         self.writer_input(WriterInput::Stop)?;
         self.packs_input(PackInput::Stop)
@@ -341,18 +340,20 @@ impl World {
 
     /// Whether a stop is complete.
     pub fn has_stopped(&self) -> bool {
-        self.node.as_ref().is_some_and(|node| node.writer_stopped && node.packs_stopped)
+        self.node.as_ref().is_some_and(|node| {
+            node.writer_state == PartState::Stopped && node.packs_state == PartState::Stopped
+        })
     }
 
     /// Answers a client that is not let in.
     pub(crate) fn unavailable(&self) -> Option<Unavailable> {
         let node = self.node.as_ref()?;
-        (node.stopping || !node.serving).then_some(Unavailable::ShuttingDown)
+        (node.life != Life::Serving).then_some(Unavailable::ShuttingDown)
     }
 
     /// A client's next half.
     pub(crate) fn second_half(&mut self, client: usize, op: crate::oracle::OpId, action: Action) -> Checked {
-        let actor = super::client::actor(op);
+        let actor = super::request::actor(op);
         self.command(Waiter::Client { client, op, phase: Phase::Second }, actor, action)
     }
 }

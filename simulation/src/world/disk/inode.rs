@@ -1,6 +1,6 @@
 //! One file's bytes: what reads show, what the disk holds for certain, and what lies between.
 
-use super::sparse::{PAGE, SECTOR, Sparse, size};
+use super::sparse::{PAGE, SECTOR, SECTOR_BYTES, Sparse, size};
 use crate::world::random::Random;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -213,7 +213,7 @@ fn touched(change: &Change) -> Range<u64> {
 }
 
 fn scramble(file: &mut Sparse, sector: u64, random: &mut Random) {
-    let mut garbage = [0; SECTOR as usize];
+    let mut garbage = [0; SECTOR_BYTES];
     random.fill(&mut garbage);
     file.write(sector * SECTOR, &garbage);
 }

@@ -140,6 +140,7 @@ impl SimDisk {
     }
 
     /// A copy on which nothing fails any more, to look at what is there without disturbing it.
+    #[must_use]
     pub fn observer(&self) -> Self {
         let options = DiskOptions { capacity: self.options.capacity, ..DiskOptions::default() };
         Self { options, ..self.clone() }

@@ -9,6 +9,7 @@ pub(super) const PAGE: u64 = 4096;
 pub(super) const SECTOR: u64 = 512;
 
 const PAGE_BYTES: usize = 4096;
+pub(super) const SECTOR_BYTES: usize = 512;
 
 type Page = Arc<[u8; PAGE_BYTES]>;
 
