@@ -72,16 +72,25 @@ fn open(locked: &Locked, folder: &Path) -> Result<Opened, CliError> {
 
 /// Applies what a store does not have yet; only as far as another one has got, if one is given.
 fn catch_up(locked: &Locked, store: &dyn Store, other: Option<&dyn Rows>) -> Result<(), CliError> {
-    let losses: Vec<AcceptedLoss> =
+    let mut losses: Vec<AcceptedLoss> =
         locked.log.quarantine.iter().map(|range| (range.first, range.last)).collect();
-    let mut rebuild = Rebuild::new(store, locked.log.log_id, losses, Pace::REBUILD)?;
-    if let Some(other) = other {
-        rebuild.no_further_than(other)?;
-    }
+    let begin = |losses: &[AcceptedLoss]| {
+        let mut rebuild = Rebuild::new(store, locked.log.log_id, losses.to_vec(), Pace::REBUILD)?;
+        if let Some(other) = other {
+            rebuild.no_further_than(other)?;
+        }
+        Ok::<_, CliError>(rebuild)
+    };
+    let mut rebuild = begin(&losses)?;
     for item in Replay::open(locked.disk.clone(), rebuild.resume_from())? {
         match item? {
             ReadItem::Records(records) => rebuild.push(records)?,
-            ReadItem::Unreadable(_) => {}
+            // As a server does: what cannot be read is passed over, so that what follows it is seen.
+            ReadItem::Unreadable(range) => {
+                rebuild.finish()?;
+                losses.push((range.first, range.last));
+                rebuild = begin(&losses)?;
+            }
         }
     }
     rebuild.finish()?;

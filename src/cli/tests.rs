@@ -1,5 +1,13 @@
 use super::*;
+use crate::engine::{Fault, OpenError};
+use crate::server::ServeError;
 use clap::CommandFactory;
+use siltstone_log::id::Position;
+use siltstone_log::layout::LayoutError;
+use siltstone_log::reader::ReadError;
+use siltstone_log::recovery::RecoveryError;
+use siltstone_log::repair::RepairError;
+use siltstone_projections::StoreError;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split_whitespace())
@@ -25,6 +33,16 @@ fn every_documented_command_is_understood() {
         "siltstone admin policy attach readwrite --user anna",
         "siltstone admin policy detach readwrite --user anna",
         "siltstone admin policy ls --user anna",
+        "siltstone serve --data-dir d --config c --s3-listen 127.0.0.1:0 --console-listen 127.0.0.1:0",
+        "siltstone serve --cluster-listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0",
+        "siltstone log verify d --json",
+        "siltstone log inspect d --from 3 --to 9 --stream system --event UserCreated -o ndjson",
+        "siltstone log stats d",
+        "siltstone log repair d --accept-loss",
+        "siltstone projection verify d",
+        "siltstone projection rebuild d",
+        "siltstone projection digest d -o json",
+        "siltstone bench log --dir d --writers 8 --bytes 100 --seconds 1 --rounds 1",
         "siltstone config check --config c.toml",
         "siltstone healthcheck --endpoint http://127.0.0.1:8083",
         "siltstone version --json",
@@ -58,6 +76,16 @@ fn failures_have_the_exit_codes_of_the_interface() {
         (CliError::File { path: "f".to_owned(), error: missing }, 3),
         (CliError::Api(api_client::ApiError::NoCredentials), 4),
         (CliError::Unconfirmed("x"), 5),
+        (CliError::LossNotAccepted, 5),
+        (CliError::NoLog("d".into()), 3),
+        (LayoutError::Locked { path: "d".into(), holder: "x".to_owned() }.into(), 5),
+        (LayoutError::Malformed { path: "d".into(), what: "x" }.into(), 6),
+        (ReadError::Damaged(Position(1)).into(), 6),
+        (RecoveryError::LogMissing { witness: Position(1) }.into(), 6),
+        (StoreError::Damaged("x".to_owned()).into(), 6),
+        (RepairError::StillDamaged("x".to_owned()).into(), 6),
+        (ServeError::NoDataDir.into(), 2),
+        (ServeError::from(OpenError::Start(Fault::LogStopped.into())).into(), 74),
         (CliError::NotReady("x".to_owned()), 7),
         (CliError::Output(io::Error::from(ErrorKind::StorageFull)), 1),
     ];

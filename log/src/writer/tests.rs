@@ -8,6 +8,8 @@ use crate::testing::{
 };
 use crate::witness::checkpoint_file;
 use proptest::prelude::*;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 fn error(kind: DiskErrorKind) -> DiskResult {
     Err(DiskError { kind, operation: "test", target: String::new(), message: String::new() })
@@ -400,4 +402,35 @@ fn a_batch_larger_than_a_segment_gets_one_of_its_own() {
     rig.stop();
     let report = verify_disk(&rig.disk);
     assert!(report.is_intact() && report.segments >= 4, "{report:?}");
+}
+
+#[test]
+fn no_write_outgrows_the_space_allocated_for_its_segment() {
+    let mut rig = Rig::new(MemDisk::new(), small_segments());
+    // The rig has allocated its first segment already.
+    let first = small_segments().segment_bytes;
+    let allocated = Rc::new(RefCell::new(BTreeMap::new()));
+    let seen = Rc::clone(&allocated);
+    rig.fault = Box::new(move |op| {
+        let mut seen = seen.borrow_mut();
+        match op {
+            DiskOp::Create { file, len } => drop(seen.insert(file.clone(), *len)),
+            DiskOp::Rename { file, to } => {
+                let len = seen.remove(file).unwrap_or(first);
+                seen.insert(FilePath::new(file.folder, to.clone()), len);
+            }
+            DiskOp::Write { file, offset, data } if is_segment(file) => {
+                let end = offset + data.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
+                let len = seen.get(file).copied().unwrap_or(first);
+                assert!(end <= len, "{file} is written up to {end}, but {len} is allocated");
+            }
+            _ => {}
+        }
+        None
+    });
+    for content in [10, 20_000, 60_000, 10, 100_000, 10] {
+        rig.write(stream(1), content);
+    }
+    rig.stop();
+    assert!(allocated.borrow().values().any(|len| *len > 100_000));
 }
