@@ -98,7 +98,9 @@ impl State {
             | Self::Repaired
             | Self::DamagedContent => of(&[Scenario::DiskRot]),
             Self::FailedSync => of(&[Scenario::FailedFsync]),
-            Self::NoSpace | Self::SpaceBack | Self::StartWithoutSpace => of(&[Scenario::FullDisk]),
+            Self::NoSpace | Self::SpaceBack => of(&[Scenario::FullDisk]),
+            // A limit of the product, counted to be seen and not to be wanted.
+            Self::StartWithoutSpace => false,
             Self::CreationFinished | Self::DeletionFinished => of(&[Scenario::BucketProtocol]),
             _ => of(&[Scenario::CrashRecovery]),
         }

@@ -59,19 +59,32 @@ impl World {
         log.chain(packs).filter(|target| target.end > 0).collect()
     }
 
+    /// Draws a place, mostly one where something was written: most of a batch's last page and of a pack is zeros.
+    fn damage_at(&mut self, file: &FilePath, end: u64) -> u64 {
+        let mut offset = self.faults.below(end);
+        for _ in 0..16 {
+            if self.disk.durable_bytes(file, offset, 1) != [0] {
+                break;
+            }
+            offset = self.faults.below(end);
+        }
+        offset
+    }
+
     /// Damages some places of the log or the packs.
     fn rot(&mut self) {
         let targets = self.rot_targets();
-        for _ in 0..self.faults.between(1, 5) {
+        for hit in 0..self.faults.between(1, 5) {
             // The log is small beside the packs, and most of them is unused.
-            let log = self.faults.percent(70);
+            let log = hit == 0 || self.faults.percent(70);
             let wanted: Vec<&Target> =
                 targets.iter().filter(|target| (target.file.folder == Folder::Log) == log).collect();
             // The last segment is the one that recovery reads.
             let last = wanted.len().saturating_sub(1);
-            let index = if self.faults.percent(65) { last } else { self.faults.index(wanted.len()) };
+            let index =
+                if hit == 0 || self.faults.percent(65) { last } else { self.faults.index(wanted.len()) };
             let Some(Target { file, end }) = wanted.get(index) else { continue };
-            let offset = self.faults.below(*end);
+            let offset = self.damage_at(file, *end);
             let how = self.faults.below(3);
             match how {
                 0 | 1 => {
