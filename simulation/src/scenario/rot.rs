@@ -162,6 +162,8 @@ impl World {
                 }
                 None => {
                     most = u64::MAX;
+                    // It may have given records up, and its report was never seen.
+                    self.lost_records = true;
                     self.counters.reach(State::CrashInRepair);
                     let down = self.draw_crash();
                     self.go_down(down)?;
@@ -174,6 +176,7 @@ impl World {
         let fields = json!({"given_up": report.given_up.len(), "emptied": report.emptied.len(), "ranges": report.ranges.len()});
         self.event("repaired", &fields);
         self.counters.sometimes(State::Repaired, !report.ranges.is_empty());
+        self.lost_records |= !report.given_up.is_empty();
         self.emptied.extend(report.emptied.iter().copied());
         if !report.ranges.is_empty() {
             // As `siltstone log repair` does: rows built past a range lack what the repair found in it again.

@@ -2,6 +2,7 @@
 //!
 //! Each step is one of the product's own scripts; a crash may come between any two of its disk operations.
 
+use super::disk::InstantDisk;
 use super::node::Node;
 use super::{Owner, World};
 use crate::invariants::Violation;
@@ -156,27 +157,38 @@ impl World {
                 "given_back": packs.given_back, "damaged": packs.damaged.len(),
             }),
         );
-        let follower = self.follower(&recovered, &[])?;
+        let follower = self.follower(&recovered)?;
         let from = follower.resume_from();
         self.boot = Some(Boot::Replay(Script::new(move |io| read_log(io, from)), recovered, packs));
         Ok(())
     }
 
     /// What cannot be read is passed over: its streams take no writes, and reads show what there is.
-    fn follower(&self, recovered: &Recovered, items: &[ReadItem]) -> Result<Follower, Violation> {
-        let mut losses: Vec<(Position, Position)> =
-            recovered.quarantine.iter().map(|range| (range.first, range.last)).collect();
-        losses.extend(items.iter().filter_map(|item| match item {
-            ReadItem::Unreadable(range) => Some((range.first, range.last)),
-            ReadItem::Records(_) => None,
-        }));
+    fn follower(&self, recovered: &Recovered) -> Result<Follower, Violation> {
+        let losses = self.known_losses(recovered);
         Follower::new(self.store.rows(), recovered.log_id, losses, Pace::Live)
             .map_err(|error| Violation::new("projections", error.to_string()))
     }
 
+    /// Every range of the log that cannot be read, wherever this start begins to read.
+    fn known_losses(&self, recovered: &Recovered) -> Vec<(Position, Position)> {
+        let mut losses: Vec<(Position, Position)> =
+            recovered.quarantine.iter().map(|range| (range.first, range.last)).collect();
+        if self.rotten {
+            let mut disk = InstantDisk::new(self.observer());
+            let items = Script::new(|io| read_log(io, Position(0))).run(&mut disk).unwrap_or_default();
+            losses.extend(items.iter().filter_map(|item| match item {
+                ReadItem::Unreadable(range) => Some((range.first, range.last)),
+                ReadItem::Records(_) => None,
+            }));
+        }
+        losses
+    }
+
     fn run_node(&mut self, boot: Boot, items: Vec<ReadItem>) -> Result<(), Violation> {
         let Boot::Replay(_, recovered, packs) = boot else { return Ok(()) };
-        let mut follower = self.follower(&recovered, &items)?;
+        let mut follower = self.follower(&recovered)?;
+        self.lost_records |= !self.known_losses(&recovered).is_empty();
         let mut effects = Vec::new();
         for item in items {
             if let ReadItem::Records(records) = item {

@@ -115,6 +115,9 @@ pub struct World {
     pub(crate) next_op: u64,
     /// Whether content may have rotted, so that a reader may report damage.
     pub rotten: bool,
+    /// Whether records could not be read at a start, or were given up: a stream may then end with numbers that no
+    /// reader sees.
+    pub lost_records: bool,
     /// Positions whose body or content a repair gave up.
     pub emptied: BTreeSet<Position>,
     /// Why the last start came to nothing.
@@ -158,6 +161,7 @@ impl World {
             operations_left: 0,
             next_op: 1,
             rotten: false,
+            lost_records: false,
             emptied: BTreeSet::new(),
             start_failure: None,
             handled: 0,
