@@ -317,7 +317,9 @@ impl Writer {
     fn reserve_spare(&mut self, now: Now, out: &mut Vec<WriterEffect>) {
         let half = self.config.segment_bytes / 2;
         let soon = self.active.as_ref().is_none_or(|active| active.tally.offset >= half);
-        let wanted = self.taken.is_some() || (soon && !self.stopping);
+        // After a refusal for lack of space nothing waits any more, and yet a spare is what ends the refusals.
+        let refused = self.no_space_until.is_some();
+        let wanted = self.taken.is_some() || ((soon || refused) && !self.stopping);
         // ORDER: while a segment is being opened, the spare's name is still its own.
         let running = !matches!(self.step, Step::Failed | Step::Stopped | Step::Open(_));
         let possible = self.no_space_until.is_none_or(|at| now.monotonic_nanos >= at);
