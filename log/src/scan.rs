@@ -4,7 +4,7 @@
 //! known, shows that something stood there) or it is the tail, about which only a witness can say more.
 
 use crate::batch::{
-    BATCH_ALIGN, BatchContents, BatchFrame, FRAME_BYTES, MAX_BATCH_BYTES, Verify, decode_batch,
+    BATCH_ALIGN, BatchContents, BatchFrame, FRAME_BYTES, MAX_BATCH_BYTES, Verify, decode_batch, short_log_id,
 };
 use crate::codec::is_zero;
 use crate::host::DiskError;
@@ -267,7 +267,9 @@ impl Scan {
         let len = self.limit().saturating_sub(at).min(crate::segment::MAX_FOOTER_BYTES);
         let bytes = io.read(&self.config.name.file(), at, len, self.config.from_disk).await?;
         let footer = Footer::decode(&bytes, at).ok();
-        Ok(footer.filter(|footer| footer.first == self.config.name.first))
+        // A client's bytes can look like a footer, but not like one of this log.
+        let ours = |footer: &Footer| short_log_id(footer.log_id) == self.config.log_id;
+        Ok(footer.filter(|footer| footer.first == self.config.name.first && ours(footer)))
     }
 
     fn is_unreadable_from(&self, at: u64) -> bool {

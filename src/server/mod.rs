@@ -2,6 +2,7 @@
 //! doors → ready line; the stop goes the other way.
 
 mod doors;
+mod process;
 mod signals;
 mod vitals;
 
@@ -98,6 +99,8 @@ struct ReadyLine {
 pub fn run(config: &Config, env: &Environment) -> Result<Ended, ServeError> {
     let settings = &config.settings;
     trace::start(settings.telemetry.log_level);
+    process::end_with_core_threads();
+    process::raise_file_limit();
     if settings.server.data_dir.as_os_str().is_empty() {
         return Err(ServeError::NoDataDir);
     }

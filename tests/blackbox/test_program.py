@@ -29,9 +29,12 @@ def test_a_request_under_way_is_answered_before_the_end(own_server):
     client = own_server.client()
     client.create_bucket(Bucket="drain")
     signer = Signer(own_server.address())
-    headers = signer.headers("PUT", "/drain/k", "UNSIGNED-PAYLOAD", {"content-length": 10})
+    every = {"content-length": 10, "expect": "100-continue"}
+    headers = signer.headers("PUT", "/drain/k", "UNSIGNED-PAYLOAD", every)
     with own_server.connect() as connection:
-        connection.sendall(request_bytes("PUT", "/drain/k", headers, b"01234"))
+        connection.sendall(request_bytes("PUT", "/drain/k", headers))
+        assert read_answer(connection)[0] == 100  # so it is under way, and not only in the queue of the listener
+        connection.sendall(b"01234")
         with ThreadPoolExecutor(1) as pool:
             stopping = pool.submit(own_server.stop)
             deadline = time.monotonic() + 20

@@ -26,7 +26,15 @@ const MAX_SLICES: usize = 1024;
 struct Shared {
     root: PathBuf,
     writable: bool,
-    open: Mutex<BTreeMap<FilePath, Arc<File>>>,
+    open: Mutex<BTreeMap<FilePath, Open>>,
+}
+
+/// A file that is kept open.
+struct Open {
+    file: Arc<File>,
+    /// Written since its last successful sync. Such a file stays open: a writeback error is reported to descriptors
+    /// that were open when it happened, and one that is opened afterwards could sync without ever seeing it.
+    unsynced: bool,
 }
 
 /// The data directory on a real file system. Clones share open files; completions belong to the clone that
@@ -75,12 +83,35 @@ impl RealDisk {
         // The lock covers the table only; no read or write happens under it.
         let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(handle) = open.get(file) {
-            return Ok(handle.clone());
+            return Ok(handle.file.clone());
         }
         let handle = OpenOptions::new().read(true).write(self.shared.writable).open(self.path(file))?;
         let handle = Arc::new(handle);
         keep(&mut open, file, handle.clone());
         Ok(handle)
+    }
+
+    /// Opens a file to be written. ORDER: marked before the first byte is written, so that it cannot be closed between
+    /// the write and its mark.
+    fn open_to_write(&self, file: &FilePath) -> io::Result<Arc<File>> {
+        let handle = self.open(file)?;
+        self.mark(file, true);
+        Ok(handle)
+    }
+
+    fn mark(&self, file: &FilePath, unsynced: bool) {
+        let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = open.get_mut(file) {
+            kept.unsynced = unsynced;
+        }
+    }
+
+    fn sync(&self, file: &FilePath) -> io::Result<DiskReply> {
+        let handle = self.open(file)?;
+        // ORDER: a write that comes during the sync marks the file again, and the mark must stay.
+        self.mark(file, false);
+        handle.sync_data().inspect_err(|_| self.mark(file, true))?;
+        Ok(DiskReply::Done)
     }
 
     fn forget(&self, file: &FilePath) {
@@ -97,11 +128,7 @@ impl RealDisk {
             DiskOp::StartWriteback { file, offset, len } => {
                 ("fadvise", file.to_string(), self.start_writeback(file, *offset, *len))
             }
-            DiskOp::Sync { file } => (
-                "fdatasync",
-                file.to_string(),
-                self.open(file).and_then(|f| f.sync_data()).map(|()| DiskReply::Done),
-            ),
+            DiskOp::Sync { file } => ("fdatasync", file.to_string(), self.sync(file)),
             DiskOp::SyncFolder { folder } => {
                 let synced = File::open(self.folder_path(*folder)).and_then(|dir| dir.sync_all());
                 ("fsync of folder", folder.name().to_owned(), synced.map(|()| DiskReply::Done))
@@ -151,7 +178,7 @@ impl RealDisk {
     }
 
     fn write(&self, file: &FilePath, mut offset: u64, data: &[Bytes]) -> io::Result<DiskReply> {
-        let handle = self.open(file)?;
+        let handle = self.open_to_write(file)?;
         for group in data.chunks(MAX_SLICES) {
             let mut slices: Vec<IoSlice<'_>> = group.iter().map(|bytes| IoSlice::new(bytes)).collect();
             let mut rest = slices.as_mut_slice();
@@ -169,6 +196,8 @@ impl RealDisk {
                 }
             }
         }
+        // A sync that ran beside this write has taken the mark away.
+        self.mark(file, true);
         Ok(DiskReply::Done)
     }
 
@@ -233,13 +262,13 @@ impl RealDisk {
     }
 }
 
-/// Keeps a handle for the next operation on its file. A full table is emptied: what is in use stays open with its
-/// user, and the few files that matter come back at once.
-fn keep(open: &mut BTreeMap<FilePath, Arc<File>>, file: &FilePath, handle: Arc<File>) {
+/// Keeps a handle for the next operation on its file. A full table gives up every file that has nothing unsynced: what
+/// is in use stays open with its user, and the few files that matter come back at once.
+fn keep(open: &mut BTreeMap<FilePath, Open>, file: &FilePath, handle: Arc<File>) {
     if open.len() >= MAX_OPEN {
-        open.clear();
+        open.retain(|_, kept| kept.unsynced);
     }
-    open.insert(file.clone(), handle);
+    open.insert(file.clone(), Open { file: handle, unsynced: false });
 }
 
 impl Disk for RealDisk {
@@ -334,8 +363,14 @@ mod tests {
             disk.execute(&DiskOp::Create { file: file.clone(), len: 0 }).unwrap();
             let data = vec![Bytes::from_static(b"x")];
             disk.execute(&DiskOp::Write { file: file.clone(), offset: 0, data }).unwrap();
+            if number >= 10 {
+                disk.execute(&DiskOp::Sync { file }).unwrap();
+            }
         }
-        assert!(disk.shared.open.lock().unwrap().len() <= MAX_OPEN);
+        let open = disk.shared.open.lock().unwrap();
+        assert!(open.len() <= MAX_OPEN);
+        assert_eq!(open.values().filter(|kept| kept.unsynced).count(), 10, "what is not synced stays open");
+        drop(open);
         let first = FilePath::new(Folder::Packs, "0");
         let read = disk.execute(&DiskOp::Read { file: first, offset: 0, len: 1, from_disk: false });
         assert_eq!(read, Ok(DiskReply::Data(Bytes::from_static(b"x"))));

@@ -54,7 +54,8 @@ impl StagedBlob {
 impl Drop for StagedBlob {
     fn drop(&mut self) {
         match self.place.take() {
-            _ if self.committed => {}
+            // A thread that dies in a panic may have submitted the record that names the blob.
+            _ if self.committed || std::thread::panicking() => {}
             Some(place) => self.client.free(self.blob, place),
             None => self.client.abandon(self.blob),
         }

@@ -74,7 +74,7 @@ impl fmt::Display for RecoveryPlan {
                 RecoveryStep::Remove { file, why } => writeln!(f, "remove {file}: {why}")?,
                 RecoveryStep::Copy { from, to, end, .. } => writeln!(f, "copy {from} to {to}, {end} bytes")?,
                 RecoveryStep::Supersede { old, by } => {
-                    writeln!(f, "remove {old}: a younger generation is complete, {by}")?
+                    writeln!(f, "remove {old}: a younger generation is complete, {by}")?;
                 }
                 RecoveryStep::Sync { segment } => writeln!(f, "sync {segment}")?,
                 RecoveryStep::CreateCheckpoint => writeln!(f, "create log/CHECKPOINT")?,
