@@ -104,6 +104,45 @@ bytes_type!(
     /// The first 16 bytes of the BLAKE3 hash of a batch: frame, table and records.
     BatchDigest, 16);
 
+/// Which version of a key: the null version, or one by its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum VersionRef {
+    /// The one that writes make where versioning is not on.
+    Null,
+    /// One that was made while versioning was on.
+    Id(VersionId),
+}
+
+impl VersionRef {
+    /// Parses the form that clients see: `null`, or the id.
+    pub fn parse(text: &str) -> Result<Self, ParseHexError> {
+        if text == "null" { Ok(Self::Null) } else { VersionId::parse(text).map(Self::Id) }
+    }
+
+    /// The id; none for the null version.
+    pub fn id(self) -> Option<VersionId> {
+        match self {
+            Self::Null => None,
+            Self::Id(id) => Some(id),
+        }
+    }
+}
+
+impl From<Option<VersionId>> for VersionRef {
+    fn from(id: Option<VersionId>) -> Self {
+        id.map_or(Self::Null, Self::Id)
+    }
+}
+
+impl fmt::Display for VersionRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Id(id) => id.fmt(f),
+        }
+    }
+}
+
 impl StreamId {
     /// Names, tenants, users, keys, policies, settings, jobs and cluster state.
     pub const SYSTEM: Self = Self(*b"siltstone/system");

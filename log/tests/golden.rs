@@ -1,21 +1,24 @@
-//! The log of a release, byte for byte: this version must still write it so, and every later version must read it.
-//! `SILTSTONE_WRITE_GOLDEN=1 cargo test -p siltstone-log --test golden` writes the files anew, which is right only
-//! before the first release that holds them.
+//! Logs of every event, byte for byte: this version must still write the newest so, and read them all. A change of
+//! any event's schema begins a new one ([`CURRENT`]); the older ones stay as they are, for ever.
+//! `SILTSTONE_WRITE_GOLDEN=1 cargo test -p siltstone-log --test golden` writes the newest anew, which is right only
+//! while nobody has data of its schemas.
 #![expect(clippy::disallowed_methods, reason = "a test reads and writes its own fixture")]
 
 use siltstone_log::event::{
     AccessDenied, AccessKeyCreated, AccessKeyDeleted, AccessKeyStatusChanged, AccessSuppressed,
     AccountCreated, Actor, Body, BucketCreated, BucketNameReleased, BucketNameReserved, BucketSealed,
-    Checksum, ChecksumAlgorithm, ChecksumKind, Content, ContentExpired, ContentHeaders, ContentSlice,
-    ContentSource, Door, Erased, Event, LogRepaired, MultipartAborted, MultipartCompleted, MultipartCreated,
-    NodeStarted, ObjectDeleted, ObjectPut, PartSize, PartUploaded, PolicyAttached, PolicyDetached,
-    SealedSecret, Status, TailDiscarded, TenantCreated, UserCreated, UserDeleted, UserStatusChanged,
+    BucketTagged, BucketVersioningSet, Checksum, ChecksumAlgorithm, ChecksumKind, Content, ContentExpired,
+    ContentHeaders, ContentSlice, ContentSource, CopiedFrom, Deletion, Door, Erased, Event, LogRepaired,
+    MultipartAborted, MultipartCompleted, MultipartCreated, NodeStarted, ObjectDeleted, ObjectPut,
+    ObjectTagged, PartSize, PartUploaded, PolicyAttached, PolicyDetached, SealedSecret, Status,
+    TailDiscarded, TenantCreated, UserCreated, UserDeleted, UserStatusChanged, Versioning,
 };
 use siltstone_log::hlc::Hlc;
 use siltstone_log::host::mem::MemDisk;
 use siltstone_log::host::{Completion, FilePath, Folder, Now};
 use siltstone_log::id::{
     AccountId, BlobId, Epoch, Hash, LogId, NodeId, Position, Salt, Seq, StreamId, UploadId, VersionId,
+    VersionRef,
 };
 use siltstone_log::name::{BucketName, ObjectKey};
 use siltstone_log::reader::{LogReader, ReadItem, content, verify};
@@ -29,8 +32,11 @@ use std::path::PathBuf;
 
 const BUCKET: StreamId = StreamId([0x51; 16]);
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden-1")
+/// The newest golden log.
+const CURRENT: u32 = 2;
+
+fn folder(generation: u32) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/golden-{generation}"))
 }
 
 fn actor() -> Actor {
@@ -113,7 +119,22 @@ fn put(content: Content, size: u64) -> Event {
         checksums: checksums(),
         headers: headers(),
         metadata: metadata(),
+        tags: tags(),
+        copied_from: Some(copied_from()),
     })
+}
+
+fn tags() -> Vec<(String, String)> {
+    vec![("team".to_owned(), "geology".to_owned())]
+}
+
+fn copied_from() -> CopiedFrom {
+    let bucket = BucketName::parse("source").unwrap();
+    CopiedFrom { bucket, key: key(), version: VersionRef::Id(VersionId([6; 16])) }
+}
+
+fn deleted(deletion: Deletion) -> Event {
+    Event::ObjectDeleted(ObjectDeleted { key: key(), deletion })
 }
 
 fn upload_events() -> Vec<Event> {
@@ -125,6 +146,7 @@ fn upload_events() -> Vec<Event> {
             headers: headers(),
             metadata: metadata(),
             checksum: Some((ChecksumAlgorithm::Sha256, ChecksumKind::Composite)),
+            tags: tags(),
         }),
         Event::PartUploaded(PartUploaded {
             upload,
@@ -133,6 +155,7 @@ fn upload_events() -> Vec<Event> {
             etag: "00112233445566778899aabbccddeeff".into(),
             content: Content::Slices(vec![blob(4)]),
             checksums: checksums(),
+            copied_from: Some(copied_from()),
         }),
         Event::MultipartCompleted(MultipartCompleted {
             upload,
@@ -145,6 +168,7 @@ fn upload_events() -> Vec<Event> {
             checksums: checksums(),
             headers: headers(),
             metadata: metadata(),
+            tags: tags(),
         }),
         Event::MultipartAborted(MultipartAborted { upload, key: key() }),
     ]
@@ -163,7 +187,12 @@ fn bucket_events() -> Vec<Event> {
     ];
     events.extend(upload_events());
     events.extend([
-        Event::ObjectDeleted(ObjectDeleted { key: key(), version: None, marker: Some(VersionId([8; 16])) }),
+        Event::BucketVersioningSet(BucketVersioningSet { versioning: Versioning::Enabled }),
+        Event::BucketTagged(BucketTagged { tags: tags() }),
+        Event::ObjectTagged(ObjectTagged { key: key(), seq: Seq(2), tags: tags() }),
+        deleted(Deletion::Current),
+        deleted(Deletion::Version(VersionRef::Null)),
+        deleted(Deletion::Marker(VersionRef::Id(VersionId([8; 16])))),
         Event::ContentExpired(ContentExpired { versions: vec![(key(), Seq(2))] }),
         Event::Erased(Erased { seq: Seq(2), reason: "asked for".into() }),
         Event::BucketSealed(BucketSealed { name: name() }),
@@ -281,8 +310,8 @@ fn read(disk: &MemDisk) -> Vec<Record> {
     Script::new(read).run(&mut disk.clone())
 }
 
-fn fixture() -> BTreeMap<FilePath, Vec<u8>> {
-    let entries = std::fs::read_dir(folder().join("log")).unwrap();
+fn fixture(generation: u32) -> BTreeMap<FilePath, Vec<u8>> {
+    let entries = std::fs::read_dir(folder(generation).join("log")).unwrap();
     let files = entries.map(|entry| {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
@@ -300,13 +329,13 @@ fn files(disk: &MemDisk) -> BTreeMap<FilePath, Vec<u8>> {
 fn this_version_writes_the_golden_log() {
     let disk = write_log();
     if std::env::var("SILTSTONE_WRITE_GOLDEN").is_ok() {
-        std::fs::create_dir_all(folder().join("log")).unwrap();
+        std::fs::create_dir_all(folder(CURRENT).join("log")).unwrap();
         for (file, bytes) in files(&disk) {
-            std::fs::write(folder().join("log").join(&*file.name), bytes).unwrap();
+            std::fs::write(folder(CURRENT).join("log").join(&*file.name), bytes).unwrap();
         }
-        std::fs::write(folder().join("heads.txt"), heads(&disk)).unwrap();
+        std::fs::write(folder(CURRENT).join("heads.txt"), heads(&disk)).unwrap();
     }
-    let (written, golden) = (files(&disk), fixture());
+    let (written, golden) = (files(&disk), fixture(CURRENT));
     assert_eq!(written.keys().collect::<Vec<_>>(), golden.keys().collect::<Vec<_>>());
     for (file, bytes) in &written {
         let differs = bytes.iter().zip(&golden[file]).position(|(a, b)| a != b);
@@ -314,14 +343,20 @@ fn this_version_writes_the_golden_log() {
     }
 }
 
-#[test]
-fn the_golden_log_has_every_event_and_is_read_to_the_same_heads() {
-    let disk = MemDisk::with_files(fixture());
-    let expected = std::fs::read_to_string(folder().join("heads.txt")).unwrap();
+/// A golden log's disk and records: intact, with the heads it was written with.
+fn golden(generation: u32) -> (MemDisk, Vec<Record>) {
+    let disk = MemDisk::with_files(fixture(generation));
+    let expected = std::fs::read_to_string(folder(generation).join("heads.txt")).unwrap();
     assert_eq!(heads(&disk), expected);
     let recovered = Script::new(|io| recover(io, ids())).run(&mut disk.clone()).unwrap();
     assert!(recovered.clean && recovered.notes.is_empty() && recovered.segments.len() >= 3);
     let records = read(&disk);
+    (disk, records)
+}
+
+#[test]
+fn the_newest_golden_log_has_every_event_as_it_was_written() {
+    let (disk, records) = golden(CURRENT);
     let mut kinds: Vec<_> = records.iter().map(|record| record.kind.event_type).collect();
     kinds.sort_unstable();
     kinds.dedup();
@@ -335,6 +370,22 @@ fn the_golden_log_has_every_event_and_is_read_to_the_same_heads() {
             let bytes =
                 Script::new(|io| async move { content(&io, place, len).await }).run(&mut disk.clone());
             assert_eq!(bytes.unwrap(), vec![0x5a; 3000]);
+        }
+    }
+}
+
+#[test]
+fn every_older_golden_log_is_read_through_the_up_casters() {
+    for generation in 1..CURRENT {
+        let (_, records) = golden(generation);
+        let old = records.iter().filter(|record| {
+            let schema = Event::CATALOGUE.iter().find(|(number, ..)| *number == record.kind.event_type);
+            record.kind.schema < schema.unwrap().1
+        });
+        assert!(old.count() > 0, "golden-{generation} has no event of an older schema");
+        for record in &records {
+            let body = record.decode().unwrap().unwrap();
+            assert_eq!((body.actor, body.event.kind().event_type), (actor(), record.kind.event_type));
         }
     }
 }

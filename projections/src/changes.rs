@@ -6,7 +6,7 @@ use crate::rows::{Row, RowError};
 use crate::store::{Space, StoreError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use siltstone_log::id::{Head, LogId, Position, StreamId};
+use siltstone_log::id::{BlobId, Head, LogId, Position, StreamId};
 use std::collections::BTreeMap;
 
 /// A key of either space, encoded.
@@ -64,6 +64,7 @@ const FEW: usize = 16;
 pub struct Changes {
     few: Vec<(Vec<u8>, Change)>,
     rest: BTreeMap<Vec<u8>, Change>,
+    freed: Vec<BlobId>,
 }
 
 impl Changes {
@@ -106,6 +107,16 @@ impl Changes {
         let known = self.few.iter().find(|(known, _)| known == key).map(|(_, change)| change);
         let change = known.or_else(|| self.rest.get(key));
         change.map_or(Layered::Untouched, |change| Layered::of(change.after.as_ref()))
+    }
+
+    /// Notes that nothing refers to a blob after the record.
+    pub(crate) fn free(&mut self, blob: BlobId) {
+        self.freed.push(blob);
+    }
+
+    /// The blobs that the record left without a reference: their space is given back once it is durable.
+    pub fn freed(&self) -> &[BlobId] {
+        &self.freed
     }
 
     /// Whether nothing changes.

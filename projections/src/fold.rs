@@ -5,9 +5,10 @@
 //! row, never counted blindly. A record that refers to something unknown (an upload, a version) changes nothing:
 //! erasure and accepted losses make that legal.
 //!
-//! **Erasure.** Once a record's body is destroyed, a replay cannot know what it said, so `Erased` leaves the rows as
-//! if that record had never been written. Whoever erases therefore first deletes the key, and erases every record
-//! that names it: puts and completions, deletes, the creation of the upload that made the version.
+//! **Erasure.** Once a record's body is destroyed, a replay cannot know what it said. Whoever erases therefore first
+//! deletes the key with all its versions and aborts its uploads, and then erases every record that names it: puts and
+//! completions, deletes, tags, the creation of uploads. After the last `Erased` the rows are as if none of them had ever
+//! been written; in between they may not be.
 //!
 //! Next hop: the views, one file each: [`crate::names`], [`crate::identity`], [`crate::buckets`],
 //! [`crate::objects`], [`crate::multipart`].
@@ -19,7 +20,7 @@ use crate::{buckets, identity, multipart, names, objects};
 use bytes::Bytes;
 use siltstone_log::event::{Body, DecodeError, Event};
 use siltstone_log::hlc::Hlc;
-use siltstone_log::id::{Seq, StreamId};
+use siltstone_log::id::{BlobId, Seq, StreamId};
 use siltstone_log::record::{Place, Record, RecordDraft};
 
 /// A record could not be applied.
@@ -128,8 +129,11 @@ fn system(fold: &mut Fold<'_>, event: &Event) -> Result<(), FoldError> {
         | Event::LogRepaired(_)
         | Event::BucketCreated(_)
         | Event::BucketSealed(_)
+        | Event::BucketVersioningSet(_)
+        | Event::BucketTagged(_)
         | Event::ObjectPut(_)
         | Event::ObjectDeleted(_)
+        | Event::ObjectTagged(_)
         | Event::ContentExpired(_)
         | Event::Erased(_)
         | Event::MultipartCreated(_)
@@ -146,8 +150,11 @@ fn state(fold: Fold<'_>, body: &Body) -> Result<(), FoldError> {
     match &body.event {
         Event::BucketCreated(event) => buckets::created(&mut fold, event)?,
         Event::BucketSealed(_) => buckets::sealed(&mut fold)?,
+        Event::BucketVersioningSet(event) => buckets::versioning_set(&mut fold, event)?,
+        Event::BucketTagged(event) => buckets::tagged(&mut fold, event)?,
         Event::ObjectPut(event) => objects::put(&mut fold, event)?,
         Event::ObjectDeleted(event) => objects::deleted(&mut fold, event)?,
+        Event::ObjectTagged(event) => objects::tagged(&mut fold, event)?,
         Event::ContentExpired(event) => objects::content_expired(&mut fold, event)?,
         Event::Erased(event) => objects::erased(&mut fold, event)?,
         Event::MultipartCreated(event) => multipart::created(&mut fold, event, body.actor.account)?,
@@ -221,6 +228,16 @@ impl Fold<'_> {
     /// Stores a row in the slot's place.
     pub(crate) fn put<R: Row>(&mut self, slot: Slot<R>, row: &R) -> Result<(), FoldError> {
         Ok(self.out.put(slot.key, slot.stored, row)?)
+    }
+
+    /// Whether this record removes a row.
+    pub(crate) fn removes(&self, key: &[u8]) -> bool {
+        matches!(self.out.look_up(key), Layered::Removed)
+    }
+
+    /// Reports that nothing refers to a blob after this record.
+    pub(crate) fn free(&mut self, blob: BlobId) {
+        self.out.free(blob);
     }
 
     /// Removes the row, if it was there.

@@ -5,7 +5,8 @@
 //! bytes whatever follows. Kind bytes are never used again for another layout.
 
 use crate::rows::RowError;
-use siltstone_log::id::{AccountId, Seq, StreamId, UploadId};
+use siltstone_log::hlc::Hlc;
+use siltstone_log::id::{AccountId, BlobId, Seq, StreamId, UploadId, VersionId};
 use std::borrow::Cow;
 
 /// Kind byte of cursors (both spaces): `00 [stream 16]`.
@@ -24,7 +25,7 @@ pub enum StateKey<'a> {
     Bucket(StreamId),
     /// `11 [stream 16] [key]`: what a key holds now. The key comes last and is not escaped.
     Current(StreamId, Cow<'a, str>),
-    /// `12 [stream 16] [escaped key] [!seq u64]`: a version of a key, newest first.
+    /// `12 [stream 16] [escaped key] [!seq u64]`: a version of a key as S3 shows it, newest first.
     Version(StreamId, Cow<'a, str>, Seq),
     /// `13 [stream 16] [escaped key] [upload 16]`: a multipart upload under way, in listing order.
     Upload(StreamId, Cow<'a, str>, UploadId),
@@ -34,6 +35,14 @@ pub enum StateKey<'a> {
     Part(StreamId, UploadId, u16),
     /// `16 [stream 16] [seq u64]`: the key of the version that this record of the stream made.
     VersionBySeq(StreamId, Seq),
+    /// `17 [stream 16] [version 16]`: the record that made the version with this id.
+    VersionById(StreamId, VersionId),
+    /// `18 [stream 16] [escaped key] [!seq u64]`: a version that was deleted or replaced, newest first.
+    Past(StreamId, Cow<'a, str>, Seq),
+    /// `19 [removed u64] [stream 16] [seq u64]`: a version that was deleted or replaced, the longest removed first.
+    Expiry(Hlc, StreamId, Seq),
+    /// `1a [blob 16] [stream 16] [seq u64]`: a version or part that has bytes in this blob.
+    BlobRef(BlobId, StreamId, Seq),
 }
 
 impl<'a> StateKey<'a> {
@@ -73,6 +82,30 @@ impl<'a> StateKey<'a> {
                 out.extend_from_slice(&seq.get().to_be_bytes());
                 out
             }
+            Self::VersionById(stream, version) => {
+                let mut out = start(0x17, stream, 16);
+                out.extend_from_slice(&version.0);
+                out
+            }
+            Self::Past(stream, key, seq) => {
+                let mut out = Self::past_of(*stream, key);
+                out.extend_from_slice(&(!seq.get()).to_be_bytes());
+                out
+            }
+            Self::Expiry(removed, stream, seq) => {
+                let mut out = Vec::with_capacity(33);
+                out.push(0x19);
+                out.extend_from_slice(&removed.0.to_be_bytes());
+                out.extend_from_slice(&stream.0);
+                out.extend_from_slice(&seq.get().to_be_bytes());
+                out
+            }
+            Self::BlobRef(blob, stream, seq) => {
+                let mut out = Self::refs_of(*blob);
+                out.extend_from_slice(&stream.0);
+                out.extend_from_slice(&seq.get().to_be_bytes());
+                out
+            }
         }
     }
 
@@ -83,36 +116,60 @@ impl<'a> StateKey<'a> {
 
     fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (kind, rest) = bytes.split_first()?;
-        let (stream, rest) = rest.split_first_chunk()?;
-        let stream = StreamId(*stream);
-        Some(match kind {
-            0x10 => finished(rest, Self::Bucket(stream))?,
-            0x11 => Self::Current(stream, Cow::Borrowed(std::str::from_utf8(rest).ok()?)),
+        let (first, rest) = match kind {
+            // The one kind that begins with a time.
+            0x19 => {
+                let (removed, rest) = rest.split_first_chunk()?;
+                let (stream, rest) = rest.split_first_chunk()?;
+                let (seq, rest) = seq(rest)?;
+                let removed = Hlc(u64::from_be_bytes(*removed));
+                return finished(rest, Self::Expiry(removed, StreamId(*stream), seq));
+            }
+            _ => rest.split_first_chunk()?,
+        };
+        let stream = StreamId(*first);
+        match kind {
+            0x10 => finished(rest, Self::Bucket(stream)),
+            0x11 => Some(Self::Current(stream, Cow::Borrowed(std::str::from_utf8(rest).ok()?))),
             0x12 => {
                 let (key, rest) = unescape_text(rest)?;
-                let (seq, rest) = rest.split_first_chunk()?;
-                finished(rest, Self::Version(stream, key, Seq(!u64::from_be_bytes(*seq))))?
+                let (seq, rest) = inverted_seq(rest)?;
+                finished(rest, Self::Version(stream, key, seq))
             }
             0x13 => {
                 let (key, rest) = unescape_text(rest)?;
                 let (upload, rest) = rest.split_first_chunk()?;
-                finished(rest, Self::Upload(stream, key, UploadId(*upload)))?
+                finished(rest, Self::Upload(stream, key, UploadId(*upload)))
             }
             0x14 => {
                 let (upload, rest) = rest.split_first_chunk()?;
-                finished(rest, Self::UploadById(stream, UploadId(*upload)))?
+                finished(rest, Self::UploadById(stream, UploadId(*upload)))
             }
             0x15 => {
                 let (upload, rest) = rest.split_first_chunk()?;
                 let (number, rest) = rest.split_first_chunk()?;
-                finished(rest, Self::Part(stream, UploadId(*upload), u16::from_be_bytes(*number)))?
+                finished(rest, Self::Part(stream, UploadId(*upload), u16::from_be_bytes(*number)))
             }
             0x16 => {
-                let (seq, rest) = rest.split_first_chunk()?;
-                finished(rest, Self::VersionBySeq(stream, Seq(u64::from_be_bytes(*seq))))?
+                let (seq, rest) = seq(rest)?;
+                finished(rest, Self::VersionBySeq(stream, seq))
             }
-            _ => return None,
-        })
+            0x17 => {
+                let (version, rest) = rest.split_first_chunk()?;
+                finished(rest, Self::VersionById(stream, VersionId(*version)))
+            }
+            0x18 => {
+                let (key, rest) = unescape_text(rest)?;
+                let (seq, rest) = inverted_seq(rest)?;
+                finished(rest, Self::Past(stream, key, seq))
+            }
+            0x1a => {
+                let (stream, rest) = rest.split_first_chunk()?;
+                let (seq, rest) = seq(rest)?;
+                finished(rest, Self::BlobRef(BlobId(*first), StreamId(*stream), seq))
+            }
+            _ => None,
+        }
     }
 
     /// What the keys of all buckets begin with.
@@ -127,9 +184,11 @@ impl<'a> StateKey<'a> {
         out
     }
 
-    /// What the keys of all versions of a bucket begin with.
-    pub fn versions_of_bucket(stream: StreamId) -> Vec<u8> {
-        start(0x12, &stream, 0)
+    /// What the keys of all versions of a bucket begin with, whose object keys begin with `prefix`.
+    pub fn versions_under(stream: StreamId, prefix: &str) -> Vec<u8> {
+        let mut out = start(0x12, &stream, prefix.len());
+        escape(prefix.as_bytes(), &mut out);
+        out
     }
 
     /// What the keys of all versions of an object key begin with.
@@ -138,6 +197,24 @@ impl<'a> StateKey<'a> {
         escape(key.as_bytes(), &mut out);
         out.extend_from_slice(&END);
         out
+    }
+
+    /// What the keys of all deleted or replaced versions of an object key begin with.
+    pub fn past_of(stream: StreamId, key: &str) -> Vec<u8> {
+        let mut out = start(0x18, &stream, key.len() + 10);
+        escape(key.as_bytes(), &mut out);
+        out.extend_from_slice(&END);
+        out
+    }
+
+    /// What the keys of all deleted or replaced versions of all buckets begin with, in the order of their removal.
+    pub fn expiries() -> Vec<u8> {
+        vec![0x19]
+    }
+
+    /// What the keys of everything that has bytes in a blob begin with.
+    pub fn refs_of(blob: BlobId) -> Vec<u8> {
+        [&[0x1a], blob.as_bytes().as_slice()].concat()
     }
 
     /// What the keys of all uploads of a bucket begin with, whose object keys begin with `prefix`.
@@ -321,6 +398,16 @@ fn text(kind: u8, text: &str) -> Vec<u8> {
 
 fn finished<T>(rest: &[u8], key: T) -> Option<T> {
     rest.is_empty().then_some(key)
+}
+
+fn seq(bytes: &[u8]) -> Option<(Seq, &[u8])> {
+    let (seq, rest) = bytes.split_first_chunk()?;
+    Some((Seq(u64::from_be_bytes(*seq)), rest))
+}
+
+fn inverted_seq(bytes: &[u8]) -> Option<(Seq, &[u8])> {
+    let (seq, rest) = seq(bytes)?;
+    Some((Seq(!seq.get()), rest))
 }
 
 fn escape(plain: &[u8], out: &mut Vec<u8>) {

@@ -28,6 +28,7 @@ pub mod rows;
 pub mod store;
 #[cfg(test)]
 mod testing;
+pub mod versions;
 
 pub use changes::{Batch, Changes, Cursor, SpaceMeta};
 pub use digest::Digest;

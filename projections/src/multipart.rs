@@ -1,7 +1,7 @@
 //! Multipart uploads under way and their parts. An upload that ended has no rows: a completed one is an object.
 
 use crate::buckets::StateFold;
-use crate::fold::FoldError;
+use crate::fold::{FoldError, Slot};
 use crate::key::StateKey;
 use crate::list::{self, Listing};
 use crate::objects;
@@ -42,15 +42,6 @@ pub fn all_parts(
     upload: UploadId,
 ) -> impl Iterator<Item = Result<(u16, PartRow), StoreError>> {
     let (from, to) = prefix_range(StateKey::parts_of(stream, upload));
-    parts_between(rows, from, to)
-}
-
-/// Every part of every upload of a bucket: what is to be freed when the bucket is sealed.
-pub fn all_parts_of_bucket(
-    rows: &dyn Rows,
-    stream: StreamId,
-) -> impl Iterator<Item = Result<(u16, PartRow), StoreError>> {
-    let (from, to) = prefix_range(StateKey::parts_of_bucket(stream));
     parts_between(rows, from, to)
 }
 
@@ -221,7 +212,21 @@ fn end(fold: &mut StateFold<'_>, upload: UploadId) -> Result<(), FoldError> {
     fold.replace(by_id, None)?;
     let slot = fold.read::<UploadRow>(&StateKey::Upload(stream, Cow::Borrowed(key.as_str()), upload))?;
     fold.replace(slot, None)?;
-    fold.remove_all::<PartRow>(StateKey::parts_of(stream, upload))
+    remove_parts(fold, StateKey::parts_of(stream, upload))
+}
+
+/// Removes every part below a prefix, and its hold on its bytes.
+pub(crate) fn remove_parts(fold: &mut StateFold<'_>, prefix: Vec<u8>) -> Result<(), FoldError> {
+    let (from, to) = prefix_range(prefix);
+    for row in fold.rows().range(Space::State, from, to) {
+        let (key, stored) = row?;
+        let slot = Slot::<PartRow>::found(&key, stored)?;
+        if let Some(part) = slot.row.clone() {
+            fold.release(&part.content, part.at.seq)?;
+        }
+        fold.replace(slot, None)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn created(
@@ -236,6 +241,7 @@ pub(crate) fn created(
         headers: event.headers.clone(),
         metadata: event.metadata.clone(),
         checksum: event.checksum,
+        tags: event.tags.clone(),
     };
     let slot = fold.read(&StateKey::Upload(stream, Cow::Borrowed(event.key.as_str()), event.upload))?;
     fold.replace(slot, Some(&row))?;
@@ -256,7 +262,11 @@ pub(crate) fn part_uploaded(fold: &mut StateFold<'_>, event: &PartUploaded) -> R
         content: event.content.clone(),
         checksums: event.checksums.clone(),
     };
-    let slot = fold.read(&StateKey::Part(stream, event.upload, event.number))?;
+    let slot = fold.read::<PartRow>(&StateKey::Part(stream, event.upload, event.number))?;
+    if let Some(replaced) = slot.row.clone() {
+        fold.release(&replaced.content, replaced.at.seq)?;
+    }
+    fold.refer(&row.content, row.at.seq)?;
     fold.replace(slot, Some(&row))
 }
 
@@ -274,6 +284,7 @@ pub(crate) fn completed(fold: &mut StateFold<'_>, event: &MultipartCompleted) ->
         headers: event.headers.clone(),
         metadata: event.metadata.clone(),
         parts: event.parts.clone(),
+        tags: event.tags.clone(),
         place: origin.place,
     };
     objects::store(fold, &event.key, object)

@@ -1,17 +1,25 @@
 //! Objects: what each key holds now, and every version it held inside the history window.
 //!
-//! Each put, completed upload and delete makes one version row of its own; what it takes the place of is marked as
-//! superseded. `current` repeats the newest version's object, so that a read by key costs one look-up.
+//! Each put, completed upload and delete marker makes a version. The null version takes the place of the null version
+//! before it, which is all that ever happens in a bucket without versioning. A version that was deleted or replaced
+//! moves to the past, out of the way of listings, and stays there until it leaves the history window. `current` repeats
+//! the newest version's object, so that a read by key costs one look-up.
+//!
+//! As of an instant a key held the newest version, of those it has and those of its past, that was made before and not
+//! removed until after.
 
 use crate::buckets::StateFold;
 use crate::fold::{FoldError, Slot};
 use crate::key::StateKey;
 use crate::list::{self, Listing};
-use crate::rows::{At, ObjectRow, ObjectSummary, Row, RowError, VersionKeyRow, VersionRow};
-use crate::store::{Rows, Space, StoreError, load_state, prefix_end, prefix_range};
-use bytes::Bytes;
-use siltstone_log::event::{ContentExpired, Erased, ObjectDeleted, ObjectPut};
-use siltstone_log::id::{Seq, StreamId, VersionId};
+use crate::rows::{
+    ExpiryRow, MarkerRow, ObjectRow, ObjectSummary, PastRow, Row, RowError, VersionIdRow, VersionKeyRow,
+    VersionRow,
+};
+use crate::store::{Rows, Space, StoreError, load_state, prefix_range};
+use siltstone_log::event::{ContentExpired, Deletion, Erased, ObjectDeleted, ObjectPut, ObjectTagged};
+use siltstone_log::hlc::Hlc;
+use siltstone_log::id::{Seq, StreamId, VersionRef};
 use siltstone_log::name::ObjectKey;
 use std::borrow::Cow;
 use std::ops::Bound;
@@ -39,8 +47,8 @@ pub fn by_seq(rows: &dyn Rows, stream: StreamId, seq: Seq) -> Result<Option<Vers
     load_state(rows, &StateKey::VersionBySeq(stream, seq))
 }
 
-/// The versions and tombstones of a key, newest first. Those that were deleted one by one are among them, marked.
-pub fn history(
+/// The versions of a key, newest first: the first one is what S3 calls the latest.
+pub fn versions(
     rows: &dyn Rows,
     stream: StreamId,
     key: &ObjectKey,
@@ -49,18 +57,85 @@ pub fn history(
     rows.range(Space::State, from, to).map(|row| Ok(VersionRow::from_stored(&row?.1)?))
 }
 
-/// The version with this id, if it is there and was not deleted.
-pub fn by_version_id(
+/// The versions of a key that were deleted or replaced inside the history window, the youngest first.
+pub fn past(
     rows: &dyn Rows,
     stream: StreamId,
     key: &ObjectKey,
-    id: VersionId,
+) -> impl Iterator<Item = Result<PastRow, StoreError>> {
+    let (from, to) = prefix_range(StateKey::past_of(stream, key.as_str()));
+    rows.range(Space::State, from, to).map(|row| Ok(PastRow::from_stored(&row?.1)?))
+}
+
+/// A version that was deleted or replaced inside the history window, by the record that made it.
+pub fn past_version(
+    rows: &dyn Rows,
+    stream: StreamId,
+    key: &ObjectKey,
+    seq: Seq,
+) -> Result<Option<PastRow>, StoreError> {
+    load_state(rows, &StateKey::Past(stream, text(key), seq))
+}
+
+/// A version of a key by its id.
+pub fn find_version(
+    rows: &dyn Rows,
+    stream: StreamId,
+    key: &ObjectKey,
+    wanted: VersionRef,
 ) -> Result<Option<VersionRow>, StoreError> {
-    let wanted = |row: &Result<VersionRow, _>| match row {
-        Ok(row) => row.removed.is_none() && row.version() == Some(id),
+    match wanted {
+        VersionRef::Id(id) => {
+            let found = load_state::<VersionIdRow>(rows, &StateKey::VersionById(stream, id))?;
+            // Ids are unique in a bucket; under another key there is none of this one.
+            found.map_or(Ok(None), |found| version(rows, stream, key, found.seq))
+        }
+        VersionRef::Null => {
+            if let Some(object) = current(rows, stream, key)?.filter(|object| object.version.is_none()) {
+                return Ok(Some(VersionRow::Object(object)));
+            }
+            older_null(rows, stream, key)
+        }
+    }
+}
+
+/// The null version where it is not the current object: passes over what is newer.
+fn older_null(rows: &dyn Rows, stream: StreamId, key: &ObjectKey) -> Result<Option<VersionRow>, StoreError> {
+    let null = |row: &Result<VersionRow, _>| match row {
+        Ok(row) => row.version() == VersionRef::Null,
         Err(_) => true,
     };
-    history(rows, stream, key).find(wanted).transpose()
+    versions(rows, stream, key).find(null).transpose()
+}
+
+/// A version that left S3's view and waits for the end of the history window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiring {
+    /// When it was deleted or replaced.
+    pub removed: Hlc,
+    /// Its bucket's stream.
+    pub stream: StreamId,
+    /// Its key.
+    pub key: ObjectKey,
+    /// The record that made it.
+    pub seq: Seq,
+    /// Bytes of its content.
+    pub bytes: u64,
+}
+
+/// What was deleted or replaced in all buckets, the longest removed first.
+pub fn expiring(rows: &dyn Rows) -> impl Iterator<Item = Result<Expiring, StoreError>> {
+    let (from, to) = prefix_range(StateKey::expiries());
+    rows.range(Space::State, from, to).map(|row| {
+        let (key, stored) = row?;
+        match StateKey::decode(&key)? {
+            StateKey::Expiry(removed, stream, seq) => {
+                let ExpiryRow { key, bytes } = ExpiryRow::from_stored(&stored)?;
+                Ok(Expiring { removed, stream, key, seq, bytes })
+            }
+            _ => Err(RowError::key(&key).into()),
+        }
+    })
 }
 
 /// Lists the objects of a bucket. Costs what it returns: a common prefix is passed over by seeking.
@@ -123,6 +198,7 @@ pub(crate) fn put(fold: &mut StateFold<'_>, event: &ObjectPut) -> Result<(), Fol
         headers: event.headers.clone(),
         metadata: event.metadata.clone(),
         parts: Vec::new(),
+        tags: event.tags.clone(),
         place: origin.place,
     };
     store(fold, &event.key, object)
@@ -131,160 +207,154 @@ pub(crate) fn put(fold: &mut StateFold<'_>, event: &ObjectPut) -> Result<(), Fol
 /// Makes an object what a key holds.
 pub(crate) fn store(fold: &mut StateFold<'_>, key: &ObjectKey, object: ObjectRow) -> Result<(), FoldError> {
     let current = fold.read::<ObjectRow>(&StateKey::Current(fold.origin().stream, text(key)))?;
-    if let Some(old) = &current.row {
-        supersede(fold, key, old.seq)?;
+    if object.version.is_none() {
+        replace_null(fold, key, current.row.as_ref())?;
     }
-    let version = VersionRow {
-        at: fold.origin().at(),
-        object: Some(object),
-        marker: None,
-        superseded: None,
-        removed: None,
-        content_gone: false,
-    };
+    fold.refer(&object.content, object.seq)?;
+    let version = VersionRow::Object(object);
     add_version(fold, key, &version)?;
-    fold.replace(current, version.object.as_ref())
+    fold.replace(current, version.object())
+}
+
+/// Moves a key's null version to the past, whether it is current or not.
+fn replace_null(
+    fold: &mut StateFold<'_>,
+    key: &ObjectKey,
+    current: Option<&ObjectRow>,
+) -> Result<(), FoldError> {
+    if let Some(object) = current.filter(|object| object.version.is_none()) {
+        return move_to_past(fold, key, VersionRow::Object(object.clone()));
+    }
+    // A put of a new key in a bucket without versioning, the commonest of all, needs no look at its versions.
+    if !fold.may_have_versions()? {
+        return Ok(());
+    }
+    match older_null(fold.rows(), fold.origin().stream, key)? {
+        Some(null) => move_to_past(fold, key, null),
+        None => Ok(()),
+    }
 }
 
 fn add_version(fold: &mut StateFold<'_>, key: &ObjectKey, version: &VersionRow) -> Result<(), FoldError> {
     let origin = fold.origin();
     let slot = Slot::fresh(&StateKey::Version(origin.stream, text(key), origin.seq));
     fold.replace(slot, Some(version))?;
+    if let VersionRef::Id(id) = version.version() {
+        let slot = Slot::fresh(&StateKey::VersionById(origin.stream, id));
+        fold.replace(slot, Some(&VersionIdRow { seq: origin.seq }))?;
+    }
     let slot = Slot::fresh(&StateKey::VersionBySeq(origin.stream, origin.seq));
     fold.replace(slot, Some(&VersionKeyRow { key: key.clone(), place: origin.place }))
 }
 
-fn supersede(fold: &mut StateFold<'_>, key: &ObjectKey, seq: Seq) -> Result<(), FoldError> {
-    let by = fold.origin().at();
-    mark(fold, key, seq, |version| version.superseded = Some(by))
-}
-
-fn mark(
-    fold: &mut StateFold<'_>,
-    key: &ObjectKey,
-    seq: Seq,
-    change: impl FnOnce(&mut VersionRow),
-) -> Result<(), FoldError> {
-    let slot = fold.read::<VersionRow>(&StateKey::Version(fold.origin().stream, text(key), seq))?;
-    let Some(mut version) = slot.row.clone() else { return Ok(()) };
-    change(&mut version);
-    fold.replace(slot, Some(&version))
-}
-
-pub(crate) fn deleted(fold: &mut StateFold<'_>, event: &ObjectDeleted) -> Result<(), FoldError> {
-    if let Some(id) = event.version {
-        return version_deleted(fold, &event.key, id);
-    }
-    let current = fold.read::<ObjectRow>(&StateKey::Current(fold.origin().stream, text(&event.key)))?;
-    if let Some(old) = &current.row {
-        supersede(fold, &event.key, old.seq)?;
-    }
-    let tombstone = VersionRow {
-        at: fold.origin().at(),
-        object: None,
-        marker: event.marker,
-        superseded: None,
-        removed: None,
-        content_gone: false,
-    };
-    // A delete of nothing leaves its tombstone too: its rows then do not depend on what was erased before it.
-    add_version(fold, &event.key, &tombstone)?;
-    fold.replace(current, None)
-}
-
-/// Deletes one version of a versioned bucket; where it was the newest, the one before it is current again.
-fn version_deleted(fold: &mut StateFold<'_>, key: &ObjectKey, id: VersionId) -> Result<(), FoldError> {
+/// Takes a version out of S3's view.
+fn take(fold: &mut StateFold<'_>, key: &ObjectKey, version: &VersionRow) -> Result<(), FoldError> {
     let stream = fold.origin().stream;
-    let Some(found) = by_version_id(fold.rows(), stream, key, id)? else { return Ok(()) };
-    let removed = Some(fold.origin().at());
-    let next = newest_except(fold, key, found.at.seq)?;
-    mark(fold, key, found.at.seq, |version| version.removed = removed)?;
-    if next.as_ref().is_none_or(|next| next.at.seq < found.at.seq) {
-        make_current(fold, key, next)?;
+    let slot = fold.read::<VersionRow>(&StateKey::Version(stream, text(key), version.at().seq))?;
+    fold.replace(slot, None)?;
+    if let VersionRef::Id(id) = version.version() {
+        let slot = fold.read::<VersionIdRow>(&StateKey::VersionById(stream, id))?;
+        fold.replace(slot, None)?;
     }
     Ok(())
 }
 
-/// The newest version or tombstone of a key that was not deleted by itself, leaving one out.
-fn newest_except(fold: &StateFold<'_>, key: &ObjectKey, seq: Seq) -> Result<Option<VersionRow>, FoldError> {
-    let others = |row: &Result<VersionRow, _>| match row {
-        Ok(row) => row.removed.is_none() && row.at.seq != seq,
-        Err(_) => true,
-    };
-    Ok(history(fold.rows(), fold.origin().stream, key).find(others).transpose()?)
+fn move_to_past(fold: &mut StateFold<'_>, key: &ObjectKey, version: VersionRow) -> Result<(), FoldError> {
+    let (stream, removed) = (fold.origin().stream, fold.origin().at());
+    take(fold, key, &version)?;
+    let (seq, bytes) = (version.at().seq, version.object().map_or(0, |object| object.size));
+    let slot = Slot::fresh(&StateKey::Expiry(removed.hlc, stream, seq));
+    fold.replace(slot, Some(&ExpiryRow { key: key.clone(), bytes }))?;
+    let slot = Slot::fresh(&StateKey::Past(stream, text(key), seq));
+    fold.replace(slot, Some(&PastRow { version, removed }))
 }
 
-/// Makes a version what its key holds, or nothing where it is a tombstone or none.
-fn make_current(
-    fold: &mut StateFold<'_>,
-    key: &ObjectKey,
-    version: Option<VersionRow>,
-) -> Result<(), FoldError> {
+pub(crate) fn deleted(fold: &mut StateFold<'_>, event: &ObjectDeleted) -> Result<(), FoldError> {
     let stream = fold.origin().stream;
+    let version = match event.deletion {
+        Deletion::Marker(version) => return marked(fold, &event.key, version),
+        Deletion::Current => VersionRef::Null,
+        Deletion::Version(version) => version,
+    };
+    let Some(found) = find_version(fold.rows(), stream, &event.key, version)? else { return Ok(()) };
+    uncover(fold, &event.key, found.at().seq)?;
+    move_to_past(fold, &event.key, found)
+}
+
+/// Puts a delete marker over what a key holds.
+fn marked(fold: &mut StateFold<'_>, key: &ObjectKey, version: VersionRef) -> Result<(), FoldError> {
+    let origin = fold.origin();
+    let current = fold.read::<ObjectRow>(&StateKey::Current(origin.stream, text(key)))?;
+    if version == VersionRef::Null {
+        replace_null(fold, key, current.row.as_ref())?;
+    }
+    let marker = MarkerRow { seq: origin.seq, hlc: origin.hlc, version: version.id() };
+    add_version(fold, key, &VersionRow::Marker(marker))?;
+    fold.replace(current, None)
+}
+
+/// Where a version that goes is the newest, makes the one before it what the key holds.
+fn uncover(fold: &mut StateFold<'_>, key: &ObjectKey, going: Seq) -> Result<(), FoldError> {
+    let stream = fold.origin().stream;
+    let mut newest = versions(fold.rows(), stream, key);
+    if newest.next().transpose()?.is_none_or(|newest| newest.at().seq != going) {
+        return Ok(());
+    }
+    let next = newest.next().transpose()?.and_then(VersionRow::into_object);
     let slot = fold.read::<ObjectRow>(&StateKey::Current(stream, text(key)))?;
-    let Some(VersionRow { at, object: Some(object), .. }) = version else { return fold.replace(slot, None) };
-    fold.replace(slot, Some(&object))?;
-    mark(fold, key, at.seq, |version| version.superseded = None)
+    fold.replace(slot, next.as_ref())
+}
+
+pub(crate) fn tagged(fold: &mut StateFold<'_>, event: &ObjectTagged) -> Result<(), FoldError> {
+    let stream = fold.origin().stream;
+    let slot = fold.read::<VersionRow>(&StateKey::Version(stream, text(&event.key), event.seq))?;
+    let Some(VersionRow::Object(mut object)) = slot.row.clone() else { return Ok(()) };
+    object.tags.clone_from(&event.tags);
+    let current = fold.read::<ObjectRow>(&StateKey::Current(stream, text(&event.key)))?;
+    if current.row.as_ref().is_some_and(|row| row.seq == event.seq) {
+        fold.replace(current, Some(&object))?;
+    }
+    fold.replace(slot, Some(&VersionRow::Object(object)))
 }
 
 pub(crate) fn content_expired(fold: &mut StateFold<'_>, event: &ContentExpired) -> Result<(), FoldError> {
     for (key, seq) in &event.versions {
-        // Whatever its state: whether it was superseded may depend on a record whose body is destroyed by now.
-        mark(fold, key, *seq, |version| version.content_gone = version.object.is_some())?;
+        if forget_past(fold, key, *seq)? {
+            let slot = fold.read::<VersionKeyRow>(&StateKey::VersionBySeq(fold.origin().stream, *seq))?;
+            fold.replace(slot, None)?;
+        }
     }
     Ok(())
 }
 
-/// Leaves the rows as if the record had never been written (see [`crate::fold`]).
+/// Removes a version of the past with its hold on its bytes. Tells whether it was there.
+fn forget_past(fold: &mut StateFold<'_>, key: &ObjectKey, seq: Seq) -> Result<bool, FoldError> {
+    let stream = fold.origin().stream;
+    let slot = fold.read::<PastRow>(&StateKey::Past(stream, text(key), seq))?;
+    let Some(PastRow { version, removed }) = slot.row.clone() else { return Ok(false) };
+    fold.replace(slot, None)?;
+    let slot = fold.read::<ExpiryRow>(&StateKey::Expiry(removed.hlc, stream, seq))?;
+    fold.replace(slot, None)?;
+    if let Some(object) = version.object() {
+        fold.release(&object.content, seq)?;
+    }
+    Ok(true)
+}
+
+/// Leaves no trace of the version that a record made (see [`crate::fold`]).
 pub(crate) fn erased(fold: &mut StateFold<'_>, event: &Erased) -> Result<(), FoldError> {
     let stream = fold.origin().stream;
     let by_seq = fold.read::<VersionKeyRow>(&StateKey::VersionBySeq(stream, event.seq))?;
     let Some(VersionKeyRow { key, .. }) = by_seq.row.clone() else { return Ok(()) };
     fold.replace(by_seq, None)?;
-    let slot = fold.read::<VersionRow>(&StateKey::Version(stream, text(&key), event.seq))?;
-    let Some(gone) = slot.row.clone() else { return Ok(()) };
-    fold.replace(slot, None)?;
-
-    let newer = newer_than(fold, &key, event.seq)?;
-    let older = older_than(fold, &key, event.seq)?;
-    if newer.is_none() {
-        // It was the newest: the one before it takes its place.
-        return make_current(fold, &key, older);
+    if forget_past(fold, &key, event.seq)? {
+        return Ok(());
     }
-    match older {
-        Some(older) if older.superseded == Some(gone.at) => {
-            mark(fold, &key, older.at.seq, |version| version.superseded = newer)
-        }
-        Some(_) | None => Ok(()),
+    let Some(version) = version(fold.rows(), stream, &key, event.seq)? else { return Ok(()) };
+    uncover(fold, &key, event.seq)?;
+    take(fold, &key, &version)?;
+    match version.object() {
+        Some(object) => fold.release(&object.content, event.seq),
+        None => Ok(()),
     }
-}
-
-/// The version or tombstone that followed a record's, among those not deleted by themselves.
-fn newer_than(fold: &StateFold<'_>, key: &ObjectKey, seq: Seq) -> Result<Option<At>, FoldError> {
-    let mut newer = None;
-    for row in history(fold.rows(), fold.origin().stream, key) {
-        let row = row?;
-        if row.at.seq <= seq {
-            break;
-        }
-        if row.removed.is_none() {
-            newer = Some(row.at);
-        }
-    }
-    Ok(newer)
-}
-
-/// The version or tombstone that a record's followed, among those not deleted by themselves.
-fn older_than(fold: &StateFold<'_>, key: &ObjectKey, seq: Seq) -> Result<Option<VersionRow>, FoldError> {
-    let stream = fold.origin().stream;
-    let from = Bound::Excluded(StateKey::Version(stream, text(key), seq).encode());
-    let to = prefix_end(&StateKey::versions_of(stream, key.as_str()));
-    for row in fold.rows().range(Space::State, from, to) {
-        let (_, stored): (Bytes, Bytes) = row?;
-        let row = VersionRow::from_stored(&stored)?;
-        if row.removed.is_none() {
-            return Ok(Some(row));
-        }
-    }
-    Ok(None)
 }

@@ -10,14 +10,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use siltstone_log::event::{
     Checksum, ChecksumAlgorithm, ChecksumKind, Content, ContentHeaders, PartSize, SealedSecret, Status,
+    Versioning,
 };
 use siltstone_log::hlc::Hlc;
-use siltstone_log::id::{AccountId, Position, Seq, StreamId, VersionId};
+use siltstone_log::id::{AccountId, Position, Seq, StreamId, VersionId, VersionRef};
 use siltstone_log::name::{BucketName, ObjectKey};
 use siltstone_log::record::Place;
 
 /// Names the rows' layout and the folds' meaning. A store with another label is rebuilt.
-pub const SCHEMA: &str = "siltstone-projections/1";
+pub const SCHEMA: &str = "siltstone-projections/3";
 
 /// A stored key or row is not what this program writes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -136,9 +137,13 @@ pub struct Usage {
     pub objects: u64,
     /// Bytes of those objects.
     pub bytes: u64,
-    /// Versions of objects that are kept, the current ones included; tombstones are not counted.
+    /// Versions of objects that S3 shows, the current ones included.
     pub versions: u64,
-    /// Bytes of the versions that are current no longer and still have their content.
+    /// Bytes of those versions.
+    pub version_bytes: u64,
+    /// Delete markers.
+    pub markers: u64,
+    /// Bytes of versions that were deleted or replaced and are still inside the history window.
     pub history_bytes: u64,
     /// Multipart uploads under way.
     pub uploads: u64,
@@ -168,6 +173,10 @@ pub struct BucketRow {
     pub created: Hlc,
     /// Whether it takes commands.
     pub state: BucketState,
+    /// Whether it keeps versions.
+    pub versioning: Versioning,
+    /// Its tags, in the order they came.
+    pub tags: Vec<(String, String)>,
     /// What it holds.
     pub usage: Usage,
 }
@@ -202,6 +211,8 @@ pub struct ObjectRow {
     pub metadata: Vec<(String, String)>,
     /// The parts it was completed from; empty for a plain put.
     pub parts: Vec<PartSize>,
+    /// Its tags, in the order they came.
+    pub tags: Vec<(String, String)>,
     /// Where its record lies on this node, for inline content.
     #[serde(skip)]
     pub place: Option<Place>,
@@ -238,39 +249,89 @@ impl From<ObjectRow> for ObjectSummary {
     }
 }
 
-/// A version of a key, or the mark that a delete left.
+/// A version of a key as S3 shows it.
+#[expect(clippy::large_enum_variant, reason = "nearly every version is an object: a box each saves nothing")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VersionRow {
-    /// The record that made it.
-    pub at: At,
-    /// The object; none for a tombstone.
-    pub object: Option<ObjectRow>,
-    /// The delete marker's version id, where the bucket is versioned.
-    pub marker: Option<VersionId>,
-    /// Since when it is not what the key holds. None for the current version and for tombstones.
-    pub superseded: Option<At>,
-    /// Since when this very version is deleted, where the bucket is versioned.
-    pub removed: Option<At>,
-    /// Whether its content left the history window.
-    pub content_gone: bool,
+pub enum VersionRow {
+    /// An object.
+    Object(ObjectRow),
+    /// A delete marker.
+    Marker(MarkerRow),
 }
 
 impl VersionRow {
-    /// Bytes of history: content that is kept though it is current no longer.
-    pub(crate) fn history_bytes(&self) -> u64 {
-        match &self.object {
-            Some(object) if !self.content_gone && (self.superseded.is_some() || self.removed.is_some()) => {
-                object.size
-            }
-            Some(_) | None => 0,
+    /// The record that made it, and when.
+    pub fn at(&self) -> At {
+        match self {
+            Self::Object(object) => At { seq: object.seq, hlc: object.hlc },
+            Self::Marker(marker) => At { seq: marker.seq, hlc: marker.hlc },
         }
     }
 
-    /// The version's id: an object's, or a delete marker's.
-    pub fn version(&self) -> Option<VersionId> {
-        self.object.as_ref().map_or(self.marker, |object| object.version)
+    /// Its version.
+    pub fn version(&self) -> VersionRef {
+        match self {
+            Self::Object(object) => object.version.into(),
+            Self::Marker(marker) => marker.version.into(),
+        }
+    }
+
+    /// The object; none for a delete marker.
+    pub fn object(&self) -> Option<&ObjectRow> {
+        match self {
+            Self::Object(object) => Some(object),
+            Self::Marker(_) => None,
+        }
+    }
+
+    /// The object; none for a delete marker.
+    pub fn into_object(self) -> Option<ObjectRow> {
+        match self {
+            Self::Object(object) => Some(object),
+            Self::Marker(_) => None,
+        }
     }
 }
+
+/// A delete marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkerRow {
+    /// The record that made it.
+    pub seq: Seq,
+    /// When: S3's `LastModified`.
+    pub hlc: Hlc,
+    /// Its version id; none for the null version.
+    pub version: Option<VersionId>,
+}
+
+/// A version that was deleted or replaced. It is read as of an instant at which it was there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastRow {
+    /// What it was.
+    pub version: VersionRow,
+    /// The record that deleted or replaced it.
+    pub removed: At,
+}
+
+/// A version that was deleted or replaced, in the order of removal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpiryRow {
+    /// Its key.
+    pub key: ObjectKey,
+    /// Bytes of its content.
+    pub bytes: u64,
+}
+
+/// The record that made the version of an id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionIdRow {
+    /// The record.
+    pub seq: Seq,
+}
+
+/// Marks that a version or part has bytes in a blob; the key says which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobRefRow;
 
 /// The key of the version that a record made: finds a version, and the place of inline content, by (stream, seq).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -295,6 +356,8 @@ pub struct UploadRow {
     pub metadata: Vec<(String, String)>,
     /// The checksum that parts carry, and what the object's will cover.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+    /// Tags of the object to be.
+    pub tags: Vec<(String, String)>,
 }
 
 /// The key of an upload under way.
@@ -419,6 +482,9 @@ rows! {
     BucketRow "bucket";
     ObjectRow "object" place;
     VersionKeyRow "version key" place;
+    VersionIdRow "version id";
+    ExpiryRow "expiry";
+    BlobRefRow "blob reference";
     UploadRow "upload";
     UploadKeyRow "upload key";
     PartRow "part";
@@ -436,18 +502,30 @@ impl Row for VersionRow {
     const NAME: &'static str = "version";
 
     fn place(&self) -> Option<Place> {
-        self.object.as_ref().and_then(|object| object.place)
+        self.object().and_then(|object| object.place)
     }
 
     fn set_place(&mut self, place: Option<Place>) {
-        if let Some(object) = &mut self.object {
+        if let Self::Object(object) = self {
             object.place = place;
         }
     }
 }
 
+impl Row for PastRow {
+    const NAME: &'static str = "past version";
+
+    fn place(&self) -> Option<Place> {
+        self.version.place()
+    }
+
+    fn set_place(&mut self, place: Option<Place>) {
+        self.version.set_place(place);
+    }
+}
+
 mod summary {
-    //! A listing decodes a thousand rows a page and shows six of their ten fields.
+    //! A listing decodes a thousand rows a page and shows six of their eleven fields.
 
     use super::{Checksum, Hlc, ObjectRow, ObjectSummary, Row, RowError, Seq, VersionId, split};
     use serde::Deserialize;
@@ -461,6 +539,7 @@ mod summary {
         u64,
         String,
         Vec<Checksum>,
+        IgnoredAny,
         IgnoredAny,
         IgnoredAny,
         IgnoredAny,

@@ -154,11 +154,34 @@ pub(crate) fn put(object_key: &str, size: u64) -> Event {
         checksums: vec![],
         headers: ContentHeaders::default(),
         metadata: vec![],
+        tags: vec![],
+        copied_from: None,
     })
 }
 
+/// The id that a versioned write at this number of its stream gets.
+pub(crate) fn version_id(seq: Seq) -> VersionId {
+    VersionId(u128::from(seq.get()).to_be_bytes())
+}
+
+/// A put with its version, whose bytes lie in a blob named after the size: equal sizes share one.
+pub(crate) fn put_version(object_key: &str, size: u64, version: Option<VersionId>) -> Event {
+    let blob = BlobId(u128::from(size).to_be_bytes());
+    let slice = ContentSlice { source: ContentSource::Blob { blob }, offset: 0, len: size };
+    match put(object_key, size) {
+        Event::ObjectPut(put) => {
+            Event::ObjectPut(ObjectPut { version, content: Content::Slices(vec![slice]), ..put })
+        }
+        other => other,
+    }
+}
+
 pub(crate) fn delete(object_key: &str) -> Event {
-    Event::ObjectDeleted(ObjectDeleted { key: key(object_key), version: None, marker: None })
+    deletion(object_key, Deletion::Current)
+}
+
+pub(crate) fn deletion(object_key: &str, deletion: Deletion) -> Event {
+    Event::ObjectDeleted(ObjectDeleted { key: key(object_key), deletion })
 }
 
 pub(crate) fn upload(id: u8, object_key: &str) -> Event {
@@ -168,6 +191,7 @@ pub(crate) fn upload(id: u8, object_key: &str) -> Event {
         headers: ContentHeaders::default(),
         metadata: vec![],
         checksum: None,
+        tags: vec![],
     })
 }
 
@@ -183,6 +207,7 @@ pub(crate) fn part(id: u8, number: u16, size: u64) -> Event {
             len: size,
         }]),
         checksums: vec![],
+        copied_from: None,
     })
 }
 
@@ -198,6 +223,7 @@ pub(crate) fn complete(id: u8, object_key: &str, size: u64) -> Event {
         checksums: vec![],
         headers: ContentHeaders::default(),
         metadata: vec![],
+        tags: vec![],
     })
 }
 
@@ -209,8 +235,13 @@ pub(crate) fn abort(id: u8, object_key: &str) -> Event {
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Bucket(u8),
+    Versioning { bucket: u8, enabled: bool },
     Put { bucket: u8, key: u8, size: u8 },
+    PutVersion { bucket: u8, key: u8, size: u8, null: bool },
     Delete { bucket: u8, key: u8 },
+    Mark { bucket: u8, key: u8, null: bool },
+    DeleteVersion { bucket: u8, key: u8, back: u8 },
+    Tag { bucket: u8, key: u8, back: u8 },
     Upload { bucket: u8, upload: u8, key: u8 },
     Part { bucket: u8, upload: u8, number: u8, size: u8 },
     Complete { bucket: u8, upload: u8, key: u8, size: u8 },
@@ -247,8 +278,16 @@ fn step() -> impl Strategy<Value = Step> {
     let (b, k, u) = (0..2u8, 0..4u8, 0..3u8);
     prop_oneof![
         1 => b.clone().prop_map(Step::Bucket),
-        8 => (b.clone(), k.clone(), any::<u8>()).prop_map(|(bucket, key, size)| Step::Put { bucket, key, size }),
+        1 => (b.clone(), any::<bool>()).prop_map(|(bucket, enabled)| Step::Versioning { bucket, enabled }),
+        6 => (b.clone(), k.clone(), any::<u8>()).prop_map(|(bucket, key, size)| Step::Put { bucket, key, size }),
+        5 => (b.clone(), k.clone(), 0..4u8, any::<bool>())
+            .prop_map(|(bucket, key, size, null)| Step::PutVersion { bucket, key, size, null }),
         4 => (b.clone(), k.clone()).prop_map(|(bucket, key)| Step::Delete { bucket, key }),
+        2 => (b.clone(), k.clone(), any::<bool>())
+            .prop_map(|(bucket, key, null)| Step::Mark { bucket, key, null }),
+        3 => (b.clone(), k.clone(), 0..8u8)
+            .prop_map(|(bucket, key, back)| Step::DeleteVersion { bucket, key, back }),
+        2 => (b.clone(), k.clone(), 0..8u8).prop_map(|(bucket, key, back)| Step::Tag { bucket, key, back }),
         3 => (b.clone(), u.clone(), k.clone()).prop_map(|(bucket, upload, key)| Step::Upload { bucket, upload, key }),
         5 => (b.clone(), u.clone(), 1..4u8, any::<u8>())
             .prop_map(|(bucket, upload, number, size)| Step::Part { bucket, upload, number, size }),
@@ -292,7 +331,7 @@ pub(crate) fn log_of(steps: &[Step]) -> TestLog {
     log
 }
 
-fn event_of(log: &TestLog, step: &Step) -> (StreamId, Event) {
+pub(crate) fn event_of(log: &TestLog, step: &Step) -> (StreamId, Event) {
     const KEYS: [&str; 4] = ["a", "a\0", "a/b", "ключ"];
     let name = |key: u8| KEYS[usize::from(key)];
     let back = |bucket: u8, back: u8| {
@@ -302,7 +341,27 @@ fn event_of(log: &TestLog, step: &Step) -> (StreamId, Event) {
     let (bucket, event) = match *step {
         Step::Bucket(bucket) => (bucket, bucket_created("a-bucket")),
         Step::Put { bucket, key, size } => (bucket, put(name(key), size.into())),
+        Step::Versioning { bucket, enabled } => {
+            let versioning = if enabled { Versioning::Enabled } else { Versioning::Suspended };
+            (bucket, Event::BucketVersioningSet(BucketVersioningSet { versioning }))
+        }
+        Step::PutVersion { bucket, key, size, null } => {
+            let id = version_id(back(bucket, 0).next());
+            (bucket, put_version(name(key), size.into(), (!null).then_some(id)))
+        }
         Step::Delete { bucket, key } => (bucket, delete(name(key))),
+        Step::Mark { bucket, key, null } => {
+            let id = VersionRef::Id(version_id(back(bucket, 0).next()));
+            (bucket, deletion(name(key), Deletion::Marker(if null { VersionRef::Null } else { id })))
+        }
+        Step::DeleteVersion { bucket, key, back: b } => {
+            let id = VersionRef::Id(version_id(back(bucket, b)));
+            (bucket, deletion(name(key), Deletion::Version(id)))
+        }
+        Step::Tag { bucket, key: k, back: b } => {
+            let tags = vec![("tag".to_owned(), b.to_string())];
+            (bucket, Event::ObjectTagged(ObjectTagged { key: key(name(k)), seq: back(bucket, b), tags }))
+        }
         Step::Upload { bucket, upload: id, key } => (bucket, upload(id, name(key))),
         Step::Part { bucket, upload, number, size } => (bucket, part(upload, number.into(), size.into())),
         Step::Complete { bucket, upload, key, size } => (bucket, complete(upload, name(key), size.into())),

@@ -42,3 +42,29 @@ pub struct BucketSealed {
     /// The name, for the audit index.
     pub name: BucketName,
 }
+
+/// Whether a bucket keeps the versions of its objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Versioning {
+    /// It never did.
+    #[default]
+    Unversioned,
+    /// Each write makes a version of its own.
+    Enabled,
+    /// It did; writes make the null version, and the others stay.
+    Suspended,
+}
+
+/// A bucket began or ceased to keep versions (bucket stream).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketVersioningSet {
+    /// From now on.
+    pub versioning: Versioning,
+}
+
+/// A bucket got other tags in place of those it had (bucket stream).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketTagged {
+    /// Names and values; none where the tags were removed.
+    pub tags: Vec<(String, String)>,
+}

@@ -17,7 +17,10 @@ mod upcast;
 
 pub use access::{AccessDenied, AccessSuppressed};
 pub use actor::{Actor, Door};
-pub use bucket::{BucketCreated, BucketNameReleased, BucketNameReserved, BucketSealed};
+pub use bucket::{
+    BucketCreated, BucketNameReleased, BucketNameReserved, BucketSealed, BucketTagged, BucketVersioningSet,
+    Versioning,
+};
 pub use identity::{
     AccessKeyCreated, AccessKeyDeleted, AccessKeyStatusChanged, AccountCreated, PolicyAttached,
     PolicyDetached, SealedSecret, Status, TenantCreated, UserCreated, UserDeleted, UserStatusChanged,
@@ -26,7 +29,7 @@ pub use log::{LogRepaired, NodeStarted, TailDiscarded};
 pub use multipart::{MultipartAborted, MultipartCompleted, MultipartCreated, PartUploaded};
 pub use object::{
     Checksum, ChecksumAlgorithm, ChecksumKind, Content, ContentExpired, ContentHeaders, ContentSlice,
-    ContentSource, Erased, ObjectDeleted, ObjectPut, PartSize,
+    ContentSource, CopiedFrom, Deletion, Erased, ObjectDeleted, ObjectPut, ObjectTagged, PartSize,
 };
 
 use serde::Deserialize;
@@ -174,13 +177,16 @@ catalogue! {
     0x0119 PolicyDetached schema 1;
     0x0200 BucketCreated schema 1;
     0x0201 BucketSealed schema 1;
-    0x0210 ObjectPut schema 1;
-    0x0211 ObjectDeleted schema 1;
+    0x0202 BucketVersioningSet schema 1;
+    0x0203 BucketTagged schema 1;
+    0x0210 ObjectPut schema 2 from { 1 => upcast::object_put };
+    0x0211 ObjectDeleted schema 2 from { 1 => upcast::object_deleted };
     0x0212 ContentExpired schema 1;
     0x0213 Erased schema 1;
-    0x0220 MultipartCreated schema 1;
-    0x0221 PartUploaded schema 1;
-    0x0222 MultipartCompleted schema 1;
+    0x0214 ObjectTagged schema 1;
+    0x0220 MultipartCreated schema 2 from { 1 => upcast::multipart_created };
+    0x0221 PartUploaded schema 2 from { 1 => upcast::part_uploaded };
+    0x0222 MultipartCompleted schema 2 from { 1 => upcast::multipart_completed };
     0x0223 MultipartAborted schema 1;
     0x0300 AccessDenied schema 1;
     0x0301 AccessSuppressed schema 1;

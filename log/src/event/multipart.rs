@@ -1,4 +1,6 @@
-use super::object::{Checksum, ChecksumAlgorithm, ChecksumKind, Content, ContentHeaders, PartSize};
+use super::object::{
+    Checksum, ChecksumAlgorithm, ChecksumKind, Content, ContentHeaders, CopiedFrom, PartSize,
+};
 use crate::id::{UploadId, VersionId};
 use crate::name::ObjectKey;
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,8 @@ pub struct MultipartCreated {
     pub metadata: Vec<(String, String)>,
     /// The checksum that parts carry, where one was asked for, and what the object's checksum will cover.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+    /// `x-amz-tagging` of the object to be.
+    pub tags: Vec<(String, String)>,
 }
 
 /// A part arrived, in place of one with the same number (bucket stream).
@@ -33,6 +37,8 @@ pub struct PartUploaded {
     pub content: Content,
     /// Verified checksums.
     pub checksums: Vec<Checksum>,
+    /// Set where it is a copy.
+    pub copied_from: Option<CopiedFrom>,
 }
 
 /// An upload became an object (bucket stream). The record is complete in itself: it names all the bytes.
@@ -58,6 +64,8 @@ pub struct MultipartCompleted {
     pub headers: ContentHeaders,
     /// `x-amz-meta-*`.
     pub metadata: Vec<(String, String)>,
+    /// `x-amz-tagging`.
+    pub tags: Vec<(String, String)>,
 }
 
 /// An upload was given up; its parts' bytes are free (bucket stream).

@@ -1,5 +1,5 @@
-use crate::id::{BlobId, Seq, StreamId, VersionId};
-use crate::name::ObjectKey;
+use crate::id::{BlobId, Seq, StreamId, VersionId, VersionRef};
+use crate::name::{BucketName, ObjectKey};
 use serde::{Deserialize, Serialize};
 
 /// Where an object's bytes come from: logical, so that it holds on every node.
@@ -96,7 +96,19 @@ pub struct PartSize {
     pub checksums: Vec<Checksum>,
 }
 
-/// An object was stored (bucket stream). In a bucket without versioning it takes the place of what the key held.
+/// What an object or part was copied from, for the audit timeline. Nothing is computed from it: the record names the
+/// bytes itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopiedFrom {
+    /// The source's bucket.
+    pub bucket: BucketName,
+    /// The source's key.
+    pub key: ObjectKey,
+    /// The source's version.
+    pub version: VersionRef,
+}
+
+/// An object was stored (bucket stream). The null version takes the place of the null version that the key had.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectPut {
     /// The key.
@@ -115,6 +127,21 @@ pub struct ObjectPut {
     pub headers: ContentHeaders,
     /// `x-amz-meta-*`, names in lower case without the prefix, in the order they came.
     pub metadata: Vec<(String, String)>,
+    /// `x-amz-tagging`: names and values, in the order they came.
+    pub tags: Vec<(String, String)>,
+    /// Set where it is a copy.
+    pub copied_from: Option<CopiedFrom>,
+}
+
+/// What a deletion does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Deletion {
+    /// Removes the null version, which is all that a bucket without versioning has.
+    Current,
+    /// Removes exactly this version, an object or a delete marker.
+    Version(VersionRef),
+    /// Puts a delete marker over what is there. A null one takes the place of the key's null version.
+    Marker(VersionRef),
 }
 
 /// A key was deleted (bucket stream).
@@ -122,14 +149,23 @@ pub struct ObjectPut {
 pub struct ObjectDeleted {
     /// The key.
     pub key: ObjectKey,
-    /// Set where exactly this version is removed.
-    pub version: Option<VersionId>,
-    /// Set where the bucket is versioned and a delete marker takes the place: the marker's own version id.
-    pub marker: Option<VersionId>,
+    /// How.
+    pub deletion: Deletion,
 }
 
-/// The content of versions that are no longer live left the history window (bucket stream). Folds mark them;
-/// physical removal follows.
+/// A version got other tags in place of those it had (bucket stream).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectTagged {
+    /// The key.
+    pub key: ObjectKey,
+    /// The record that stored the version.
+    pub seq: Seq,
+    /// Names and values; none where the tags were removed.
+    pub tags: Vec<(String, String)>,
+}
+
+/// Versions that were deleted or replaced left the history window (bucket stream): nobody can read them any more, and
+/// their bytes are given back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContentExpired {
     /// The key and the number of the record that stored each version.

@@ -102,7 +102,9 @@ proptest! {
                 algorithm: ChecksumAlgorithm::Crc64nvme, kind: ChecksumKind::FullObject, value: vec![1, 2],
             }],
             headers: ContentHeaders { content_type: Some("text/plain".into()), ..ContentHeaders::default() },
+            tags: metadata.clone(),
             metadata,
+            copied_from: None,
         });
         let body = Body { actor: Actor::server(Door::S3), event };
         let decoded = Body::decode(body.event.kind(), &body.encode().unwrap());

@@ -10,7 +10,9 @@ use crate::{Digest, buckets, fold, identity, multipart, names, objects};
 use proptest::prelude::*;
 use siltstone_log::event::*;
 use siltstone_log::id::*;
-use siltstone_log::name::BucketName;
+use siltstone_log::name::{BucketName, ObjectKey};
+use siltstone_log::record::Record;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn followed(log: &TestLog, input: usize) -> MemStore {
     let store = MemStore::new();
@@ -21,7 +23,7 @@ fn followed(log: &TestLog, input: usize) -> MemStore {
 /// Counts a bucket's rows afresh.
 fn recount(rows: &dyn Rows, stream: StreamId) -> Usage {
     use crate::key::StateKey;
-    use crate::rows::{ObjectRow, PartRow, Row};
+    use crate::rows::{ObjectRow, PartRow, PastRow, Row};
     let mut usage = Usage::default();
     for (key, logical) in dump(rows, Space::State) {
         let stored = [&[0], logical.as_ref()].concat();
@@ -30,12 +32,16 @@ fn recount(rows: &dyn Rows, stream: StreamId) -> Usage {
                 usage.objects += 1;
                 usage.bytes += ObjectRow::from_stored(&stored).unwrap().size;
             }
-            StateKey::Version(of, ..) if of == stream => {
-                let row = VersionRow::from_stored(&stored).unwrap();
-                usage.versions += u64::from(row.object.is_some());
-                if let Some(object) = row.object.filter(|_| row.superseded.is_some() && !row.content_gone) {
-                    usage.history_bytes += object.size;
+            StateKey::Version(of, ..) if of == stream => match VersionRow::from_stored(&stored).unwrap() {
+                VersionRow::Object(object) => {
+                    usage.versions += 1;
+                    usage.version_bytes += object.size;
                 }
+                VersionRow::Marker(_) => usage.markers += 1,
+            },
+            StateKey::Past(of, ..) if of == stream => {
+                let past = PastRow::from_stored(&stored).unwrap();
+                usage.history_bytes += past.version.object().map_or(0, |object| object.size);
             }
             StateKey::Upload(of, ..) if of == stream => usage.uploads += 1,
             StateKey::Part(of, ..) if of == stream => {
@@ -51,33 +57,81 @@ fn with_buckets(steps: &[Step]) -> TestLog {
     log_of(&[&[Step::Bucket(0), Step::Bucket(1)], steps].concat())
 }
 
-/// Only puts and deletes are erased, in a way that the module's documentation allows.
+/// Erases keys as the module's documentation asks: deleted with all versions, uploads aborted, every record that names
+/// them erased.
 fn with_legal_erasures(steps: &[Step]) -> TestLog {
     let mut log = TestLog::default();
     for step in [&[Step::Bucket(0), Step::Bucket(1)], steps].concat() {
-        let one = log_of(std::slice::from_ref(&step));
-        let record = &one.records[0];
-        let event = record.decode().unwrap().unwrap().event;
-        if let Step::Erase { bucket, back } = step {
-            let stream = bucket_stream(bucket);
-            let target = Seq(log.heads[&stream].seq.get().saturating_sub(back.into()));
-            let target_event =
-                log.records.iter().find(|record| record.stream == stream && record.seq == target);
-            let target_event = target_event.map(|record| record.decode().unwrap().unwrap().event);
-            if matches!(target_event, Some(Event::ObjectPut(_) | Event::ObjectDeleted(_))) {
-                log.append(stream, Event::Erased(Erased { seq: target, reason: String::new() }));
+        let Step::Erase { bucket, back } = step else {
+            if !is_possible(&log, &step) {
+                continue;
             }
-        } else if let Step::Expire { bucket, key: k, back } = step {
-            let stream = bucket_stream(bucket);
-            let seq = Seq(log.heads[&stream].seq.get().saturating_sub(back.into()));
-            let keys = ["a", "a\0", "a/b", "ключ"];
-            let versions = vec![(key(keys[usize::from(k)]), seq)];
-            log.append(stream, Event::ContentExpired(ContentExpired { versions }));
-        } else {
-            log.append(record.stream, event);
+            let (stream, event) = event_of(&log, &step);
+            log.append(stream, event);
+            continue;
+        };
+        let stream = bucket_stream(bucket);
+        let named: Vec<(Seq, ObjectKey)> = records_of(&log, stream).filter_map(named_key).collect();
+        let Some((_, target)) = named.iter().rev().nth(back.into()).cloned() else { continue };
+        let store = followed(&log, 10);
+        for version in objects::versions(&store, stream, &target) {
+            let deletion = Deletion::Version(version.unwrap().version());
+            log.append(stream, Event::ObjectDeleted(ObjectDeleted { key: target.clone(), deletion }));
+        }
+        for upload in 0..3 {
+            let id = UploadId([upload; 16]);
+            if multipart::upload(&store, stream, id).unwrap().is_some_and(|(key, _)| key == target) {
+                log.append(stream, abort(upload, target.as_str()));
+            }
+        }
+        let named: Vec<Seq> = records_of(&log, stream)
+            .filter_map(named_key)
+            .filter_map(|(seq, key)| (key == target).then_some(seq))
+            .collect();
+        for seq in named {
+            log.append(stream, Event::Erased(Erased { seq, reason: String::new() }));
         }
     }
     log
+}
+
+/// Whether the engine could have written it: an upload's id is its own, and so is its key.
+fn is_possible(log: &TestLog, step: &Step) -> bool {
+    let key_of = |bucket: u8, upload: u8| {
+        records_of(log, bucket_stream(bucket)).find_map(|record| match record.decode().unwrap().unwrap().event {
+            Event::MultipartCreated(event) if event.upload == UploadId([upload; 16]) => Some(event.key),
+            _ => None,
+        })
+    };
+    match *step {
+        Step::Upload { bucket, upload, .. } => key_of(bucket, upload).is_none(),
+        Step::Complete { bucket, upload, .. } | Step::Abort { bucket, upload, .. } => {
+            let key = match event_of(log, step).1 {
+                Event::MultipartCompleted(event) => event.key,
+                Event::MultipartAborted(event) => event.key,
+                _ => return false,
+            };
+            key_of(bucket, upload) == Some(key)
+        }
+        _ => true,
+    }
+}
+
+fn records_of(log: &TestLog, stream: StreamId) -> impl Iterator<Item = &Record> {
+    log.records.iter().filter(move |record| record.stream == stream)
+}
+
+fn named_key(record: &Record) -> Option<(Seq, ObjectKey)> {
+    let key = match record.decode().unwrap().unwrap().event {
+        Event::ObjectPut(event) => event.key,
+        Event::ObjectDeleted(event) => event.key,
+        Event::ObjectTagged(event) => event.key,
+        Event::MultipartCreated(event) => event.key,
+        Event::MultipartCompleted(event) => event.key,
+        Event::MultipartAborted(event) => event.key,
+        _ => return None,
+    };
+    Some((record.seq, key))
 }
 
 proptest! {
@@ -130,97 +184,180 @@ proptest! {
     }
 
     #[test]
-    fn what_a_key_holds_is_what_the_last_put_or_delete_left(steps in steps(60)) {
-        let log = with_buckets(&steps);
-        let erases = |step: &Step| matches!(step, Step::Erase { .. });
-        prop_assume!(!steps.iter().any(erases));
+    fn a_key_has_the_versions_that_s3_says(mut steps in steps(80)) {
+        steps.retain(|step| !matches!(step, Step::Bucket(_)));
+        let versioned = [0, 1].map(|bucket| Step::Versioning { bucket, enabled: true });
+        let log = with_buckets(&[&versioned[..], &steps].concat());
         let store = followed(&log, 4);
-        let mut model = std::collections::BTreeMap::new();
+        let mut model: BTreeMap<(StreamId, ObjectKey), Vec<(Seq, VersionRef, bool)>> = BTreeMap::new();
         for record in &log.records {
-            match record.decode().unwrap().unwrap().event {
-                Event::ObjectPut(event) => model.insert((record.stream, event.key), Some(record.seq)),
-                Event::MultipartCompleted(event) => model.insert((record.stream, event.key), Some(record.seq)),
-                Event::ObjectDeleted(event) => model.insert((record.stream, event.key), None),
-                _ => None,
-            };
+            model_record(&mut model, record);
         }
         for ((stream, key), expected) in model {
+            let found: Vec<_> = objects::versions(&store, stream, &key).map(Result::unwrap).collect();
+            let told: Vec<_> =
+                found.iter().map(|row| (row.at().seq, row.version(), row.object().is_some())).collect();
+            prop_assert_eq!(&told, &expected);
             let current = objects::current(&store, stream, &key).unwrap();
-            prop_assert_eq!(current.as_ref().map(|row| row.seq), expected);
-            let history: Vec<_> = objects::history(&store, stream, &key).map(Result::unwrap).collect();
-            // Newest first; every object but the current one says what took its place.
-            prop_assert!(history.windows(2).all(|pair| pair[0].at > pair[1].at));
-            for (newer, older) in history.iter().zip(history.iter().skip(1)) {
-                prop_assert_eq!(older.superseded, older.object.as_ref().map(|_| newer.at));
-            }
-            prop_assert_eq!(history[0].superseded, None);
-            for version in &history {
-                let by_seq = objects::by_seq(&store, stream, version.at.seq).unwrap().unwrap();
+            prop_assert_eq!(&current, &found.first().and_then(|row| row.object().cloned()));
+            for row in &found {
+                let by_id = objects::find_version(&store, stream, &key, row.version()).unwrap();
+                prop_assert_eq!(by_id.as_ref(), Some(row));
+                let by_seq = objects::by_seq(&store, stream, row.at().seq).unwrap().unwrap();
                 prop_assert_eq!(&by_seq.key, &key);
-                let position = by_seq.place.unwrap().position;
-                let record = log.records.iter().find(|record| record.place.position == position).unwrap();
-                prop_assert_eq!((record.stream, record.seq), (stream, version.at.seq));
             }
+        }
+    }
+
+    #[test]
+    fn a_blob_is_freed_when_and_only_when_nothing_refers_to_it(steps in steps(80)) {
+        let log = with_buckets(&steps);
+        let (empty, mut pending) = (MemStore::new(), PendingRows::new());
+        let mut freed = BTreeSet::new();
+        for record in &log.records {
+            let Some(space) = Space::of(record.stream) else { continue };
+            let (mut changes, body) = (Changes::new(), record.decode().unwrap().unwrap());
+            fold::apply(space, &Overlay::new(&empty, &pending), &record.into(), &body, &mut changes).unwrap();
+            freed.extend(changes.freed().iter().copied());
+            pending.add(space, record.stream, record.seq, changes);
+            // A name is used again here, which never happens to a real blob.
+            for blob in blobs_named(&Overlay::new(&empty, &pending)) {
+                freed.remove(&blob);
+            }
+        }
+        let overlay = Overlay::new(&empty, &pending);
+        let named = blobs_named(&overlay);
+        for blob in &named {
+            prop_assert!(buckets::is_referenced(&overlay, *blob).unwrap());
+        }
+        for blob in freed {
+            prop_assert!(!named.contains(&blob) && !buckets::is_referenced(&overlay, blob).unwrap());
         }
     }
 }
 
+/// Every blob that a version, present or past, or a part has bytes in.
+fn blobs_named(rows: &dyn Rows) -> BTreeSet<BlobId> {
+    use crate::key::StateKey;
+    use crate::rows::{PartRow, PastRow, Row};
+    let mut named = BTreeSet::new();
+    for (key, logical) in dump(rows, Space::State) {
+        let stored = [&[0], logical.as_ref()].concat();
+        let content = match StateKey::decode(&key).unwrap() {
+            StateKey::Version(..) => {
+                VersionRow::from_stored(&stored).unwrap().into_object().map(|o| o.content)
+            }
+            StateKey::Past(..) => {
+                PastRow::from_stored(&stored).unwrap().version.into_object().map(|o| o.content)
+            }
+            StateKey::Part(..) => Some(PartRow::from_stored(&stored).unwrap().content),
+            _ => None,
+        };
+        let Some(Content::Slices(slices)) = content else { continue };
+        named.extend(slices.iter().filter_map(|slice| match slice.source {
+            ContentSource::Blob { blob } => Some(blob),
+            ContentSource::Inline { .. } => None,
+        }));
+    }
+    named
+}
+
+/// S3's rules for one record, naively: the versions of each key, newest first, and whether each is an object.
+fn model_record(model: &mut BTreeMap<(StreamId, ObjectKey), Vec<(Seq, VersionRef, bool)>>, record: &Record) {
+    let (seq, stream) = (record.seq, record.stream);
+    let mut add = |key: ObjectKey, version: VersionRef, object: bool| {
+        let versions = model.entry((stream, key)).or_default();
+        if version == VersionRef::Null {
+            versions.retain(|(_, other, _)| *other != VersionRef::Null);
+        }
+        versions.insert(0, (seq, version, object));
+    };
+    match record.decode().unwrap().unwrap().event {
+        Event::ObjectPut(event) => add(event.key, event.version.into(), true),
+        Event::MultipartCompleted(event) => add(event.key, event.version.into(), true),
+        Event::ObjectDeleted(event) => match event.deletion {
+            Deletion::Marker(version) => add(event.key, version, false),
+            Deletion::Current => {
+                let versions = model.entry((stream, event.key)).or_default();
+                versions.retain(|(_, other, _)| *other != VersionRef::Null);
+            }
+            Deletion::Version(version) => {
+                model.entry((stream, event.key)).or_default().retain(|(_, other, _)| *other != version);
+            }
+        },
+        Event::Erased(event) => {
+            for ((of, _), versions) in model.iter_mut() {
+                if *of == stream {
+                    versions.retain(|(seq, ..)| *seq != event.seq);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 #[test]
-fn an_overwrite_keeps_the_older_version_and_counts_it_as_history() {
+fn an_overwrite_moves_the_older_version_to_the_past_until_it_expires() {
     let (mut log, stream) = (TestLog::default(), bucket_stream(0));
     log.append(stream, bucket_created("a-bucket"));
     let first = log.append(stream, put("k", 10));
     let second = log.append(stream, put("k", 7));
     let store = followed(&log, 1);
-    let versions: Vec<_> = objects::history(&store, stream, &key("k")).map(Result::unwrap).collect();
-    let sizes: Vec<_> = versions.iter().map(|row| (row.at.seq, row.object.as_ref().unwrap().size)).collect();
-    assert_eq!(sizes, [(second, 7), (first, 10)]);
-    assert_eq!(versions[1].superseded.map(|at| at.seq), Some(second));
+    let versions: Vec<_> = objects::versions(&store, stream, &key("k")).map(Result::unwrap).collect();
+    assert_eq!(versions.iter().map(|row| row.at().seq).collect::<Vec<_>>(), [second]);
+    let past: Vec<_> = objects::past(&store, stream, &key("k")).map(Result::unwrap).collect();
+    let told: Vec<_> = past.iter().map(|row| (row.version.at().seq, row.removed.seq)).collect();
+    assert_eq!(told, [(first, second)]);
     let usage = buckets::get(&store, stream).unwrap().unwrap().usage;
     let expected =
-        Usage { objects: 1, bytes: 7, versions: 2, history_bytes: 10, uploads: 0, upload_bytes: 0 };
+        Usage { objects: 1, bytes: 7, versions: 1, version_bytes: 7, history_bytes: 10, ..Usage::default() };
     assert_eq!(usage, expected);
+    let expiring: Vec<_> = objects::expiring(&store).map(Result::unwrap).collect();
+    assert_eq!(expiring.iter().map(|e| (e.seq, e.bytes)).collect::<Vec<_>>(), [(first, 10)]);
+    assert_eq!(expiring[0].removed, past[0].removed.hlc);
 
-    log.append(stream, Event::ContentExpired(ContentExpired { versions: vec![(key("k"), first)] }));
+    let versions = vec![(key("k"), first), (key("k"), second)];
+    log.append(stream, Event::ContentExpired(ContentExpired { versions }));
     let expired = followed(&log, 9);
-    let version = objects::version(&expired, stream, &key("k"), first).unwrap().unwrap();
-    assert!(version.content_gone);
+    assert_eq!(objects::past(&expired, stream, &key("k")).count(), 0);
+    assert_eq!(objects::expiring(&expired).count(), 0);
+    assert_eq!(objects::by_seq(&expired, stream, first).unwrap(), None);
+    assert!(objects::current(&expired, stream, &key("k")).unwrap().is_some(), "what S3 shows never expires");
     assert_eq!(buckets::get(&expired, stream).unwrap().unwrap().usage.history_bytes, 0);
 }
 
 #[test]
-fn a_delete_leaves_a_tombstone_and_an_empty_bucket() {
+fn a_delete_leaves_an_empty_bucket_and_its_object_in_the_past() {
     let (mut log, stream) = (TestLog::default(), bucket_stream(0));
     log.append(stream, bucket_created("a-bucket"));
-    log.append(stream, put("k", 10));
+    let stored = log.append(stream, put("k", 10));
     assert!(!buckets::is_empty(&followed(&log, 1), stream).unwrap());
-    let tombstone = log.append(stream, delete("k"));
+    let deleted = log.append(stream, delete("k"));
     let store = followed(&log, 1);
     assert!(buckets::is_empty(&store, stream).unwrap());
-    let newest = objects::history(&store, stream, &key("k")).next().unwrap().unwrap();
-    assert_eq!((newest.at.seq, newest.object), (tombstone, None));
+    let past = objects::past_version(&store, stream, &key("k"), stored).unwrap().unwrap();
+    assert_eq!(past.removed.seq, deleted);
+}
+
+#[test]
+fn a_delete_marker_keeps_a_bucket_from_being_empty() {
+    let (mut log, stream) = (TestLog::default(), bucket_stream(0));
+    log.append(stream, bucket_created("a-bucket"));
+    let marker = VersionRef::Id(version_id(Seq(9)));
+    log.append(stream, deletion("k", Deletion::Marker(marker)));
+    assert!(!buckets::is_empty(&followed(&log, 1), stream).unwrap());
+    log.append(stream, deletion("k", Deletion::Version(marker)));
+    assert!(buckets::is_empty(&followed(&log, 1), stream).unwrap());
 }
 
 #[test]
 fn a_deleted_version_uncovers_the_one_before_it() {
     let (mut log, stream) = (TestLog::default(), bucket_stream(0));
-    let versioned = |id: u8, size| match put("k", size) {
-        Event::ObjectPut(event) => {
-            Event::ObjectPut(ObjectPut { version: Some(VersionId([id; 16])), ..event })
-        }
-        other => other,
-    };
-    let deleted = |version: Option<u8>, marker: Option<u8>| {
-        let id = |id| VersionId([id; 16]);
-        Event::ObjectDeleted(ObjectDeleted {
-            key: key("k"),
-            version: version.map(id),
-            marker: marker.map(id),
-        })
-    };
+    let id = |id: u8| VersionId([id; 16]);
+    let by_id = |n: u8| Deletion::Version(VersionRef::Id(id(n)));
     log.append(stream, bucket_created("a-bucket"));
-    let first = log.append(stream, versioned(1, 10));
-    log.append(stream, versioned(2, 20));
+    let first = log.append(stream, put_version("k", 10, Some(id(1))));
+    log.append(stream, put_version("k", 20, Some(id(2))));
     let current = |log: &TestLog| {
         let store = followed(log, 3);
         assert_eq!(buckets::get(&store, stream).unwrap().unwrap().usage.objects, {
@@ -228,19 +365,39 @@ fn a_deleted_version_uncovers_the_one_before_it() {
         });
         objects::current(&store, stream, &key("k")).unwrap().map(|row| row.size)
     };
-    log.append(stream, deleted(None, Some(3)));
+    log.append(stream, deletion("k", Deletion::Marker(VersionRef::Id(id(3)))));
     assert_eq!(current(&log), None, "a delete marker covers it");
-    log.append(stream, deleted(Some(3), None));
+    log.append(stream, deletion("k", by_id(3)));
     assert_eq!(current(&log), Some(20), "without the marker it is back");
-    log.append(stream, deleted(Some(2), None));
+    log.append(stream, deletion("k", by_id(2)));
     assert_eq!(current(&log), Some(10));
     let store = followed(&log, 3);
-    let version = objects::by_version_id(&store, stream, &key("k"), VersionId([1; 16])).unwrap().unwrap();
-    assert_eq!((version.at.seq, version.superseded), (first, None));
-    assert_eq!(objects::by_version_id(&store, stream, &key("k"), VersionId([2; 16])).unwrap(), None);
-    log.append(stream, versioned(4, 40));
-    log.append(stream, deleted(Some(1), None));
+    let find = |n| objects::find_version(&store, stream, &key("k"), VersionRef::Id(id(n))).unwrap();
+    assert_eq!((find(1).map(|row| row.at().seq), find(2)), (Some(first), None));
+    log.append(stream, put_version("k", 40, Some(id(4))));
+    log.append(stream, deletion("k", by_id(1)));
     assert_eq!(current(&log), Some(40), "an older version leaves the current one alone");
+}
+
+#[test]
+fn tags_are_of_one_version() {
+    let (mut log, stream) = (TestLog::default(), bucket_stream(0));
+    let id = |id: u8| VersionId([id; 16]);
+    log.append(stream, bucket_created("a-bucket"));
+    let first = log.append(stream, put_version("k", 10, Some(id(1))));
+    let second = log.append(stream, put_version("k", 20, Some(id(2))));
+    let tagged = |seq, value: &str| {
+        let tags = vec![("t".to_owned(), value.to_owned())];
+        Event::ObjectTagged(ObjectTagged { key: key("k"), seq, tags })
+    };
+    log.append(stream, tagged(first, "one"));
+    log.append(stream, tagged(second, "two"));
+    let store = followed(&log, 3);
+    let tags: Vec<_> = objects::versions(&store, stream, &key("k"))
+        .map(|row| row.unwrap().into_object().unwrap().tags[0].1.clone())
+        .collect();
+    assert_eq!(tags, ["two", "one"]);
+    assert_eq!(objects::current(&store, stream, &key("k")).unwrap().unwrap().tags[0].1, "two");
 }
 
 #[test]

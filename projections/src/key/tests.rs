@@ -12,7 +12,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 prop_compose! {
-    fn state_key()(kind in 0..7u8, stream in stream(), key in text(), seq: u64, upload: [u8; 16], number: u16)
+    fn state_key()(kind in 0..11u8, stream in stream(), key in text(), seq: u64, upload: [u8; 16], number: u16)
         -> StateKey<'static> {
         let (key, upload) = (Cow::Owned(key), UploadId(upload));
         match kind {
@@ -22,7 +22,11 @@ prop_compose! {
             3 => StateKey::Upload(stream, key, upload),
             4 => StateKey::UploadById(stream, upload),
             5 => StateKey::Part(stream, upload, number),
-            _ => StateKey::VersionBySeq(stream, Seq(seq)),
+            6 => StateKey::VersionBySeq(stream, Seq(seq)),
+            7 => StateKey::VersionById(stream, VersionId(upload.0)),
+            8 => StateKey::Past(stream, key, Seq(seq)),
+            9 => StateKey::Expiry(Hlc(u64::from(number)), stream, Seq(seq)),
+            _ => StateKey::BlobRef(BlobId(upload.0), stream, Seq(seq)),
         }
     }
 }
@@ -44,17 +48,24 @@ prop_compose! {
     }
 }
 
-/// The order that keys are meant to have: kind, stream, then the parts as their types order them, versions backwards.
-fn meant(key: &StateKey<'_>) -> (u8, StreamId, Vec<u8>, u64, [u8; 16], u16) {
-    let bytes = |text: &str| text.as_bytes().to_vec();
+/// The order that keys are meant to have: kind, stream (but for the two kinds that begin with something else), then the
+/// parts as their types order them, versions backwards.
+fn meant(key: &StateKey<'_>) -> (u8, [u8; 16], StreamId, Vec<u8>, u64, [u8; 16], u16) {
+    let (none, bytes) = ([0; 16], |text: &str| text.as_bytes().to_vec());
     match key {
-        StateKey::Bucket(stream) => (0, *stream, vec![], 0, [0; 16], 0),
-        StateKey::Current(stream, key) => (1, *stream, bytes(key), 0, [0; 16], 0),
-        StateKey::Version(stream, key, seq) => (2, *stream, bytes(key), !seq.get(), [0; 16], 0),
-        StateKey::Upload(stream, key, upload) => (3, *stream, bytes(key), 0, upload.0, 0),
-        StateKey::UploadById(stream, upload) => (4, *stream, vec![], 0, upload.0, 0),
-        StateKey::Part(stream, upload, number) => (5, *stream, vec![], 0, upload.0, *number),
-        StateKey::VersionBySeq(stream, seq) => (6, *stream, vec![], seq.get(), [0; 16], 0),
+        StateKey::Bucket(stream) => (0, none, *stream, vec![], 0, none, 0),
+        StateKey::Current(stream, key) => (1, none, *stream, bytes(key), 0, none, 0),
+        StateKey::Version(stream, key, seq) => (2, none, *stream, bytes(key), !seq.get(), none, 0),
+        StateKey::Upload(stream, key, upload) => (3, none, *stream, bytes(key), 0, upload.0, 0),
+        StateKey::UploadById(stream, upload) => (4, none, *stream, vec![], 0, upload.0, 0),
+        StateKey::Part(stream, upload, number) => (5, none, *stream, vec![], 0, upload.0, *number),
+        StateKey::VersionBySeq(stream, seq) => (6, none, *stream, vec![], seq.get(), none, 0),
+        StateKey::VersionById(stream, version) => (7, none, *stream, vec![], 0, version.0, 0),
+        StateKey::Past(stream, key, seq) => (8, none, *stream, bytes(key), !seq.get(), none, 0),
+        StateKey::Expiry(removed, stream, seq) => {
+            (9, u128::from(removed.0).to_be_bytes(), *stream, vec![], seq.get(), none, 0)
+        }
+        StateKey::BlobRef(blob, stream, seq) => (10, blob.0, *stream, vec![], seq.get(), none, 0),
     }
 }
 
