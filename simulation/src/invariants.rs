@@ -170,7 +170,10 @@ pub fn counters_are_a_recount(rows: &dyn Rows, model: &Model) -> Checked {
         let counted = Usage {
             objects: bucket.objects.len() as u64,
             bytes,
-            versions: bucket.versions,
+            // No bucket keeps versions here: each key has one, and the rest is past.
+            versions: bucket.objects.len() as u64,
+            version_bytes: bytes,
+            markers: 0,
             history_bytes: bucket.version_bytes - bytes,
             uploads: bucket.uploads.len() as u64,
             upload_bytes: parts.map(|part| part.piece.len).sum(),

@@ -28,9 +28,13 @@ impl SecondHalf {
         match action {
             Action::CreateBucket(create) => Some(Self::Begin(create.clone())),
             Action::DeleteBucket(delete) => Some(Self::Release(delete.clone())),
-            Action::PutObject(_)
+            Action::SetVersioning(_)
+            | Action::TagBucket(_)
+            | Action::PutObject(_)
             | Action::DeleteObject(_)
             | Action::DeleteObjects(_)
+            | Action::TagObject(_)
+            | Action::ExpireVersions(_)
             | Action::CreateMultipart(_)
             | Action::UploadPart(_)
             | Action::CompleteMultipart(_)

@@ -7,10 +7,10 @@ use super::content::StagedContent;
 use bytes::Bytes;
 use siltstone_log::event::{
     AccessDenied, AccessSuppressed, Actor, Checksum, ChecksumAlgorithm, ChecksumKind, ContentHeaders,
-    LogRepaired, NodeStarted, SealedSecret, Status, TailDiscarded,
+    CopiedFrom, LogRepaired, NodeStarted, SealedSecret, Status, TailDiscarded, Versioning,
 };
 use siltstone_log::host::{Entropy, draw};
-use siltstone_log::id::{AccountId, Salt, StreamId, UploadId};
+use siltstone_log::id::{AccountId, Salt, Seq, StreamId, UploadId, VersionId, VersionRef};
 use siltstone_log::name::{BucketName, ObjectKey};
 
 /// The most keys one [`DeleteObjects`] may name.
@@ -78,6 +78,7 @@ macro_rules! actions {
         /// A mutation.
         #[derive(Debug)]
         #[expect(missing_docs, reason = "each variant is documented at the struct it carries")]
+        #[expect(clippy::large_enum_variant, reason = "most are the largest one, and commands travel in a box")]
         pub enum Action {
             $($name($name),)+
         }
@@ -102,9 +103,13 @@ macro_rules! actions {
 actions! {
     CreateBucket,
     DeleteBucket,
+    SetVersioning,
+    TagBucket,
     PutObject,
     DeleteObject,
     DeleteObjects,
+    TagObject,
+    ExpireVersions,
     CreateMultipart,
     UploadPart,
     CompleteMultipart,
@@ -134,6 +139,10 @@ impl Action {
             Self::PutObject(put) => put.stream,
             Self::DeleteObject(delete) => delete.stream,
             Self::DeleteObjects(delete) => delete.stream,
+            Self::TagObject(tag) => tag.stream,
+            Self::ExpireVersions(expire) => expire.stream,
+            Self::SetVersioning(set) => set.stream,
+            Self::TagBucket(tag) => tag.stream,
             Self::CreateMultipart(create) => create.stream,
             Self::UploadPart(upload) => upload.stream,
             Self::CompleteMultipart(complete) => complete.stream,
@@ -167,6 +176,7 @@ impl Action {
             | Self::ReleaseBucketName(_)
             | Self::DeleteObject(_)
             | Self::DeleteObjects(_)
+            | Self::ExpireVersions(_)
             | Self::AbortMultipart(_)
             | Self::CreateTenant(_)
             | Self::CreateAccount(_)
@@ -182,7 +192,10 @@ impl Action {
             | Self::RecordRepair(_) => true,
             Self::CreateBucket(_)
             | Self::BeginBucket(_)
+            | Self::SetVersioning(_)
+            | Self::TagBucket(_)
             | Self::PutObject(_)
+            | Self::TagObject(_)
             | Self::CreateMultipart(_)
             | Self::UploadPart(_)
             | Self::CompleteMultipart(_)
@@ -264,19 +277,54 @@ pub struct PutObject {
     pub headers: ContentHeaders,
     /// `x-amz-meta-*`, names in lower case without the prefix, in the order they came.
     pub metadata: Vec<(String, String)>,
+    /// Names and values, in the order they came.
+    pub tags: Vec<(String, String)>,
+    /// The version's id, freshly drawn; used where the bucket keeps versions.
+    pub version: VersionId,
+    /// Set where it is a copy.
+    pub copied_from: Option<CopiedFrom>,
     /// What must hold.
     pub conditions: Conditions,
 }
 
-/// Deletes a key.
+/// Begins or ceases to keep versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetVersioning {
+    /// The bucket's stream.
+    pub stream: StreamId,
+    /// From now on. A bucket never becomes [`Versioning::Unversioned`] again.
+    pub versioning: Versioning,
+}
+
+/// Gives a bucket tags in place of those it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagBucket {
+    /// The bucket's stream.
+    pub stream: StreamId,
+    /// Names and values; none removes them.
+    pub tags: Vec<(String, String)>,
+}
+
+/// A deletion of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyDeletion {
+    /// The key.
+    pub key: ObjectKey,
+    /// Exactly this version; none for what the key holds, over which a versioned bucket puts a delete marker.
+    pub version: Option<VersionRef>,
+    /// The delete marker's id, freshly drawn.
+    pub marker: VersionId,
+    /// What must hold of what is deleted.
+    pub conditions: Conditions,
+}
+
+/// Deletes a key or one of its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteObject {
     /// The bucket's stream.
     pub stream: StreamId,
-    /// The key.
-    pub key: ObjectKey,
-    /// What must hold.
-    pub conditions: Conditions,
+    /// What.
+    pub deletion: KeyDeletion,
 }
 
 /// Deletes up to [`MAX_DELETE_KEYS`] keys, each for itself: one that is refused does not keep the others.
@@ -284,8 +332,31 @@ pub struct DeleteObject {
 pub struct DeleteObjects {
     /// The bucket's stream.
     pub stream: StreamId,
-    /// The keys, each with what must hold of it.
-    pub keys: Vec<(ObjectKey, Conditions)>,
+    /// What, in turn.
+    pub deletions: Vec<KeyDeletion>,
+}
+
+/// Gives a version tags in place of those it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagObject {
+    /// The bucket's stream.
+    pub stream: StreamId,
+    /// The key.
+    pub key: ObjectKey,
+    /// The version; none for what the key holds.
+    pub version: Option<VersionRef>,
+    /// Names and values; none removes them.
+    pub tags: Vec<(String, String)>,
+}
+
+/// Forgets versions that were deleted or replaced and have left the history window, and gives their bytes back. Those
+/// that are gone already are passed over. Sealed buckets take it too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpireVersions {
+    /// The bucket's stream.
+    pub stream: StreamId,
+    /// Keys, and the records that made the versions.
+    pub versions: Vec<(ObjectKey, Seq)>,
 }
 
 /// Begins a multipart upload.
@@ -303,6 +374,8 @@ pub struct CreateMultipart {
     pub metadata: Vec<(String, String)>,
     /// The checksum that parts carry, where one was asked for, and what the object's checksum will cover.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumKind)>,
+    /// Tags of the object to be.
+    pub tags: Vec<(String, String)>,
 }
 
 /// Stores a part of an upload, in place of one with the same number.
@@ -322,6 +395,8 @@ pub struct UploadPart {
     pub etag: String,
     /// Verified checksums.
     pub checksums: Vec<Checksum>,
+    /// Set where it is a copy.
+    pub copied_from: Option<CopiedFrom>,
 }
 
 /// A part as the completion request names it.
@@ -352,6 +427,8 @@ pub struct CompleteMultipart {
     pub checksum: Option<(ChecksumAlgorithm, Bytes)>,
     /// `x-amz-checksum-type`: what the client takes it to cover; must agree with the upload.
     pub checksum_kind: Option<ChecksumKind>,
+    /// The version's id, freshly drawn; used where the bucket keeps versions.
+    pub version: VersionId,
     /// What must hold.
     pub conditions: Conditions,
 }

@@ -30,10 +30,10 @@ mod view;
 
 pub use admission::{Limits, Need, Permit};
 pub use command::{Action, Command};
-pub use content::{ContentReader, ContentSink, Placement, StagedContent};
+pub use content::{ContentReader, ContentSink, Placement, SharedContent, StagedContent};
 pub use observer::Observer;
 pub use open::{EngineConfig, OpenError};
-pub use outcome::{EngineError, Fault, Outcome, Receipt, Rejection, Unavailable};
+pub use outcome::{Deleted, EngineError, Fault, Outcome, Receipt, Rejection, Unavailable};
 pub use status::EngineStatus;
 pub use view::View;
 

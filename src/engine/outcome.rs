@@ -7,7 +7,7 @@
 use siltstone_log::event::Checksum;
 use siltstone_log::hlc::Hlc;
 use siltstone_log::host::DiskError;
-use siltstone_log::id::{Position, Seq, StreamId, UploadId};
+use siltstone_log::id::{Position, Seq, StreamId, UploadId, VersionRef};
 
 /// A command is done: its records are durable, and reads see them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,13 +34,20 @@ pub enum Outcome {
         /// The stream to begin: the one asked for, or that of a creation which was interrupted.
         stream: StreamId,
     },
-    /// A key was deleted, or was not there.
-    Deleted {
-        /// Whether there was an object.
-        existed: bool,
+    /// An object was stored.
+    Stored {
+        /// Its version; none where the bucket never kept versions.
+        version: Option<VersionRef>,
     },
+    /// A key was deleted, or was not there.
+    Deleted(Deleted),
     /// Each key of a [`super::command::DeleteObjects`] in turn.
-    DeletedEach(Vec<Result<(), Rejection>>),
+    DeletedEach(Vec<Result<Deleted, Rejection>>),
+    /// A version got tags.
+    Tagged {
+        /// The version; none where the bucket never kept versions.
+        version: Option<VersionRef>,
+    },
     /// A multipart upload began.
     MultipartCreated {
         /// The upload.
@@ -48,6 +55,17 @@ pub enum Outcome {
     },
     /// An upload became an object.
     MultipartCompleted(CompletedObject),
+}
+
+/// What a deletion did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Deleted {
+    /// Whether anything was deleted or marked.
+    pub existed: bool,
+    /// The version that was deleted, or the delete marker that was made; none where the bucket never kept versions.
+    pub version: Option<VersionRef>,
+    /// Whether that version is a delete marker.
+    pub marker: bool,
 }
 
 /// The object that an upload became.
@@ -61,6 +79,8 @@ pub struct CompletedObject {
     pub checksums: Vec<Checksum>,
     /// How many parts it has.
     pub parts: usize,
+    /// Its version; none where the bucket never kept versions.
+    pub version: Option<VersionRef>,
 }
 
 /// Which condition of a request did not hold.
@@ -100,6 +120,18 @@ pub enum Rejection {
     /// A condition asked for an object, and there is none.
     #[error("the key does not exist")]
     NoSuchKey,
+    /// The version does not exist.
+    #[error("the version does not exist")]
+    NoSuchVersion,
+    /// What was asked for is a delete marker.
+    #[error("the version is a delete marker")]
+    IsDeleteMarker,
+    /// The version whose bytes were to be shared holds them no longer: they have to be read and written again.
+    #[error("the source of the copy has changed")]
+    SourceChanged,
+    /// A bucket that kept versions can only suspend it.
+    #[error("versioning can be suspended, not undone")]
+    VersioningNotUndone,
     /// A condition did not hold.
     #[error("a precondition did not hold: {}", .0.header())]
     PreconditionFailed(FailedCondition),

@@ -154,11 +154,11 @@ impl StreamTask {
         let Command { actor, action, salts } = command;
         let (priority, ignorable) = (action.is_priority(), action.is_evidence());
         match decide(&Overlay::new(rows, &self.pending), action) {
-            Ok(Decision { events, outcome, guard, freed }) if !events.is_empty() => {
+            Ok(Decision { events, outcome, guard }) if !events.is_empty() => {
                 let first = self.last.next();
                 let mut drafting = Drafting { actor, salts, now, ignorable };
                 match self.draft(rows, &mut drafting, events) {
-                    Ok(drafts) => {
+                    Ok((drafts, freed)) => {
                         out.push(TaskEffect::Submit(Submission { token, priority, drafts }));
                         let result = Ok(self.receipt(now, outcome));
                         self.waiting.push_back(Waiting { token, through: self.last, result, guard, freed });
@@ -197,14 +197,15 @@ impl StreamTask {
         }
     }
 
-    /// Numbers and encodes a command's events, and shows each to those decided after it.
+    /// Numbers and encodes a command's events, and shows each to those decided after it. Gives the blobs, too, that
+    /// nothing refers to once the records are durable.
     fn draft(
         &mut self,
         rows: &dyn Rows,
         drafting: &mut Drafting,
         events: Vec<(Event, DraftContent)>,
-    ) -> Result<Vec<RecordDraft>, Fault> {
-        let mut drafts = Vec::with_capacity(events.len());
+    ) -> Result<(Vec<RecordDraft>, Vec<BlobId>), Fault> {
+        let (mut drafts, mut freed) = (Vec::with_capacity(events.len()), Vec::new());
         for ((event, content), index) in events.into_iter().zip(0u32..) {
             let seq = self.last.next();
             // The actor is moved in and out again: a body owns it, and a command has up to a thousand bodies.
@@ -221,18 +222,25 @@ impl StreamTask {
                 content,
             };
             self.last = seq;
-            self.show(rows, &Origin::from(&draft), &body)?;
+            self.show(rows, &Origin::from(&draft), &body, &mut freed)?;
             drafting.actor = body.actor;
             drafts.push(draft);
         }
-        Ok(drafts)
+        Ok((drafts, freed))
     }
 
-    fn show(&mut self, rows: &dyn Rows, origin: &Origin, body: &Body) -> Result<(), Fault> {
+    fn show(
+        &mut self,
+        rows: &dyn Rows,
+        origin: &Origin,
+        body: &Body,
+        freed: &mut Vec<BlobId>,
+    ) -> Result<(), Fault> {
         let Some(space) = Space::of(self.stream) else { return Ok(()) };
         let mut changes = Changes::new();
         fold::apply(space, &Overlay::new(rows, &self.pending), origin, body, &mut changes)
             .map_err(|error| Fault::Projection(error.to_string()))?;
+        freed.extend_from_slice(changes.freed());
         self.pending.add(space, self.stream, origin.seq, changes);
         Ok(())
     }

@@ -22,6 +22,11 @@ impl From<Rejection> for S3Error {
             Rejection::BucketAlreadyOwnedByYou => Code::BucketAlreadyOwnedByYou.into(),
             Rejection::BucketNotEmpty => Code::BucketNotEmpty.into(),
             Rejection::NoSuchKey => Code::NoSuchKey.into(),
+            Rejection::NoSuchVersion => Code::NoSuchVersion.into(),
+            Rejection::IsDeleteMarker => Code::MethodNotAllowed.into(),
+            // A copy answers this by copying the bytes; nothing else shares any.
+            Rejection::SourceChanged => Code::OperationAborted.into(),
+            Rejection::VersioningNotUndone => Self::with_message(Code::MalformedXML, message),
             Rejection::PreconditionFailed(condition) => {
                 Self::new(Code::PreconditionFailed).extra("Condition", condition.header())
             }

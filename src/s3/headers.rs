@@ -12,6 +12,7 @@ use http::header::{
     HeaderName, HeaderValue,
 };
 use siltstone_log::event::{Checksum, ChecksumAlgorithm, ChecksumKind, ContentHeaders};
+use siltstone_log::id::VersionRef;
 use std::borrow::Cow;
 
 /// What user metadata begins with.
@@ -311,6 +312,13 @@ pub fn refuse_acl(headers: &HeaderMap) -> Result<(), S3Error> {
         "private" | "bucket-owner-full-control" => Ok(()),
         known if CANNED.contains(&known) => Err(S3ErrorCode::AccessControlListNotSupported.into()),
         unknown => Err(S3Error::invalid_argument("x-amz-acl", unknown, "The canned ACL is not known")),
+    }
+}
+
+/// Tells of a version, where there is one to tell of.
+pub(super) fn put_version(version: Option<VersionRef>, out: &mut HeaderMap) {
+    if let Some(value) = version.and_then(|version| HeaderValue::try_from(version.to_string()).ok()) {
+        out.insert(HeaderName::from_static("x-amz-version-id"), value);
     }
 }
 

@@ -12,7 +12,8 @@ use super::xml::Owner;
 use super::{Answer, Handler, bucket, multipart, object, service};
 use crate::engine::{Action, Command, Engine, Placement, Receipt, StagedContent, View};
 use siltstone_log::event::Actor;
-use siltstone_log::id::{AccountId, StreamId};
+use siltstone_log::host::draw;
+use siltstone_log::id::{AccountId, StreamId, VersionId};
 use siltstone_log::name::BucketName;
 use siltstone_projections::identity;
 use siltstone_projections::rows::BucketRow;
@@ -92,6 +93,11 @@ impl Operations {
             Some(row) => Owner { id: row.canonical_id, display_name: row.display_name },
             None => Owner { id: account.to_string(), display_name: String::new() },
         })
+    }
+
+    /// An id for a version that may come to be.
+    pub(super) fn fresh_version(&self) -> VersionId {
+        VersionId(draw(self.engine.entropy()))
     }
 
     /// Submits a mutation in an actor's name.

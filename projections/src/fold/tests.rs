@@ -98,9 +98,11 @@ fn with_legal_erasures(steps: &[Step]) -> TestLog {
 /// Whether the engine could have written it: an upload's id is its own, and so is its key.
 fn is_possible(log: &TestLog, step: &Step) -> bool {
     let key_of = |bucket: u8, upload: u8| {
-        records_of(log, bucket_stream(bucket)).find_map(|record| match record.decode().unwrap().unwrap().event {
-            Event::MultipartCreated(event) if event.upload == UploadId([upload; 16]) => Some(event.key),
-            _ => None,
+        records_of(log, bucket_stream(bucket)).find_map(|record| {
+            match record.decode().unwrap().unwrap().event {
+                Event::MultipartCreated(event) if event.upload == UploadId([upload; 16]) => Some(event.key),
+                _ => None,
+            }
         })
     };
     match *step {

@@ -199,7 +199,7 @@ impl<'a> Check<'a> {
         outcome: &Outcome,
     ) -> Result<(), Violation> {
         let nothing_to_write = match (&entry.intent, outcome) {
-            (Intent::Delete { .. }, Outcome::Deleted { existed }) => !existed,
+            (Intent::Delete { .. }, Outcome::Deleted(deleted)) => !deleted.existed,
             // Asked again, a completion that is done already is answered as the first time.
             (Intent::DeleteMany { .. } | Intent::Complete { .. }, _) => written.is_empty(),
             _ => false,
@@ -321,7 +321,7 @@ fn makes_claim(entry: &Entry) -> bool {
     match (&entry.intent, &entry.answer) {
         (_, Answer::Rejected(_) | Answer::Object(_) | Answer::Listed(_))
         | (Intent::Complete { .. }, Answer::Done { .. }) => true,
-        (_, Answer::Done { outcome: Outcome::Deleted { existed }, .. }) => !existed,
+        (_, Answer::Done { outcome: Outcome::Deleted(deleted), .. }) => !deleted.existed,
         _ => false,
     }
 }

@@ -61,8 +61,6 @@ pub struct Bucket {
     pub objects: BTreeMap<String, Object>,
     /// Its uploads under way.
     pub uploads: BTreeMap<UploadId, Upload>,
-    /// Objects ever stored in it.
-    pub versions: u64,
     /// Their bytes.
     pub version_bytes: u64,
     /// The newest record.
@@ -332,7 +330,6 @@ impl Bucket {
     }
 
     fn store(&mut self, key: &str, object: Object) {
-        self.versions += 1;
         self.version_bytes += object.size;
         self.objects.insert(key.to_owned(), object);
     }

@@ -4,12 +4,13 @@ use super::store::SimIndex;
 use crate::oracle::{Condition, Intent, OpId};
 use siltstone::engine::command::{
     AbortMultipart, CompleteMultipart, Conditions, CreateBucket, CreateMultipart, DeleteBucket, DeleteObject,
-    DeleteObjects, EtagMatch, NamedPart, PutObject, UploadPart,
+    DeleteObjects, EtagMatch, KeyDeletion, NamedPart, PutObject, UploadPart,
 };
 use siltstone::engine::{Action, ROOT_ACCOUNT, StagedContent};
 use siltstone_log::event::{Actor, Content, ContentHeaders, ContentSource, Door};
 use siltstone_log::host::DiskReply;
-use siltstone_log::id::{BlobId, LogId, Salt};
+use siltstone_log::id::{BlobId, LogId, Salt, VersionId};
+use siltstone_log::name::ObjectKey;
 use siltstone_log::pack::{BlobIndex, BlobReader};
 use siltstone_log::reader;
 use siltstone_log::script::Io;
@@ -88,6 +89,11 @@ fn conditions(condition: Condition) -> Conditions {
     }
 }
 
+/// No bucket keeps versions here, so that the id of a marker is never used.
+fn deletion(key: ObjectKey, conditions: Conditions) -> KeyDeletion {
+    KeyDeletion { key, version: None, marker: VersionId::default(), conditions }
+}
+
 pub(crate) fn action_of(intent: Intent, content: StagedContent) -> Action {
     let (headers, metadata, checksums) = (ContentHeaders::default(), Vec::new(), Vec::new());
     match intent {
@@ -97,27 +103,54 @@ pub(crate) fn action_of(intent: Intent, content: StagedContent) -> Action {
         Intent::DeleteBucket { name, stream } => DeleteBucket { name, stream }.into(),
         Intent::Put { stream, key, etag, condition, .. } => {
             let conditions = conditions(condition);
-            PutObject { stream, key, content, etag, checksums, headers, metadata, conditions }.into()
+            let (tags, version, copied_from) = (Vec::new(), VersionId::default(), None);
+            PutObject {
+                stream,
+                key,
+                content,
+                etag,
+                checksums,
+                headers,
+                metadata,
+                tags,
+                version,
+                copied_from,
+                conditions,
+            }
+            .into()
         }
         Intent::Delete { stream, key, condition } => {
-            DeleteObject { stream, key, conditions: conditions(condition) }.into()
+            DeleteObject { stream, deletion: deletion(key, conditions(condition)) }.into()
         }
         Intent::DeleteMany { stream, keys } => {
-            let keys = keys.into_iter().map(|key| (key, Conditions::default())).collect();
-            DeleteObjects { stream, keys }.into()
+            let deletions = keys.into_iter().map(|key| deletion(key, Conditions::default())).collect();
+            DeleteObjects { stream, deletions }.into()
         }
         Intent::BeginUpload { stream, key, upload } => {
-            CreateMultipart { stream, upload, key, headers, metadata, checksum: None }.into()
+            let tags = Vec::new();
+            CreateMultipart { stream, upload, key, headers, metadata, checksum: None, tags }.into()
         }
         Intent::Part { stream, key, upload, number, etag, .. } => {
-            UploadPart { stream, key, upload, number, content, etag, checksums }.into()
+            let copied_from = None;
+            UploadPart { stream, key, upload, number, content, etag, checksums, copied_from }.into()
         }
         Intent::Complete { stream, key, upload, parts } => {
             let named = |(number, etag)| NamedPart { number, etag, checksums: Vec::new() };
             let parts = parts.into_iter().map(named).collect();
             let (size, checksum, checksum_kind) = (None, None, None);
             let conditions = Conditions::default();
-            CompleteMultipart { stream, key, upload, parts, size, checksum, checksum_kind, conditions }.into()
+            CompleteMultipart {
+                stream,
+                key,
+                upload,
+                parts,
+                size,
+                checksum,
+                checksum_kind,
+                version: VersionId::default(),
+                conditions,
+            }
+            .into()
         }
         Intent::Abort { stream, key, upload } => AbortMultipart { stream, key, upload }.into(),
         Intent::Get { .. } | Intent::List { .. } => unreachable!("reads are no commands"),

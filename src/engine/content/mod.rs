@@ -10,7 +10,8 @@ pub use reader::{ContentReader, Sources};
 pub use sink::{ContentSink, Staging};
 
 use siltstone_log::event::{Content, ContentSlice, ContentSource};
-use siltstone_log::id::{BlobId, Hash, Salt};
+use siltstone_log::id::{BlobId, Hash, Salt, Seq};
+use siltstone_log::name::ObjectKey;
 use siltstone_log::record::{DraftContent, Salted};
 
 /// Where staged bytes may go.
@@ -31,6 +32,19 @@ pub enum StagedContent {
     Inline(Salted),
     /// Durable in packs.
     Blob(StagedBlob),
+    /// Bytes that a version of the same bucket holds already: nothing is written again.
+    Shared(SharedContent),
+}
+
+/// Bytes in packs that belong to a version of the same bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedContent {
+    /// The key of that version.
+    pub key: ObjectKey,
+    /// The record that made it. The decision looks whether it still holds its bytes.
+    pub seq: Seq,
+    /// Which of its bytes, never inline ones: those are written again, which costs less than a reference.
+    pub slices: Vec<ContentSlice>,
 }
 
 impl StagedContent {
@@ -40,6 +54,7 @@ impl StagedContent {
             Self::Empty => 0,
             Self::Inline(salted) => (salted.bytes.len() as u64).saturating_sub(Salt::LEN as u64),
             Self::Blob(blob) => blob.len,
+            Self::Shared(shared) => shared.slices.iter().fold(0, |sum, slice| sum.saturating_add(slice.len)),
         }
     }
 
@@ -56,6 +71,9 @@ impl StagedContent {
             Self::Blob(StagedBlob { id, len, hash, guard }) => {
                 let slice = ContentSlice { source: ContentSource::Blob { blob: id }, offset: 0, len };
                 (Content::Slices(vec![slice]), DraftContent::Blob(hash), guard)
+            }
+            Self::Shared(SharedContent { slices, .. }) => {
+                (Content::Slices(slices), DraftContent::None, BlobGuard::none())
             }
         }
     }

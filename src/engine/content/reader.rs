@@ -13,7 +13,7 @@ use siltstone_log::pack::{BlobIndex, BlobReader};
 use siltstone_log::reader::read_content;
 use siltstone_log::record::Place;
 use siltstone_projections::objects;
-use siltstone_projections::rows::ObjectRow;
+use siltstone_projections::rows::{ObjectRow, VersionRow};
 use siltstone_projections::store::Store;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -178,7 +178,7 @@ impl Cursor {
         let missing = || Fault::Content(format!("record {seq} of stream {stream} is missing"));
         let found = objects::by_seq(store, stream, seq).map_err(projection)?.ok_or_else(missing)?;
         let version = objects::version(store, stream, &found.key, seq).map_err(projection)?;
-        let object = version.and_then(|version| version.object).ok_or_else(missing)?;
+        let object = version.and_then(VersionRow::into_object).ok_or_else(missing)?;
         Ok(Inline { place: found.place, len: object.size })
     }
 

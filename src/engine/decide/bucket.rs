@@ -1,14 +1,17 @@
 //! Buckets. A creation and a deletion have two halves each, one in `system` and one in the bucket's own stream; a
 //! crash between them leaves a state that every later command here understands.
 
-use super::{Decided, Decision, multipart};
-use crate::engine::command::{CreateBucket, DeleteBucket};
+use super::{Decided, Decision};
+use crate::engine::command::{CreateBucket, DeleteBucket, SetVersioning, TagBucket};
 use crate::engine::outcome::{Outcome, Rejection};
-use siltstone_log::event::{BucketCreated, BucketNameReleased, BucketNameReserved, BucketSealed, Event};
+use siltstone_log::event::{
+    BucketCreated, BucketNameReleased, BucketNameReserved, BucketSealed, BucketTagged, BucketVersioningSet,
+    Event, Versioning,
+};
 use siltstone_log::id::StreamId;
 use siltstone_projections::rows::BucketRow;
 use siltstone_projections::store::Rows;
-use siltstone_projections::{buckets, multipart as multipart_rows, names};
+use siltstone_projections::{buckets, names};
 
 /// A bucket that takes commands.
 pub(super) fn open(rows: &dyn Rows, stream: StreamId) -> Result<BucketRow, super::DecideError> {
@@ -60,8 +63,27 @@ pub(super) fn delete(rows: &dyn Rows, action: DeleteBucket) -> Decided {
         return Err(Rejection::BucketNotEmpty.into());
     }
     // Uploads under way end with the bucket.
-    let freed = multipart::blobs(multipart_rows::all_parts_of_bucket(rows, action.stream))?;
-    Ok(Decision::event(Event::BucketSealed(BucketSealed { name: action.name })).freeing(freed))
+    Ok(Decision::event(Event::BucketSealed(BucketSealed { name: action.name })))
+}
+
+pub(super) fn set_versioning(rows: &dyn Rows, action: &SetVersioning) -> Decided {
+    let bucket = open(rows, action.stream)?;
+    if action.versioning == Versioning::Unversioned && bucket.versioning != Versioning::Unversioned {
+        return Err(Rejection::VersioningNotUndone.into());
+    }
+    if action.versioning == bucket.versioning {
+        return Ok(Decision::nothing(Outcome::Done));
+    }
+    let event = BucketVersioningSet { versioning: action.versioning };
+    Ok(Decision::event(Event::BucketVersioningSet(event)))
+}
+
+pub(super) fn tag(rows: &dyn Rows, action: TagBucket) -> Decided {
+    let bucket = open(rows, action.stream)?;
+    if action.tags == bucket.tags {
+        return Ok(Decision::nothing(Outcome::Done));
+    }
+    Ok(Decision::event(Event::BucketTagged(BucketTagged { tags: action.tags })))
 }
 
 /// Second half of a deletion, in `system`. The name may have gone already, or to a newer incarnation.

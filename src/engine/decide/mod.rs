@@ -16,7 +16,6 @@ use super::command::Action;
 use super::content::BlobGuard;
 use super::outcome::{Fault, Outcome, Rejection};
 use siltstone_log::event::Event;
-use siltstone_log::id::BlobId;
 use siltstone_log::record::DraftContent;
 use siltstone_projections::store::{Rows, StoreError};
 
@@ -32,14 +31,12 @@ pub struct Decision {
     pub outcome: Outcome,
     /// Keeps the blob that an event names, until its record is durable.
     pub guard: BlobGuard,
-    /// Blobs that nothing refers to any more once the events are durable.
-    pub freed: Vec<BlobId>,
 }
 
 impl Decision {
     fn events(events: impl IntoIterator<Item = Event>, outcome: Outcome) -> Self {
         let events = events.into_iter().map(|event| (event, DraftContent::None)).collect();
-        Self { events, outcome, guard: BlobGuard::none(), freed: Vec::new() }
+        Self { events, outcome, guard: BlobGuard::none() }
     }
 
     fn event(event: Event) -> Self {
@@ -47,13 +44,8 @@ impl Decision {
     }
 
     /// One event with bytes of its own.
-    fn storing(event: Event, bytes: DraftContent, guard: BlobGuard) -> Self {
-        Self { events: vec![(event, bytes)], outcome: Outcome::Done, guard, freed: Vec::new() }
-    }
-
-    fn freeing(mut self, freed: Vec<BlobId>) -> Self {
-        self.freed = freed;
-        self
+    fn storing(event: Event, bytes: DraftContent, guard: BlobGuard, outcome: Outcome) -> Self {
+        Self { events: vec![(event, bytes)], outcome, guard }
     }
 
     fn nothing(outcome: Outcome) -> Self {
@@ -87,9 +79,13 @@ pub fn decide(rows: &dyn Rows, action: Action) -> Result<Decision, DecideError> 
         Action::BeginBucket(action) => bucket::begin(rows, action.0),
         Action::DeleteBucket(action) => bucket::delete(rows, action),
         Action::ReleaseBucketName(action) => bucket::release(rows, action.0),
+        Action::SetVersioning(action) => bucket::set_versioning(rows, &action),
+        Action::TagBucket(action) => bucket::tag(rows, action),
         Action::PutObject(action) => object::put(rows, action),
         Action::DeleteObject(action) => object::delete(rows, action),
         Action::DeleteObjects(action) => object::delete_each(rows, action),
+        Action::TagObject(action) => object::tag(rows, action),
+        Action::ExpireVersions(action) => object::expire(rows, action),
         Action::CreateMultipart(action) => multipart::create(rows, action),
         Action::UploadPart(action) => multipart::upload_part(rows, action),
         Action::CompleteMultipart(action) => multipart::complete(rows, &action),

@@ -9,25 +9,25 @@ use crate::engine::content::StagedContent;
 use crate::engine::outcome::{CompletedObject, Fault, InvalidRequest, Outcome, Rejection};
 use md5::{Digest, Md5};
 use siltstone_log::event::{
-    Content, ContentSlice, ContentSource, Event, MultipartAborted, MultipartCompleted, MultipartCreated,
-    PartSize, PartUploaded,
+    Content, ContentSlice, Event, MultipartAborted, MultipartCompleted, MultipartCreated, PartSize,
+    PartUploaded,
 };
-use siltstone_log::id::{BlobId, Salt, StreamId, UploadId};
+use siltstone_log::id::{Salt, StreamId, UploadId};
 use siltstone_log::name::ObjectKey;
-use siltstone_projections::rows::{PartRow, UploadRow};
-use siltstone_projections::store::{Rows, StoreError};
+use siltstone_projections::rows::{BucketRow, PartRow, UploadRow};
+use siltstone_projections::store::Rows;
 use siltstone_projections::{multipart, objects};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub(super) fn create(rows: &dyn Rows, action: CreateMultipart) -> Decided {
     bucket::open(rows, action.stream)?;
-    let CreateMultipart { upload, key, headers, metadata, checksum, .. } = action;
+    let CreateMultipart { upload, key, headers, metadata, checksum, tags, .. } = action;
     if let Some((algorithm, kind)) = checksum
         && !multipart_checksum::is_supported(algorithm, kind)
     {
         return Err(Rejection::InvalidRequest(InvalidRequest::ChecksumKind).into());
     }
-    let event = MultipartCreated { upload, key, headers, metadata, checksum };
+    let event = MultipartCreated { upload, key, headers, metadata, checksum, tags };
     Ok(Decision::events([Event::MultipartCreated(event)], Outcome::MultipartCreated { upload }))
 }
 
@@ -44,7 +44,7 @@ fn existing(
 
 pub(super) fn upload_part(rows: &dyn Rows, action: UploadPart) -> Decided {
     bucket::open(rows, action.stream)?;
-    let UploadPart { stream, key, upload, number, content, etag, checksums } = action;
+    let UploadPart { stream, key, upload, number, content, etag, checksums, copied_from } = action;
     if !(1..=MAX_PARTS).contains(&number) {
         return Err(Rejection::InvalidPartNumber { number }.into());
     }
@@ -62,48 +62,25 @@ pub(super) fn upload_part(rows: &dyn Rows, action: UploadPart) -> Decided {
     if matches!(content, StagedContent::Inline(_)) {
         return Err(Fault::Content("a part was staged in memory".to_owned()).into());
     }
+    object::check_shared(rows, stream, &content)?;
     let (content, bytes, guard) = content.into_parts();
-    let event = Event::PartUploaded(PartUploaded { upload, number, size, etag, content, checksums });
-    let replaced = multipart::part(rows, stream, upload, number)?;
-    let freed = replaced.iter().flat_map(|part| blobs_of(&part.content)).collect();
-    Ok(Decision::storing(event, bytes, guard).freeing(freed))
-}
-
-fn blobs_of(content: &Content) -> impl Iterator<Item = BlobId> {
-    let slices = match content {
-        Content::Slices(slices) => slices.as_slice(),
-        Content::Empty | Content::Inline => &[],
-    };
-    slices.iter().filter_map(|slice| match slice.source {
-        ContentSource::Blob { blob } => Some(blob),
-        ContentSource::Inline { .. } => None,
-    })
-}
-
-/// The blobs of parts that nothing refers to but the parts themselves.
-pub(super) fn blobs(
-    parts: impl Iterator<Item = Result<(u16, PartRow), StoreError>>,
-) -> Result<Vec<BlobId>, DecideError> {
-    let mut found = Vec::new();
-    for part in parts {
-        found.extend(blobs_of(&part?.1.content));
-    }
-    Ok(found)
+    let event =
+        Event::PartUploaded(PartUploaded { upload, number, size, etag, content, checksums, copied_from });
+    Ok(Decision::storing(event, bytes, guard, Outcome::Done))
 }
 
 pub(super) fn abort(rows: &dyn Rows, action: AbortMultipart) -> Decided {
     bucket::open(rows, action.stream)?;
     let AbortMultipart { stream, key, upload } = action;
     existing(rows, stream, &key, upload)?.ok_or(Rejection::NoSuchUpload)?;
-    let freed = blobs(multipart::all_parts(rows, stream, upload))?;
-    Ok(Decision::event(Event::MultipartAborted(MultipartAborted { upload, key })).freeing(freed))
+    Ok(Decision::event(Event::MultipartAborted(MultipartAborted { upload, key })))
 }
 
 pub(super) fn complete(rows: &dyn Rows, action: &CompleteMultipart) -> Decided {
-    bucket::open(rows, action.stream)?;
+    let bucket = bucket::open(rows, action.stream)?;
     check_order(&action.parts)?;
     let Some(upload) = existing(rows, action.stream, &action.key, action.upload)? else {
-        return repeated(rows, action);
+        return repeated(rows, &bucket, action);
     };
     let uploaded: BTreeMap<u16, PartRow> =
         multipart::all_parts(rows, action.stream, action.upload).collect::<Result<_, _>>()?;
@@ -120,10 +97,11 @@ pub(super) fn complete(rows: &dyn Rows, action: &CompleteMultipart) -> Decided {
         size: part.size,
         checksums: part.checksums.clone(),
     });
+    let version = object::version_to_make(&bucket, action.version);
     let completed = MultipartCompleted {
         upload: action.upload,
         key: action.key.clone(),
-        version: None,
+        version,
         size,
         etag: etag.clone(),
         content: joined(&parts),
@@ -131,18 +109,17 @@ pub(super) fn complete(rows: &dyn Rows, action: &CompleteMultipart) -> Decided {
         checksums: checksums.clone(),
         headers: upload.headers,
         metadata: upload.metadata,
+        tags: upload.tags,
     };
-    let object = CompletedObject { etag, size, checksums, parts: parts.len() };
-    let named: BTreeSet<u16> = parts.iter().map(|(number, _)| *number).collect();
-    let left_out = uploaded.iter().filter(|(number, _)| !named.contains(number));
-    let freed = left_out.flat_map(|(_, part)| blobs_of(&part.content)).collect();
-    let outcome = Outcome::MultipartCompleted(object);
-    Ok(Decision::events([Event::MultipartCompleted(completed)], outcome).freeing(freed))
+    let version = object::told(&bucket, version);
+    let outcome =
+        Outcome::MultipartCompleted(CompletedObject { etag, size, checksums, parts: parts.len(), version });
+    Ok(Decision::events([Event::MultipartCompleted(completed)], outcome))
 }
 
 /// A completion whose upload is gone. A client that did not hear the answer asks again: while the key still holds
 /// the object made of just these parts it hears the same answer.
-fn repeated(rows: &dyn Rows, action: &CompleteMultipart) -> Decided {
+fn repeated(rows: &dyn Rows, bucket: &BucketRow, action: &CompleteMultipart) -> Decided {
     let current = objects::current(rows, action.stream, &action.key)?.ok_or(Rejection::NoSuchUpload)?;
     let numbers = action.parts.iter().map(|part| part.number);
     let same_parts = current.parts.iter().map(|part| part.number).eq(numbers);
@@ -154,6 +131,7 @@ fn repeated(rows: &dyn Rows, action: &CompleteMultipart) -> Decided {
         size: current.size,
         checksums: current.checksums,
         parts: current.parts.len(),
+        version: object::told(bucket, current.version),
     })))
 }
 

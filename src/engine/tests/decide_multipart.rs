@@ -11,7 +11,7 @@ use md5::{Digest, Md5};
 use siltstone_log::event::{
     Checksum, ChecksumAlgorithm, ChecksumKind, Content, ContentHeaders, ContentSlice, ContentSource, Event,
 };
-use siltstone_log::id::{Salt, UploadId};
+use siltstone_log::id::{Salt, UploadId, VersionId};
 use siltstone_projections::objects;
 
 const UPLOAD: UploadId = UploadId([9; 16]);
@@ -24,6 +24,7 @@ fn create(checksum: Option<(ChecksumAlgorithm, ChecksumKind)>) -> CreateMultipar
         headers: ContentHeaders::default(),
         metadata: vec![("a".to_owned(), "b".to_owned())],
         checksum,
+        tags: vec![("t".to_owned(), "v".to_owned())],
     }
 }
 
@@ -56,6 +57,7 @@ fn part(number: u16, size: u64) -> UploadPart {
         content,
         etag: etag(number),
         checksums: Vec::new(),
+        copied_from: None,
     }
 }
 
@@ -72,6 +74,7 @@ fn complete(numbers: &[u16]) -> CompleteMultipart {
         size: None,
         checksum: None,
         checksum_kind: None,
+        version: VersionId([0xcc; 16]),
         conditions: Conditions::default(),
     }
 }
@@ -100,7 +103,7 @@ fn parts_become_an_object_that_names_all_their_bytes() {
     let digests: Vec<u8> = [1u16, 5].iter().flat_map(|n| Md5::digest(n.to_be_bytes()).to_vec()).collect();
     let etag = format!("{}-2", md5_hex(&digests));
     let size = MIN_PART_SIZE + 10;
-    let object = CompletedObject { etag: etag.clone(), size, checksums: Vec::new(), parts: 2 };
+    let object = CompletedObject { etag: etag.clone(), size, checksums: Vec::new(), parts: 2, version: None };
     assert_eq!(world.run(complete(&[1, 5])), Ok(Outcome::MultipartCompleted(object)));
     let row = objects::current(&world.store, BUCKET, &key("big")).unwrap().unwrap();
     let slice =

@@ -1,11 +1,11 @@
 use super::*;
 use crate::engine::command::{
-    Conditions, DeleteObject, DeleteObjects, EtagMatch, MAX_DELETE_KEYS, PutObject,
+    Conditions, DeleteObject, DeleteObjects, EtagMatch, KeyDeletion, MAX_DELETE_KEYS, PutObject,
 };
 use crate::engine::content::StagedContent;
-use crate::engine::outcome::{FailedCondition, Rejection};
+use crate::engine::outcome::{Deleted, FailedCondition, Rejection};
 use siltstone_log::event::{ContentHeaders, Event};
-use siltstone_log::id::Salt;
+use siltstone_log::id::{Salt, VersionId};
 use siltstone_log::record::Salted;
 use siltstone_projections::objects;
 
@@ -18,12 +18,24 @@ pub(crate) fn put(object: &str, etag: &str) -> PutObject {
         checksums: Vec::new(),
         headers: ContentHeaders::default(),
         metadata: Vec::new(),
+        tags: Vec::new(),
+        version: VersionId(*blake3::hash(etag.as_bytes()).as_bytes().first_chunk().unwrap()),
+        copied_from: None,
         conditions: Conditions::default(),
     }
 }
 
+pub(crate) fn deletion(object: &str, conditions: Conditions) -> KeyDeletion {
+    KeyDeletion { key: key(object), version: None, marker: VersionId([0xdd; 16]), conditions }
+}
+
 pub(crate) fn delete(object: &str) -> DeleteObject {
-    DeleteObject { stream: BUCKET, key: key(object), conditions: Conditions::default() }
+    DeleteObject { stream: BUCKET, deletion: deletion(object, Conditions::default()) }
+}
+
+/// What a deletion in a bucket without versions tells.
+fn deleted(existed: bool) -> Deleted {
+    Deleted { existed, ..Deleted::default() }
 }
 
 fn etags(etags: &[&str]) -> EtagMatch {
@@ -88,12 +100,13 @@ fn conditions_of_writes_and_deletes_hold_or_refuse() {
         assert_eq!(world.durable.len(), records + usize::from(on_put.is_ok()), "put {case}");
 
         let (mut world, records) = fresh();
-        let result = world.run(DeleteObject { conditions, ..delete("k") });
+        let result = world.run(DeleteObject { stream: BUCKET, deletion: deletion("k", conditions) });
         let existed = holds.is_some();
-        let expected = on_delete.clone().map(|()| Outcome::Deleted { existed }).map_err(EngineError::from);
+        let expected =
+            on_delete.clone().map(|()| Outcome::Deleted(deleted(existed))).map_err(EngineError::from);
         assert_eq!(result, expected, "delete {case}");
-        let deleted = on_delete.is_ok() && existed;
-        assert_eq!(world.durable.len(), records + usize::from(deleted), "delete {case}");
+        let written = on_delete.is_ok() && existed;
+        assert_eq!(world.durable.len(), records + usize::from(written), "delete {case}");
     }
 }
 
@@ -105,18 +118,19 @@ fn many_keys_are_deleted_each_for_itself() {
     }
     let wrong = if_match(etags(&["x"]));
     let any = Conditions::default();
-    let keys = vec![
-        (key("a"), any.clone()),
-        (key("missing"), any.clone()),
-        (key("b"), wrong),
-        (key("a"), any.clone()),
-        (key("a"), if_match(EtagMatch::Any)),
-        (key("c"), if_match(etags(&["c"]))),
+    let deletions = vec![
+        deletion("a", any.clone()),
+        deletion("missing", any.clone()),
+        deletion("b", wrong),
+        deletion("a", any.clone()),
+        deletion("a", if_match(EtagMatch::Any)),
+        deletion("c", if_match(etags(&["c"]))),
     ];
-    let outcome = world.run(DeleteObjects { stream: BUCKET, keys });
-    let results = vec![Ok(()), Ok(()), Err(IF_MATCH), Ok(()), Err(IF_MATCH), Ok(())];
+    let outcome = world.run(DeleteObjects { stream: BUCKET, deletions });
+    let [there, not] = [true, false].map(|existed| Ok(deleted(existed)));
+    let results = vec![there.clone(), not.clone(), Err(IF_MATCH), not, Err(IF_MATCH), there];
     assert_eq!(outcome, Ok(Outcome::DeletedEach(results)));
-    let deleted: Vec<String> = world
+    let gone: Vec<String> = world
         .events()
         .into_iter()
         .filter_map(|body| match body.event {
@@ -124,18 +138,21 @@ fn many_keys_are_deleted_each_for_itself() {
             _ => None,
         })
         .collect();
-    assert_eq!(deleted, ["a", "c"]);
-    let keys = (0..=MAX_DELETE_KEYS).map(|i| (key(&i.to_string()), Conditions::default())).collect();
-    let refused = world.run(DeleteObjects { stream: BUCKET, keys });
+    assert_eq!(gone, ["a", "c"]);
+    let deletions = (0..=MAX_DELETE_KEYS).map(|i| deletion(&i.to_string(), Conditions::default())).collect();
+    let refused = world.run(DeleteObjects { stream: BUCKET, deletions });
     assert_eq!(refused, Err(Rejection::TooLarge.into()));
 }
 
 #[test]
 fn a_bucket_that_is_not_there_takes_nothing() {
     let mut world = World::new();
-    let keys = vec![(key("a"), Conditions::default())];
-    let results =
-        [world.run(put("a", "1")), world.run(delete("a")), world.run(DeleteObjects { stream: BUCKET, keys })];
+    let deletions = vec![deletion("a", Conditions::default())];
+    let results = [
+        world.run(put("a", "1")),
+        world.run(delete("a")),
+        world.run(DeleteObjects { stream: BUCKET, deletions }),
+    ];
     assert_eq!(results, [const { Err(EngineError::Rejected(Rejection::NoSuchBucket)) }; 3]);
     assert!(world.durable.is_empty());
 }

@@ -7,12 +7,13 @@ use crate::engine::command::{
 };
 use crate::engine::outcome::{EngineError, Outcome, Receipt, Rejection, Unavailable};
 use crate::engine::shard::ReplyTo;
-use crate::engine::{Engine, EngineConfig, Need, OpenError, Placement, ROOT_ACCOUNT, StagedContent};
+use crate::engine::tests::decide_object::deletion;
+use crate::engine::{Deleted, Engine, EngineConfig, Need, OpenError, Placement, ROOT_ACCOUNT, StagedContent};
 use bytes::Bytes;
 use siltstone_log::event::{AccessDenied, Actor, ContentHeaders, Door, Event};
 use siltstone_log::host::draw;
 use siltstone_log::host::real::RealDisk;
-use siltstone_log::id::{StreamId, UploadId};
+use siltstone_log::id::{StreamId, UploadId, VersionId};
 use siltstone_log::layout::LayoutError;
 use siltstone_log::reader::{ReadItem, Replay};
 use siltstone_projections::store::{Space, meta};
@@ -137,12 +138,15 @@ fn put(stream: StreamId, object: &str) -> PutObject {
         checksums: Vec::new(),
         headers: ContentHeaders::default(),
         metadata: Vec::new(),
+        tags: Vec::new(),
+        version: VersionId::default(),
+        copied_from: None,
         conditions: Conditions::default(),
     }
 }
 
 fn delete(stream: StreamId, object: &str) -> DeleteObject {
-    DeleteObject { stream, key: key(object), conditions: Conditions::default() }
+    DeleteObject { stream, deletion: deletion(object, Conditions::default()) }
 }
 
 fn pattern(len: usize) -> Vec<u8> {
@@ -193,7 +197,7 @@ fn the_state_is_the_same_after_a_restart_and_after_the_projections_were_deleted(
     live.put(stream, "b", &pattern(200_000)).unwrap();
     live.submit(delete(stream, "a")).unwrap();
     let deleted_again = live.submit(delete(stream, "a")).unwrap();
-    assert_eq!(deleted_again.outcome, Outcome::Deleted { existed: false });
+    assert_eq!(deleted_again.outcome, Outcome::Deleted(Deleted::default()));
     let before = live.digests();
     live.reopen();
     assert_eq!(live.digests(), before);
@@ -306,6 +310,7 @@ fn an_upload_in_parts_becomes_one_object_and_what_is_left_over_is_given_back() {
         headers: ContentHeaders::default(),
         metadata: Vec::new(),
         checksum: None,
+        tags: Vec::new(),
     };
     live.submit(create.clone()).unwrap();
     let parts = [pattern(5 << 20), pattern((5 << 20) + 1), b"the last".to_vec()];
@@ -315,7 +320,8 @@ fn an_upload_in_parts_becomes_one_object_and_what_is_left_over_is_given_back() {
         let StagedContent::Blob(blob) = &content else { panic!("parts are always blobs") };
         blobs.push(blob.id);
         let (key, etag) = (big.clone(), md5_hex(bytes));
-        let part = UploadPart { stream, key, upload, number, content, etag, checksums: Vec::new() };
+        let (checksums, copied_from) = (Vec::new(), None);
+        let part = UploadPart { stream, key, upload, number, content, etag, checksums, copied_from };
         live.submit(part).unwrap();
     }
     let named = |numbers: &[u16]| CompleteMultipart {
@@ -333,6 +339,7 @@ fn an_upload_in_parts_becomes_one_object_and_what_is_left_over_is_given_back() {
         size: None,
         checksum: None,
         checksum_kind: None,
+        version: VersionId::default(),
         conditions: Conditions::default(),
     };
     live.submit(named(&[1, 3])).unwrap();
@@ -347,7 +354,8 @@ fn an_upload_in_parts_becomes_one_object_and_what_is_left_over_is_given_back() {
     let StagedContent::Blob(blob) = &content else { panic!("parts are always blobs") };
     blobs.push(blob.id);
     let (key, etag) = (big.clone(), md5_hex(b"small"));
-    let part = UploadPart { stream, key, upload: second, number: 1, content, etag, checksums: Vec::new() };
+    let (checksums, copied_from) = (Vec::new(), None);
+    let part = UploadPart { stream, key, upload: second, number: 1, content, etag, checksums, copied_from };
     live.submit(part).unwrap();
     live.submit(AbortMultipart { stream, key: big.clone(), upload: second }).unwrap();
     live.reopen();
@@ -424,7 +432,7 @@ fn a_nearly_full_disk_refuses_bodies_and_goes_on_with_deletes() {
     assert!(!live.engine().status().has_space);
     let permit = live.engine().admit(Need::Manage).unwrap();
     let deleted = live.submit(delete(stream, "k")).unwrap().outcome;
-    assert_eq!(deleted, Outcome::Deleted { existed: true });
+    assert_eq!(deleted, Outcome::Deleted(Deleted { existed: true, ..Deleted::default() }));
     drop(permit);
     assert_eq!(live.engine().status().in_flight_requests, 0);
 }

@@ -6,7 +6,7 @@ use crate::engine::{Need, Outcome};
 use crate::s3::body::checksum::{ALGORITHMS, header_name};
 use crate::s3::conditional::write_conditions;
 use crate::s3::error::{S3Error, S3ErrorCode};
-use crate::s3::headers::{parse_checksum, parse_checksum_kind};
+use crate::s3::headers::{parse_checksum, parse_checksum_kind, put_version};
 use crate::s3::list_params::encode_key;
 use crate::s3::operations::Operations;
 use crate::s3::request::S3Request;
@@ -51,6 +51,7 @@ pub(in crate::s3) async fn complete(
         size,
         checksum,
         checksum_kind,
+        version: operations.fresh_version(),
         conditions,
     };
     let receipt = operations.submit(actor, action).await?;
@@ -59,7 +60,9 @@ pub(in crate::s3) async fn complete(
     };
     let checksums = (object.checksums.as_slice(), object.parts);
     let result = complete_result(&location, bucket.name.as_str(), key.as_str(), &object.etag, checksums);
-    Ok(S3Response::xml(result))
+    let mut response = S3Response::xml(result);
+    put_version(object.version, &mut response.headers);
+    Ok(response)
 }
 
 /// A number that no part can have stays one: the engine refuses it.

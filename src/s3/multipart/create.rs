@@ -36,7 +36,8 @@ pub(in crate::s3) async fn create(
             .header(HeaderName::from_static("x-amz-checksum-algorithm"), text(wire_name(algorithm)))
             .header(HeaderName::from_static("x-amz-checksum-type"), text(checksum_kind_name(kind)));
     }
-    let action = CreateMultipart { stream: bucket.stream, upload, key, headers, metadata, checksum };
+    let tags = Vec::new();
+    let action = CreateMultipart { stream: bucket.stream, upload, key, headers, metadata, checksum, tags };
     operations.submit(request.context.actor(), action).await?;
     Ok(response)
 }

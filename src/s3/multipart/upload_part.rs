@@ -47,7 +47,9 @@ pub(in crate::s3) async fn upload_part(
     put_checksums(&summary.checksums, 0, &mut response.headers);
     response.headers.remove("x-amz-checksum-type");
     let checksums = summary.checksums;
-    operations.submit(actor, UploadPart { stream, key, upload, number, content, etag, checksums }).await?;
+    let copied_from = None;
+    let action = UploadPart { stream, key, upload, number, content, etag, checksums, copied_from };
+    operations.submit(actor, action).await?;
     Ok(response)
 }
 

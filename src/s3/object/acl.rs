@@ -1,6 +1,6 @@
 //! `GetObjectAcl` and `PutObjectAcl`: an object is the bucket owner's alone.
 
-use super::version::current;
+use super::version::find_object;
 use crate::s3::bucket::accept_private;
 use crate::s3::error::S3Error;
 use crate::s3::operations::Operations;
@@ -10,7 +10,7 @@ use crate::s3::xml::bucket;
 use http::StatusCode;
 
 pub(in crate::s3) fn get_acl(operations: &Operations, request: &S3Request) -> Result<S3Response, S3Error> {
-    let (found, _) = current(operations, request)?;
+    let found = find_object(operations, request)?.bucket;
     let owner = operations.owner(found.row.owner)?;
     Ok(S3Response::xml(bucket::owner_full_control(&owner)))
 }
@@ -19,7 +19,7 @@ pub(in crate::s3) async fn put_acl(
     operations: &Operations,
     request: S3Request,
 ) -> Result<S3Response, S3Error> {
-    let (found, _) = current(operations, &request)?;
+    let found = find_object(operations, &request)?.bucket;
     let owner = operations.owner(found.row.owner)?;
     accept_private(&request.headers, request.body, &owner).await?;
     Ok(S3Response::empty(StatusCode::OK))

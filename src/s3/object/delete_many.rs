@@ -1,6 +1,6 @@
 //! `DeleteObjects`: up to 1,000 keys in one request, each for itself.
 
-use crate::engine::command::{Conditions, DeleteObjects, EtagMatch};
+use crate::engine::command::{Conditions, DeleteObjects, EtagMatch, KeyDeletion};
 use crate::engine::{Need, Outcome};
 use crate::s3::error::{S3Error, S3ErrorCode};
 use crate::s3::operations::Operations;
@@ -8,6 +8,7 @@ use crate::s3::request::S3Request;
 use crate::s3::response::S3Response;
 use crate::s3::xml::MAX_DOCUMENT_BYTES;
 use crate::s3::xml::delete::{DeleteRequest, DeletedObject, NamedObject, delete_result};
+use siltstone_log::id::{VersionId, VersionRef};
 use siltstone_log::name::{ObjectKey, ObjectKeyError};
 
 pub(in crate::s3) async fn delete_many(
@@ -23,42 +24,42 @@ pub(in crate::s3) async fn delete_many(
     let actor = request.context.actor();
     let document = request.body.read_bounded(MAX_DOCUMENT_BYTES).await?;
     let wanted = DeleteRequest::parse(&document)?;
-    let parsed = wanted.objects.iter().map(parse).collect::<Vec<_>>();
-    let keys = parsed.iter().filter_map(|parsed| parsed.as_ref().ok().cloned()).collect::<Vec<_>>();
-    let mut outcomes = if keys.is_empty() {
+    let fresh = || operations.fresh_version();
+    let parsed = wanted.objects.iter().map(|object| parse(object, fresh())).collect::<Vec<_>>();
+    let deletions = parsed.iter().filter_map(|parsed| parsed.as_ref().ok().cloned()).collect::<Vec<_>>();
+    let mut outcomes = if deletions.is_empty() {
         Vec::new()
     } else {
-        let receipt = operations.submit(actor, DeleteObjects { stream: bucket.stream, keys }).await?;
+        let receipt = operations.submit(actor, DeleteObjects { stream: bucket.stream, deletions }).await?;
         match receipt.outcome {
             Outcome::DeletedEach(outcomes) => outcomes,
             _ => return Err(S3ErrorCode::InternalError.into()),
         }
     }
     .into_iter();
-    let errors = parsed.into_iter().map(|parsed| match parsed {
-        Err(error) => Some(error),
+    let results = parsed.into_iter().map(|parsed| match parsed {
+        Err(error) => Err(error),
         Ok(_) => match outcomes.next() {
-            Some(outcome) => outcome.err().map(S3Error::from),
-            None => Some(S3ErrorCode::InternalError.into()),
+            Some(outcome) => outcome.map_err(S3Error::from),
+            None => Err(S3ErrorCode::InternalError.into()),
         },
     });
-    let errors = errors.collect::<Vec<_>>();
-    let results = wanted.objects.iter().zip(&errors).map(|(object, error)| DeletedObject {
+    let results = results.collect::<Vec<_>>();
+    let results = wanted.objects.iter().zip(&results).map(|(object, result)| DeletedObject {
         object,
-        error: error.as_ref().map(|error| (error.code.as_str(), &*error.message)),
+        result: result.as_ref().copied().map_err(|error| (error.code.as_str(), &*error.message)),
     });
     Ok(S3Response::xml(delete_result(results, wanted.quiet)))
 }
 
 /// Checks one entry; one that is refused does not keep the others.
-fn parse(object: &NamedObject) -> Result<(ObjectKey, Conditions), S3Error> {
+fn parse(object: &NamedObject, marker: VersionId) -> Result<KeyDeletion, S3Error> {
     let key = ObjectKey::parse(object.key.as_str()).map_err(|error| match error {
         ObjectKeyError::Empty => S3ErrorCode::MalformedXML,
         ObjectKeyError::TooLong => S3ErrorCode::KeyTooLongError,
     })?;
-    if object.version_id.as_deref().is_some_and(|id| id != "null") {
-        return Err(S3ErrorCode::NoSuchVersion.into());
-    }
+    let version = object.version_id.as_deref().map(VersionRef::parse).transpose();
+    let version = version.map_err(|_| S3Error::from(S3ErrorCode::NoSuchVersion))?;
     if object.other_condition {
         return Err(S3ErrorCode::NotImplemented.into());
     }
@@ -66,7 +67,8 @@ fn parse(object: &NamedObject) -> Result<(ObjectKey, Conditions), S3Error> {
         "*" => EtagMatch::Any,
         etag => EtagMatch::Etags(vec![etag.to_owned()]),
     });
-    Ok((key, Conditions { if_match, if_none_match: None }))
+    let conditions = Conditions { if_match, if_none_match: None };
+    Ok(KeyDeletion { key, version, marker, conditions })
 }
 
 #[cfg(test)]
@@ -76,16 +78,18 @@ mod tests {
     #[test]
     fn each_entry_is_checked_for_itself() {
         let object = |key: &str| NamedObject { key: key.to_owned(), ..NamedObject::default() };
+        let parse = |object: &NamedObject| parse(object, VersionId::default());
         let code =
-            |object: &NamedObject| parse(object).map(|(key, _)| key.to_string()).map_err(|error| error.code);
+            |object: &NamedObject| parse(object).map(|it| it.key.to_string()).map_err(|error| error.code);
         assert_eq!(code(&object("../a")), Ok("../a".to_owned()));
-        assert_eq!(code(&NamedObject { version_id: Some("null".into()), ..object("a") }), Ok("a".to_owned()));
+        let null = parse(&NamedObject { version_id: Some("null".into()), ..object("a") }).unwrap();
+        assert_eq!((null.key.as_str(), null.version), ("a", Some(VersionRef::Null)));
         assert_eq!(code(&object(&"k".repeat(1025))), Err(S3ErrorCode::KeyTooLongError));
         let versioned = NamedObject { version_id: Some("v1".into()), ..object("a") };
         assert_eq!(code(&versioned), Err(S3ErrorCode::NoSuchVersion));
         let sized = NamedObject { other_condition: true, ..object("a") };
         assert_eq!(code(&sized), Err(S3ErrorCode::NotImplemented));
-        let (_, conditions) = parse(&NamedObject { etag: Some("e".into()), ..object("a") }).unwrap();
-        assert_eq!(conditions.if_match, Some(EtagMatch::Etags(vec!["e".into()])));
+        let deletion = parse(&NamedObject { etag: Some("e".into()), ..object("a") }).unwrap();
+        assert_eq!(deletion.conditions.if_match, Some(EtagMatch::Etags(vec!["e".into()])));
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! The row that was read first names the content that is sent, whatever happens to the key meanwhile.
 
-use super::version::current;
+use super::version::{FoundObject, find_object};
 use crate::engine::ContentReader;
 use crate::s3::conditional::{ReadConditions, ReadRefusal};
 use crate::s3::date::HttpDate;
 use crate::s3::error::{S3Error, S3ErrorCode};
-use crate::s3::headers::{etag_value, put_checksums, put_content_headers, put_metadata};
+use crate::s3::headers::{etag_value, put_checksums, put_content_headers, put_metadata, put_version};
 use crate::s3::operations::Operations;
 use crate::s3::range::{ByteRange, RangeRequest, Unsatisfiable};
 use crate::s3::request::{Query, S3Request};
@@ -57,12 +57,17 @@ pub(in crate::s3) fn head(operations: &Operations, request: &S3Request) -> Resul
 fn find(operations: &Operations, request: &S3Request) -> Result<Found, S3Error> {
     refuse_unsupported(request)?;
     let conditions = ReadConditions::parse(&request.headers)?;
-    let (_, row) = current(operations, request)?;
+    let FoundObject { row, version, .. } = find_object(operations, request)?;
     let mut response = S3Response::empty(StatusCode::OK)
         .header(ETAG, etag_value(&row.etag))
         .header(LAST_MODIFIED, shown(HttpDate(row.hlc)))
         .header(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     put_content_headers(&row.headers, &mut response.headers);
+    put_version(version, &mut response.headers);
+    if !row.tags.is_empty() {
+        let count = HeaderValue::from(row.tags.len());
+        response.headers.insert(HeaderName::from_static("x-amz-tagging-count"), count);
+    }
     match conditions.check(&row.etag, row.hlc) {
         Ok(()) => {}
         Err(ReadRefusal::NotModified) => {

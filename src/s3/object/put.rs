@@ -4,10 +4,12 @@
 //! the command. Next hop: `src/engine/stream_task.rs`.
 
 use crate::engine::command::{MAX_PUT_SIZE, PutObject};
-use crate::engine::{Need, Placement};
+use crate::engine::{Need, Outcome, Placement};
 use crate::s3::conditional::write_conditions;
 use crate::s3::error::S3Error;
-use crate::s3::headers::{content_headers, etag_value, metadata, put_checksums, refuse_unsupported};
+use crate::s3::headers::{
+    content_headers, etag_value, metadata, put_checksums, put_version, refuse_unsupported,
+};
 use crate::s3::operations::{Operations, hex};
 use crate::s3::refusal::check_size;
 use crate::s3::request::S3Request;
@@ -37,7 +39,22 @@ pub(in crate::s3) async fn put(operations: &Operations, request: S3Request) -> R
     let mut response = S3Response::empty(StatusCode::OK).header(ETAG, etag_value(&etag));
     put_checksums(&summary.checksums, 0, &mut response.headers);
     let checksums = summary.checksums;
-    let action = PutObject { stream, key, content, etag, checksums, headers, metadata, conditions };
-    operations.submit(actor, action).await?;
+    let action = PutObject {
+        stream,
+        key,
+        content,
+        etag,
+        checksums,
+        headers,
+        metadata,
+        tags: Vec::new(),
+        version: operations.fresh_version(),
+        copied_from: None,
+        conditions,
+    };
+    let receipt = operations.submit(actor, action).await?;
+    if let Outcome::Stored { version } = receipt.outcome {
+        put_version(version, &mut response.headers);
+    }
     Ok(response)
 }

@@ -1,33 +1,79 @@
-//! `versionId` where buckets have no versions yet: only the null version is there, and it is the current one.
+//! `versionId`: which version of a key a request names.
 
 use crate::s3::error::{S3Error, S3ErrorCode};
 use crate::s3::operations::{OpenBucket, Operations};
 use crate::s3::request::{Query, S3Request};
-use siltstone_log::id::VersionId;
+use http::HeaderValue;
+use http::header::HeaderName;
+use siltstone_log::event::Versioning;
+use siltstone_log::id::VersionRef;
 use siltstone_projections::objects;
-use siltstone_projections::rows::ObjectRow;
+use siltstone_projections::rows::{ObjectRow, VersionRow};
 
-/// Refuses every version but the null version.
-pub(super) fn check_version(query: &Query) -> Result<(), S3Error> {
-    match query.get("versionId") {
-        None | Some("null") => Ok(()),
-        Some(id) if VersionId::parse(id).is_ok() => {
-            Err(S3Error::new(S3ErrorCode::NoSuchVersion).extra("VersionId", id))
-        }
-        Some(other) => Err(S3Error::invalid_argument("versionId", other, "Invalid version id specified")),
-    }
+/// Tells that what was asked for, deleted or made is a delete marker.
+pub(super) const DELETE_MARKER: HeaderName = HeaderName::from_static("x-amz-delete-marker");
+
+/// The version that a request names; none where it means what the key holds.
+pub(super) fn version_id(query: &Query) -> Result<Option<VersionRef>, S3Error> {
+    let Some(text) = query.get("versionId") else { return Ok(None) };
+    let invalid = |_| S3Error::invalid_argument("versionId", text, "Invalid version id specified");
+    VersionRef::parse(text).map(Some).map_err(invalid)
+}
+
+/// An object that a request names.
+pub(super) struct FoundObject {
+    pub(super) bucket: OpenBucket,
+    pub(super) row: ObjectRow,
+    /// Its version as clients are told of it; none where the bucket never kept versions.
+    pub(super) version: Option<VersionRef>,
 }
 
 /// The object a request names.
-pub(super) fn current(
-    operations: &Operations,
-    request: &S3Request,
-) -> Result<(OpenBucket, ObjectRow), S3Error> {
-    check_version(&request.query)?;
+pub(super) fn find_object(operations: &Operations, request: &S3Request) -> Result<FoundObject, S3Error> {
+    let wanted = version_id(&request.query)?;
     let bucket = operations.open_bucket(request)?;
     let key = request.key()?;
-    match objects::current(&operations.view(), bucket.stream, key)? {
-        Some(row) => Ok((bucket, row)),
-        None => Err(S3Error::new(S3ErrorCode::NoSuchKey).extra("Key", key.as_str())),
+    let view = operations.view();
+    let versioned = bucket.row.versioning != Versioning::Unversioned;
+    let row = match wanted {
+        None => match objects::current(&view, bucket.stream, key)? {
+            Some(row) => row,
+            None => return Err(no_such_key(&view, &bucket, key)?),
+        },
+        Some(version) => match objects::find_version(&view, bucket.stream, key, version)? {
+            Some(VersionRow::Object(row)) => row,
+            Some(VersionRow::Marker(_)) => {
+                let error = S3Error::new(S3ErrorCode::MethodNotAllowed)
+                    .extra("Method", request.method.as_str())
+                    .extra("ResourceType", "DeleteMarker");
+                return Err(about_marker(error, version));
+            }
+            None => {
+                let error = S3Error::new(S3ErrorCode::NoSuchVersion).extra("Key", key.as_str());
+                return Err(error.extra("VersionId", version.to_string()));
+            }
+        },
+    };
+    let version = versioned.then(|| row.version.into());
+    Ok(FoundObject { bucket, row, version })
+}
+
+/// A key that holds nothing; where that is so because of a delete marker, the error tells.
+fn no_such_key(rows: &dyn Rows, bucket: &OpenBucket, key: &ObjectKey) -> Result<S3Error, S3Error> {
+    let error = S3Error::new(S3ErrorCode::NoSuchKey).extra("Key", key.as_str());
+    if bucket.row.versioning == Versioning::Unversioned {
+        return Ok(error);
     }
+    let newest = objects::versions(rows, bucket.stream, key).next().transpose()?;
+    Ok(match newest {
+        Some(marker) => about_marker(error, marker.version()),
+        None => error,
+    })
+}
+
+fn about_marker(error: S3Error, version: VersionRef) -> S3Error {
+    let id = HeaderValue::try_from(version.to_string()).unwrap_or(HeaderValue::from_static(""));
+    error
+        .header(DELETE_MARKER, HeaderValue::from_static("true"))
+        .header(HeaderName::from_static("x-amz-version-id"), id)
 }

@@ -2,6 +2,7 @@
 
 use super::reader::{XmlError, XmlReader, once};
 use super::writer::XmlWriter;
+use crate::engine::Deleted;
 use crate::engine::command::MAX_DELETE_KEYS;
 use bytes::Bytes;
 
@@ -74,21 +75,26 @@ fn parse_object(reader: &mut XmlReader<'_>) -> Result<NamedObject, XmlError> {
 pub struct DeletedObject<'a> {
     /// As the client named it.
     pub object: &'a NamedObject,
-    /// Code and message of the refusal, where it was not deleted.
-    pub error: Option<(&'a str, &'a str)>,
+    /// What was deleted, or code and message of the refusal.
+    pub result: Result<Deleted, (&'a str, &'a str)>,
 }
 
 /// `DeleteResult`. In quiet mode only errors are named.
 pub fn delete_result<'a>(results: impl Iterator<Item = DeletedObject<'a>>, quiet: bool) -> Bytes {
     XmlWriter::document("DeleteResult", |w| {
-        for DeletedObject { object, error } in results {
-            match error {
-                None if quiet => {}
-                None => w.element("Deleted", |w| {
+        for DeletedObject { object, result } in results {
+            match result {
+                Ok(_) if quiet => {}
+                Ok(deleted) => w.element("Deleted", |w| {
                     w.text("Key", &object.key);
                     w.optional_text("VersionId", object.version_id.as_deref());
+                    if deleted.marker {
+                        w.text("DeleteMarker", "true");
+                        let id = deleted.version.map(|version| version.to_string());
+                        w.optional_text("DeleteMarkerVersionId", id.as_deref());
+                    }
                 }),
-                Some((code, message)) => w.element("Error", |w| {
+                Err((code, message)) => w.element("Error", |w| {
                     w.text("Key", &object.key);
                     w.optional_text("VersionId", object.version_id.as_deref());
                     w.text("Code", code);
@@ -150,8 +156,8 @@ mod tests {
     fn the_result_names_every_key_or_in_quiet_mode_the_errors() {
         let (deleted, failed) = (object("a"), NamedObject { version_id: Some("v".into()), ..object("<b") });
         let results = [
-            DeletedObject { object: &deleted, error: None },
-            DeletedObject { object: &failed, error: Some(("NoSuchVersion", "none")) },
+            DeletedObject { object: &deleted, result: Ok(Deleted::default()) },
+            DeletedObject { object: &failed, result: Err(("NoSuchVersion", "none")) },
         ];
         let head = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
                     <DeleteResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">";
