@@ -191,7 +191,7 @@ proptest! {
         let versioned = [0, 1].map(|bucket| Step::Versioning { bucket, enabled: true });
         let log = with_buckets(&[&versioned[..], &steps].concat());
         let store = followed(&log, 4);
-        let mut model: BTreeMap<(StreamId, ObjectKey), Vec<(Seq, VersionRef, bool)>> = BTreeMap::new();
+        let mut model = Model::new();
         for record in &log.records {
             model_record(&mut model, record);
         }
@@ -264,8 +264,11 @@ fn blobs_named(rows: &dyn Rows) -> BTreeSet<BlobId> {
     named
 }
 
-/// S3's rules for one record, naively: the versions of each key, newest first, and whether each is an object.
-fn model_record(model: &mut BTreeMap<(StreamId, ObjectKey), Vec<(Seq, VersionRef, bool)>>, record: &Record) {
+/// The versions of each key, newest first, and whether each is an object.
+type Model = BTreeMap<(StreamId, ObjectKey), Vec<(Seq, VersionRef, bool)>>;
+
+/// S3's rules for one record, naively.
+fn model_record(model: &mut Model, record: &Record) {
     let (seq, stream) = (record.seq, record.stream);
     let mut add = |key: ObjectKey, version: VersionRef, object: bool| {
         let versions = model.entry((stream, key)).or_default();

@@ -7,8 +7,10 @@ use http::HeaderValue;
 use http::header::HeaderName;
 use siltstone_log::event::Versioning;
 use siltstone_log::id::VersionRef;
+use siltstone_log::name::ObjectKey;
 use siltstone_projections::objects;
 use siltstone_projections::rows::{ObjectRow, VersionRow};
+use siltstone_projections::store::Rows;
 
 /// Tells that what was asked for, deleted or made is a delete marker.
 pub(super) const DELETE_MARKER: HeaderName = HeaderName::from_static("x-amz-delete-marker");
