@@ -72,15 +72,59 @@ def fill(server, count=300):
         client.delete_object(Bucket="crash", Key=f"k{number:03}")
 
 
+def fill_with_history(server):
+    """All that a fold can get wrong: overwrites, deletes, uploads completed, aborted and under way, parts sent twice,
+    buckets deleted and made again under the same name, users and keys that came and went."""
+    fill(server)
+    client = server.client()
+    for turn in range(2):
+        client.create_bucket(Bucket="again")
+        for number in range(5):
+            client.put_object(Bucket="again", Key=f"k{number}", Body=bytes([turn]) * (number * 40_000))
+        upload = client.create_multipart_upload(Bucket="again", Key="cut-short")["UploadId"]
+        client.upload_part(Bucket="again", Key="cut-short", UploadId=upload, PartNumber=1, Body=b"x" * 100_000)
+        if turn == 0:
+            # The first incarnation ends with an upload under way, which ends with it.
+            for number in range(5):
+                client.delete_object(Bucket="again", Key=f"k{number}")
+            client.delete_bucket(Bucket="again")
+    for key, end in (("done", "complete"), ("given-up", "abort"), ("under-way", None), ("done", "complete")):
+        where = {"Bucket": "crash", "Key": key}
+        where["UploadId"] = client.create_multipart_upload(**where, Metadata={"end": str(end)})["UploadId"]
+        parts = []
+        for number, size in ((1, 5 << 20), (1, 5 << 20), (2, 70_000)):
+            etag = client.upload_part(**where, PartNumber=number, Body=os.urandom(size))["ETag"]
+            parts = [part for part in parts if part["PartNumber"] != number] + [{"PartNumber": number, "ETag": etag}]
+        if end == "complete":
+            client.complete_multipart_upload(**where, MultipartUpload={"Parts": parts})
+        elif end == "abort":
+            client.abort_multipart_upload(**where)
+    for words in (("user", "create", "gone"), ("key", "create", "gone"), ("policy", "attach", "readonly", "--user", "gone"),
+                  ("user", "rm", "gone", "--yes"), ("user", "create", "stays")):
+        done = server.admin(*words)
+        assert done.returncode == 0, (words, done.stderr)
+
+
+def everything_seen(server):
+    """What clients can see of all buckets and uploads."""
+    client, seen = server.client(), {}
+    for bucket in (entry["Name"] for entry in client.list_buckets()["Buckets"]):
+        uploads = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+        parts = [client.list_parts(Bucket=bucket, Key=each["Key"], UploadId=each["UploadId"])["Parts"] for each in uploads]
+        seen[bucket] = client.list_objects_v2(Bucket=bucket).get("Contents"), uploads, parts
+    return seen
+
+
 @pytest.mark.parametrize("killed", [True, False])
 def test_deleted_projections_come_back_to_the_same_digest(own_server, killed):
-    fill(own_server)
-    listing = own_server.client().list_objects_v2(Bucket="crash")["Contents"]
+    fill_with_history(own_server)
+    seen = everything_seen(own_server)
+    assert [len(seen[bucket][1]) for bucket in ("again", "crash")] == [1, 1]
     own_server.kill() if killed else own_server.stop()
     before = digest(own_server.data_dir)
     shutil.rmtree(own_server.data_dir / "projections")
     own_server.start()
-    assert own_server.client().list_objects_v2(Bucket="crash")["Contents"] == listing
+    assert everything_seen(own_server) == seen
     own_server.stop()
     after = digest(own_server.data_dir)
     # The start itself is a record in `system`; what the buckets hold must be the same to the bit.
