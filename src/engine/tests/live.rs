@@ -5,7 +5,8 @@ use crate::engine::command::{
     AbortMultipart, Action, Command, CompleteMultipart, Conditions, CreateBucket, CreateMultipart,
     DeleteBucket, DeleteObject, EtagMatch, NamedPart, PutObject, UploadPart,
 };
-use crate::engine::outcome::{EngineError, Outcome, Receipt, Rejection, Unavailable};
+use crate::engine::content::{ContentSink, Staging};
+use crate::engine::outcome::{EngineError, Fault, Outcome, Receipt, Rejection, Unavailable};
 use crate::engine::shard::ReplyTo;
 use crate::engine::{Engine, EngineConfig, Need, OpenError, Placement, ROOT_ACCOUNT, StagedContent};
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use siltstone_log::reader::{ReadItem, Replay};
 use siltstone_projections::store::{Space, meta};
 use siltstone_projections::{Digest, buckets, identity, names, objects};
 use std::path::Path;
+use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 fn config(folder: &Path) -> EngineConfig {
@@ -372,6 +374,23 @@ fn a_body_that_is_given_up_or_rejected_leaves_nothing_in_the_packs() {
     assert_eq!(refused.map(drop), Err(Rejection::NoSuchKey.into()));
     live.reopen();
     assert_eq!(live.engine().shared.sources.blobs.get(blob).unwrap(), None);
+}
+
+#[test]
+fn a_failed_write_ends_the_store_also_when_its_client_has_gone() {
+    let live = Live::new();
+    // Packs are there, but this upload's writes find no folder.
+    let staging = Staging {
+        disk: RealDisk::new(live.folder.path().join("nowhere")),
+        ..(*live.engine().shared.staging).clone()
+    };
+    let fault = live.runtime.block_on(async {
+        let mut sink = ContentSink::new(Arc::new(staging), Placement::Packs, Some(3_000_000));
+        sink.write(Bytes::from(pattern(300_000))).await.unwrap();
+        drop(sink);
+        live.engine().failed().await
+    });
+    assert!(matches!(fault, Fault::Disk(_)), "{fault}");
 }
 
 #[test]
