@@ -74,6 +74,8 @@ crash: setup debug ## kill -9 under load, $(ROUNDS) rounds
 .PHONY: bench
 bench: build ## figures of this machine beside its own limits
 	target/release/siltstone bench log --dir $(DATA)-bench
+	target/release/siltstone bench s3 --dir $(DATA)-bench
+	target/release/siltstone bench rebuild --dir $(DATA)-bench
 
 .PHONY: nightly
 nightly: setup debug mutants ## the long forms
