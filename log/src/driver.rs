@@ -165,7 +165,7 @@ mod tests {
     use crate::host::Folder;
     use crate::host::real::RealClock;
     use crate::id::{Position, Seq};
-    use crate::reader::{ReadItem, Replay, read_content};
+    use crate::reader::{ReadItem, Replay, read_cached_content, read_content};
     use crate::recovery::recover;
     use crate::script::Script;
     use crate::testing::{draft, recovery_config, stream};
@@ -246,6 +246,10 @@ mod tests {
         assert_eq!((replayed, places.len()), (600, 600));
         for (seq, place) in (1..).zip(places) {
             let content = read_content(&disk, place, 3016).unwrap();
+            // What the page cache does not have is not waited for; what it has is the same.
+            let cached = read_cached_content(&disk, place, 3016);
+            assert!(cached.is_none_or(|cached| cached == content));
+            assert_eq!(read_cached_content(&RealDisk::new("nowhere"), place, 3016), None);
             assert_eq!((content.len(), content[0]), (3000, u8::try_from(seq % 251).unwrap()));
         }
     }
