@@ -80,6 +80,8 @@ fuzz: .ci/toolchain.done ## parsers on mutations of their corpora, $(SECONDS) se
 .PHONY: bench
 bench: build ## figures of this machine beside its own limits
 	target/release/siltstone bench log --dir $(DATA)-bench
+	target/release/siltstone bench s3 --dir $(DATA)-bench
+	target/release/siltstone bench rebuild --dir $(DATA)-bench
 
 .PHONY: nightly
 nightly: setup debug mutants ## the long forms
