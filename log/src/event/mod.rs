@@ -193,4 +193,6 @@ catalogue! {
 }
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
