@@ -24,6 +24,18 @@ pub(super) enum Step {
     Trailer(Vec<u8>, [u8; 32]),
 }
 
+impl Step {
+    /// What it costs to keep: a client that sends single bytes must not queue more steps than bytes were admitted.
+    fn cost(&self) -> usize {
+        let content = match self {
+            Self::Data(bytes) => bytes.len(),
+            Self::ChunkEnd(_) => 0,
+            Self::Trailer(lines, _) => lines.len(),
+        };
+        content + size_of::<Self>()
+    }
+}
+
 /// Everything that is computed over one body.
 pub(super) struct Digester {
     md5: Md5,
@@ -125,6 +137,7 @@ enum Lane {
 pub(super) struct Pipeline {
     lane: Lane,
     queue: Vec<Step>,
+    /// What the queue costs.
     queued: usize,
     inline: bool,
 }
@@ -148,9 +161,7 @@ impl Pipeline {
             digester.step(step);
             return Ok(());
         }
-        if let Step::Data(bytes) = &step {
-            self.queued += bytes.len();
-        }
+        self.queued += step.cost();
         self.queue.push(step);
         if self.queued < BATCH_BYTES {
             return Ok(());
@@ -190,5 +201,25 @@ impl Pipeline {
             digester.finish()
         });
         finished.await.map_err(|_| Lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn steps_of_single_bytes_are_handed_over_before_they_outweigh_a_batch() {
+        let mut pipeline = Pipeline::new(Digester::new(false, None), None);
+        let bytes = Bytes::from_static(b"x");
+        let mut longest = 0;
+        for _ in 0..3 * BATCH_BYTES / size_of::<Step>() {
+            pipeline.push(Step::Data(bytes.clone())).await.unwrap();
+            longest = longest.max(pipeline.queue.len());
+        }
+        assert!(longest * size_of::<Step>() <= BATCH_BYTES, "{longest} steps were queued");
+        let total = 3 * BATCH_BYTES / size_of::<Step>();
+        let expected: [u8; 16] = Md5::digest(vec![b'x'; total]).into();
+        assert_eq!(pipeline.finish().await.unwrap().md5, expected);
     }
 }
