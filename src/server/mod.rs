@@ -28,6 +28,7 @@ use siltstone_log::pack::PackConfig;
 use siltstone_log::writer::WriterConfig;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
@@ -133,7 +134,7 @@ async fn serve(settings: &Settings, data_dir: DataDir, world: World) -> Result<E
     let started = world.clock.wall_millis() / 1000;
     let vitals = Arc::new(Vitals::new(health.clone(), metrics, world.disk.clone(), started));
     let listeners = Listeners::bind(settings)?;
-    show_root(&world.keys);
+    show_root(&world.keys, &settings.server.data_dir);
     let (stop_side, side_stopped) = watch::channel(false);
     let console_door = Arc::new(ConsoleDoor::new(vitals.clone()));
     let side_limits = Limits {
@@ -327,15 +328,21 @@ fn s3_state(settings: &Settings, world: &World, engine: &Engine, vitals: &Arc<Vi
     }
 }
 
-/// Shows credentials that were made just now, the only time. Not as a log line: those are collected and kept.
-fn show_root(keys: &Keys) {
+/// Says where the root credentials are, and shows those that were made just now, the only time. Those not as a log
+/// line: log lines are collected and kept.
+fn show_root(keys: &Keys, data_dir: &Path) {
+    let file = data_dir.join("keys").join("root.json");
     match keys.root.origin() {
-        RootOrigin::Environment | RootOrigin::Stored => {}
+        RootOrigin::Environment => tracing::info!("the root credentials are those of the environment"),
+        RootOrigin::Stored => {
+            tracing::info!(file = %file.display(), "the root credentials are kept in a file; print it to see them");
+        }
         RootOrigin::Created => {
             let (access_key, secret_key) = (keys.root.access_key(), keys.root.secret_key().as_str());
             let text = format!(
-                "Root credentials, made for this data directory and shown this once (kept in keys/root.json):\n  \
-                 access key: {access_key}\n  secret key: {secret_key}\n"
+                "Root credentials, made for this data directory and shown this once (kept in {}):\n  \
+                 access key: {access_key}\n  secret key: {secret_key}\n",
+                file.display()
             );
             // Without a stderr they are still in the file.
             let _ = io::stderr().write_all(text.as_bytes());
