@@ -312,7 +312,8 @@ impl From<AuthError> for S3Error {
                 .extra("RequestTime", request)
                 .extra("ServerTime", iso8601(server_seconds))
                 .extra("MaxAllowedSkewMilliseconds", "900000"),
-            AuthError::MissingDate
+            AuthError::LinksRefused
+            | AuthError::MissingDate
             | AuthError::NotYetValid
             | AuthError::Expired
             | AuthError::SignedHeaderAbsent(_) => Self::with_message(Code::AccessDenied, sentence(&error)),
@@ -372,6 +373,7 @@ mod tests {
             (AuthError::SeveralMechanisms, Code::InvalidArgument),
             (AuthError::UnsupportedMechanism, Code::InvalidRequest),
             (AuthError::TokenUnsupported, Code::InvalidToken),
+            (AuthError::LinksRefused, Code::AccessDenied),
             (AuthError::malformed(header, "m"), Code::AuthorizationHeaderMalformed),
             (AuthError::malformed(Form::Query, "m"), Code::AuthorizationQueryParametersError),
             (AuthError::MissingDate, Code::AccessDenied),

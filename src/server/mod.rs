@@ -14,6 +14,7 @@ use crate::keys::{Keys, KeysError, RootOrigin, StoredCredentials};
 use crate::listener::{self, Limits};
 use crate::s3::operations::Operations;
 use crate::s3::server::ServerLimits;
+use crate::s3::sigv4::Scope;
 use crate::s3::{S3State, server as s3_server};
 use crate::telemetry::health::{Health, Phase};
 use crate::telemetry::metrics::Metrics;
@@ -293,6 +294,7 @@ fn engine_config(settings: &Settings, world: &World, vitals: &Arc<Vitals>) -> En
         inline_max: usize::try_from(settings.content.inline_threshold.0).unwrap_or(usize::MAX),
         limits: EngineLimits {
             bytes: settings.limits.body_memory.0,
+            read_bytes: settings.limits.body_memory.0,
             requests: settings.limits.requests.into(),
             free_floor: settings.space.floor.0,
             ..defaults.limits
@@ -304,15 +306,17 @@ fn engine_config(settings: &Settings, world: &World, vitals: &Arc<Vitals>) -> En
     }
 }
 
-fn authenticator(settings: &Settings, world: &World, engine: &Engine) -> Authenticator {
-    let credentials = StoredCredentials::new(world.keys.clone(), Arc::new(engine.view()));
-    Authenticator::new(Arc::new(credentials), world.clock.clone(), settings.server.region.as_str())
+fn authenticator(scope: Scope, world: &World, engine: &Engine) -> Authenticator {
+    let view = engine.view();
+    let changes = view.changes();
+    let credentials = StoredCredentials::new(world.keys.clone(), Arc::new(view), changes);
+    Authenticator::new(Arc::new(credentials), world.clock.clone(), scope)
 }
 
 fn console_state(settings: &Settings, world: &World, engine: &Engine) -> Console {
     Console {
         backend: Arc::new(engine.clone()),
-        authenticator: authenticator(settings, world, engine),
+        authenticator: authenticator(Scope::console(settings.server.region.as_str()), world, engine),
         keys: world.keys.clone(),
         entropy: world.entropy.clone(),
     }
@@ -320,7 +324,7 @@ fn console_state(settings: &Settings, world: &World, engine: &Engine) -> Console
 
 fn s3_state(settings: &Settings, world: &World, engine: &Engine, vitals: &Arc<Vitals>) -> S3State {
     S3State {
-        authenticator: authenticator(settings, world, engine),
+        authenticator: authenticator(Scope::s3(settings.server.region.as_str()), world, engine),
         handler: Arc::new(Operations::new(engine.clone(), settings.server.region.as_str())),
         observer: vitals.clone(),
         clock: world.clock.clone(),

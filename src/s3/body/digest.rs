@@ -1,6 +1,7 @@
 //! Digests of a body: what proves it, and what is stored with it. Runs beside the I/O where a body is large.
 
 use super::checksum::Hasher;
+use crate::engine::Permit;
 use crate::s3::sigv4::ChunkChain;
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
@@ -140,12 +141,18 @@ pub(super) struct Pipeline {
     /// What the queue costs.
     queued: usize,
     inline: bool,
+    /// Shared with the batch under way, which outlives a client that goes.
+    permit: Option<Permit>,
 }
 
 impl Pipeline {
     pub(super) fn new(digester: Digester, declared: Option<u64>) -> Self {
         let inline = declared.is_some_and(|len| len <= INLINE_BYTES);
-        Self { lane: Lane::Idle(Box::new(digester)), queue: Vec::new(), queued: 0, inline }
+        Self { lane: Lane::Idle(Box::new(digester)), queue: Vec::new(), queued: 0, inline, permit: None }
+    }
+
+    pub(super) fn hold(&mut self, permit: Permit) {
+        self.permit = Some(permit);
     }
 
     /// The digester, before anything was pushed.
@@ -169,8 +176,10 @@ impl Pipeline {
         let mut digester = self.settle().await?;
         let batch = std::mem::take(&mut self.queue);
         self.queued = 0;
+        let permit = self.permit.clone();
         self.lane = Lane::Busy(tokio::task::spawn_blocking(move || {
             digester.steps(batch);
+            drop(permit);
             digester
         }));
         Ok(())

@@ -121,7 +121,7 @@ fn signed(data: &[u8], chunk: usize, trailer: Option<&str>) -> Signed {
     };
     let signer = Signer::default();
     let head = signer.signed("PUT", "/b/k", mode, &[]);
-    let payload = authenticator().authenticate(&head).unwrap().payload;
+    let payload = authenticator().authenticate_now(&head).unwrap().payload;
     let mut previous = signature_of(&head);
     let mut encoded = Vec::new();
     let mut lines = Vec::new();
