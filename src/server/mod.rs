@@ -20,6 +20,7 @@ use crate::telemetry::health::{Health, Phase};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace;
 use doors::{ConsoleDoor, MetricsDoor};
+use process::Connections;
 use serde::Serialize;
 use signals::Signals;
 use siltstone_log::host::real::{RealClock, RealDisk, RealEntropy};
@@ -37,8 +38,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use vitals::Vitals;
 
-/// Connections on the console and metrics listeners: a few people, tools and probes.
-const SIDE_CONNECTIONS: usize = 256;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
@@ -102,7 +101,7 @@ pub fn run(config: &Config, env: &Environment) -> Result<Ended, ServeError> {
     let settings = &config.settings;
     trace::start(settings.telemetry.log_level);
     process::end_with_core_threads();
-    process::raise_file_limit();
+    let connections = Connections::within(process::raise_file_limit(), settings.limits.connections);
     if settings.server.data_dir.as_os_str().is_empty() {
         return Err(ServeError::NoDataDir);
     }
@@ -113,7 +112,7 @@ pub fn run(config: &Config, env: &Environment) -> Result<Ended, ServeError> {
     let disk = RealDisk::new(data_dir.root());
     let keys = Arc::new(Keys::open(&disk, env, &*entropy)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("async").build()?;
-    let world = World { clock, entropy, disk, keys };
+    let world = World { clock, entropy, disk, keys, connections };
     let ended = runtime.block_on(serve(settings, data_dir, world))?;
     // Threads that still wait for a client's bytes do not hold the process up.
     runtime.shutdown_background();
@@ -126,6 +125,7 @@ struct World {
     entropy: Arc<dyn Entropy>,
     disk: RealDisk,
     keys: Arc<Keys>,
+    connections: Connections,
 }
 
 async fn serve(settings: &Settings, data_dir: DataDir, world: World) -> Result<Ended, ServeError> {
@@ -139,7 +139,7 @@ async fn serve(settings: &Settings, data_dir: DataDir, world: World) -> Result<E
     let (stop_side, side_stopped) = watch::channel(false);
     let console_door = Arc::new(ConsoleDoor::new(vitals.clone()));
     let side_limits = Limits {
-        connections: SIDE_CONNECTIONS,
+        connections: world.connections.side,
         header_timeout: settings.limits.header_timeout,
         read_buffer: 64 << 10,
         drain: Duration::from_secs(1),
@@ -173,7 +173,7 @@ async fn serve(settings: &Settings, data_dir: DataDir, world: World) -> Result<E
     })?;
     let (stop_s3, s3_stopped) = watch::channel(false);
     let s3_limits = ServerLimits {
-        connections: usize::try_from(settings.limits.connections).unwrap_or(usize::MAX),
+        connections: world.connections.s3,
         header_timeout: settings.limits.header_timeout,
         drain: settings.server.drain_timeout,
     };

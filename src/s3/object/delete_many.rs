@@ -22,6 +22,9 @@ pub(in crate::s3) async fn delete_many(
     let permit = operations.engine().admit(Need::Manage)?;
     let actor = request.context.actor();
     let document = operations.read_document(request.body, MAX_DOCUMENT_BYTES, &permit).await?;
+    if document.is_empty() {
+        return Err(S3ErrorCode::MissingRequestBodyError.into());
+    }
     let wanted = DeleteRequest::parse(&document)?;
     drop(document);
     let parsed = wanted.objects.iter().map(parse).collect::<Vec<_>>();
