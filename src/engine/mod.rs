@@ -41,7 +41,7 @@ pub use view::View;
 
 use access::AccessLimiter;
 use admission::Admission;
-use bucket_protocol::SecondHalf;
+use bucket_protocol::{SecondHalf, Unfinished};
 use command::RecordDenied;
 use content::{Sources, Staging};
 use crossbeam_channel::{Sender, TrySendError};
@@ -79,6 +79,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     denied: Mutex<AccessLimiter>,
+    unfinished: Unfinished,
     progress: Arc<Progress>,
     observer: Arc<dyn Observer>,
     recovered: Recovered,
@@ -107,8 +108,20 @@ impl Engine {
     async fn both_halves(&self, command: Command, half: SecondHalf) -> CommandResult {
         let (actor, permit) = (command.actor.clone(), command.permit.clone());
         let first = self.call(command).await?;
-        let second = Command::new(actor, half.after(&first.outcome), self.entropy());
-        self.call(Command { permit, ..second }).await
+        let half = half.resolved(&first.outcome);
+        let second = Command::new(actor.clone(), half.clone(), self.entropy());
+        let result = self.call(Command { permit, ..second }).await;
+        if matches!(result, Err(EngineError::Unavailable(_))) {
+            self.shared.unfinished.note(actor, half);
+        }
+        result
+    }
+
+    /// Repeats second halves that were refused.
+    fn repeat_unfinished(&self) {
+        self.shared
+            .unfinished
+            .repeat(self.entropy(), |command, reply| self.send(command, ReplyTo::Thread(reply)));
     }
 
     async fn call(&self, command: Command) -> CommandResult {

@@ -1,4 +1,5 @@
-//! The thread that looks at the disk's free space once a second, and ends the minutes of refused requests.
+//! The thread that looks at the disk's free space once a second, ends the minutes of refused requests, and repeats
+//! what was refused between the halves of creating and deleting buckets.
 
 use super::Engine;
 use super::admission::Admission;
@@ -30,7 +31,9 @@ pub(super) fn run(engine: &Weak<super::Shared>, disk: &RealDisk, admission: &Adm
             admission.set_free(free);
         }
         let Some(shared) = engine.upgrade() else { return };
-        end_minutes(&Engine { shared });
+        let engine = Engine { shared };
+        end_minutes(&engine);
+        engine.repeat_unfinished();
     }
 }
 

@@ -107,7 +107,7 @@ struct Upload {
     permit: Permit,
     stager: BlobStager,
     hasher: Option<BlobHasher>,
-    under_way: Option<JoinHandle<Result<Written, DiskError>>>,
+    under_way: Option<JoinHandle<Result<Written, PackError>>>,
     place: Option<BlobPlace>,
 }
 
@@ -157,9 +157,11 @@ impl Upload {
     async fn write(&mut self, piece: Piece) -> Result<(), EngineError> {
         self.settle().await?;
         let Some(mut hasher) = self.hasher.take() else { return Err(Fault::Ended("upload").into()) };
-        let (disk, staged, permit) = (self.disk.clone(), self.staged.clone(), self.permit.clone());
+        let (packs, disk) = (self.packs.clone(), self.disk.clone());
+        let (staged, permit) = (self.staged.clone(), self.permit.clone());
+        // This future may be dropped while the write is under way, so whatever follows from the write happens there.
         self.under_way = Some(tokio::task::spawn_blocking(move || {
-            let written = write_piece(&disk, &piece, &mut hasher);
+            let written = packs.write(|| write_piece(&disk, &piece, &mut hasher));
             drop((staged, piece, permit));
             written.map(|place| (hasher, place))
         }));
@@ -176,11 +178,7 @@ impl Upload {
                 self.place = place;
                 Ok(())
             }
-            Ok(Err(error)) => {
-                // After a failed write nobody knows what the disk holds: the whole store stops acknowledging.
-                self.packs.write_failed(error.clone());
-                Err(Fault::Disk(error).into())
-            }
+            Ok(Err(error)) => Err(refusal(&error)),
             Err(_) => Err(Fault::Ended("upload").into()),
         }
     }
@@ -221,6 +219,7 @@ fn write_piece(
 
 fn refusal(error: &PackError) -> EngineError {
     match error {
+        PackError::Write(error) => Fault::Disk(error.clone()).into(),
         PackError::Busy => Unavailable::SlowDown.into(),
         PackError::Refused(PackRefusal::NoSpace) => Unavailable::NoSpace.into(),
         PackError::Refused(PackRefusal::Stopping) | PackError::Closed => Unavailable::ShuttingDown.into(),
