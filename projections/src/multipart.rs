@@ -285,6 +285,7 @@ pub(crate) fn completed(fold: &mut StateFold<'_>, event: &MultipartCompleted) ->
         metadata: event.metadata.clone(),
         parts: event.parts.clone(),
         tags: event.tags.clone(),
+        upload: Some(event.upload),
         place: origin.place,
     };
     objects::store(fold, &event.key, object)

@@ -199,6 +199,7 @@ pub(crate) fn put(fold: &mut StateFold<'_>, event: &ObjectPut) -> Result<(), Fol
         metadata: event.metadata.clone(),
         parts: Vec::new(),
         tags: event.tags.clone(),
+        upload: None,
         place: origin.place,
     };
     store(fold, &event.key, object)

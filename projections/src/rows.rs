@@ -13,7 +13,7 @@ use siltstone_log::event::{
     Versioning,
 };
 use siltstone_log::hlc::Hlc;
-use siltstone_log::id::{AccountId, Position, Seq, StreamId, VersionId, VersionRef};
+use siltstone_log::id::{AccountId, Position, Seq, StreamId, UploadId, VersionId, VersionRef};
 use siltstone_log::name::{BucketName, ObjectKey};
 use siltstone_log::record::Place;
 
@@ -213,6 +213,8 @@ pub struct ObjectRow {
     pub parts: Vec<PartSize>,
     /// Its tags, in the order they came.
     pub tags: Vec<(String, String)>,
+    /// The upload it was completed from; none for a plain put.
+    pub upload: Option<UploadId>,
     /// Where its record lies on this node, for inline content.
     #[serde(skip)]
     pub place: Option<Place>,

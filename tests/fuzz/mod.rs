@@ -28,6 +28,7 @@ pub(crate) struct Bound {
 
 impl Bound {
     /// For parsers that keep what they read, in a few copies and vectors that grow by doubling.
+    #[allow(dead_code, reason = "each crate takes the bounds that its parsers need")]
     pub(crate) const USUAL: Self = Self { fixed: 64 * 1024, per_byte: 64 };
 }
 

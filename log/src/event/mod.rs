@@ -44,6 +44,13 @@ pub struct EventKind {
     pub schema: u16,
 }
 
+impl EventKind {
+    /// Whether it is about a bucket itself: its beginning, its end, its settings. These have a block of numbers.
+    pub fn is_about_bucket(self) -> bool {
+        (0x0200..0x0210).contains(&self.event_type)
+    }
+}
+
 /// A body could not be turned into an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {

@@ -18,6 +18,7 @@ fn object(size: u64, place: Option<Place>) -> ObjectRow {
         metadata: vec![("a".into(), "b".into())],
         parts: vec![PartSize { number: 1, size, checksums: vec![] }],
         tags: vec![("t".into(), "v".into())],
+        upload: Some(UploadId([6; 16])),
         place,
     }
 }

@@ -17,12 +17,12 @@ pub(in crate::s3) async fn delete(
 ) -> Result<S3Response, S3Error> {
     let version = version_id(&request.query)?;
     let conditions = write_conditions(&request.headers)?;
-    let bucket = operations.open_bucket(&request)?;
-    let _permit = operations.engine().admit(Need::Manage)?;
+    let stream = request.open_bucket()?.stream;
+    let permit = operations.engine().admit(Need::Manage)?;
     let (key, marker) = (request.key()?.clone(), operations.fresh_version());
     let deletion = KeyDeletion { key, version, marker, conditions };
-    let action = DeleteObject { stream: bucket.stream, deletion };
-    let receipt = operations.submit(request.context.actor(), action).await?;
+    let action = DeleteObject { stream, deletion };
+    let receipt = operations.submit(request.context.actor(), action, permit).await?;
     let Outcome::Deleted(deleted) = receipt.outcome else { return Err(S3ErrorCode::InternalError.into()) };
     let mut response = S3Response::empty(StatusCode::NO_CONTENT);
     put_version(deleted.version, &mut response.headers);

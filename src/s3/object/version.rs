@@ -1,11 +1,11 @@
 //! `versionId`: which version of a key a request names.
 
+use crate::s3::OpenBucket;
 use crate::s3::error::{S3Error, S3ErrorCode};
-use crate::s3::operations::{OpenBucket, Operations};
+use crate::s3::operations::Operations;
 use crate::s3::request::{Query, S3Request};
 use http::HeaderValue;
 use http::header::HeaderName;
-use siltstone_log::event::Versioning;
 use siltstone_log::id::VersionRef;
 use siltstone_log::name::ObjectKey;
 use siltstone_projections::objects;
@@ -24,23 +24,26 @@ pub(super) fn version_id(query: &Query) -> Result<Option<VersionRef>, S3Error> {
 
 /// An object that a request names.
 pub(super) struct FoundObject {
-    pub(super) bucket: OpenBucket,
     pub(super) row: ObjectRow,
     /// Its version as clients are told of it; none where the bucket never kept versions.
     pub(super) version: Option<VersionRef>,
 }
 
-/// The object a request names.
+/// Refuses a request for an object that is not there.
+pub(super) async fn check_exists(operations: &Operations, request: S3Request) -> Result<S3Request, S3Error> {
+    operations.off_thread(move |operations| find_object(operations, &request).map(|_| request)).await
+}
+
+/// The object a request names. Reads its row.
 pub(super) fn find_object(operations: &Operations, request: &S3Request) -> Result<FoundObject, S3Error> {
     let wanted = version_id(&request.query)?;
-    let bucket = operations.open_bucket(request)?;
+    let bucket = request.open_bucket()?;
     let key = request.key()?;
     let view = operations.view();
-    let versioned = bucket.row.versioning != Versioning::Unversioned;
     let row = match wanted {
         None => match objects::current(&view, bucket.stream, key)? {
             Some(row) => row,
-            None => return Err(no_such_key(&view, &bucket, key)?),
+            None => return Err(no_such_key(&view, bucket, key)?),
         },
         Some(version) => match objects::find_version(&view, bucket.stream, key, version)? {
             Some(VersionRow::Object(row)) => row,
@@ -56,14 +59,14 @@ pub(super) fn find_object(operations: &Operations, request: &S3Request) -> Resul
             }
         },
     };
-    let version = versioned.then(|| row.version.into());
-    Ok(FoundObject { bucket, row, version })
+    let version = bucket.is_versioned().then(|| row.version.into());
+    Ok(FoundObject { row, version })
 }
 
 /// A key that holds nothing; where that is so because of a delete marker, the error tells.
 fn no_such_key(rows: &dyn Rows, bucket: &OpenBucket, key: &ObjectKey) -> Result<S3Error, S3Error> {
     let error = S3Error::new(S3ErrorCode::NoSuchKey).extra("Key", key.as_str());
-    if bucket.row.versioning == Versioning::Unversioned {
+    if !bucket.is_versioned() {
         return Ok(error);
     }
     let newest = objects::versions(rows, bucket.stream, key).next().transpose()?;
