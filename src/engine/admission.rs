@@ -35,7 +35,11 @@ pub struct Admission {
     limits: Limits,
     bytes: AtomicU64,
     requests: AtomicU64,
+    /// Free bytes as the poller saw them, less what was written since.
     free: AtomicU64,
+    /// Bytes that requests under way were promised room for. ORDER: raised before the check, so that two requests cannot
+    /// both be promised the last room.
+    promised: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -47,6 +51,7 @@ impl Admission {
             bytes: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             free: AtomicU64::new(free),
+            promised: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         })
     }
@@ -56,16 +61,18 @@ impl Admission {
         if self.closed.load(Ordering::Acquire) {
             return Err(Unavailable::ShuttingDown);
         }
+        let mut permit = Permit { admission: self.clone(), bytes: 0, promised: 0, counted: false };
         let wanted = match need {
             Need::Store { bytes } => {
-                if self.free.load(Ordering::Relaxed).saturating_sub(bytes) < self.limits.free_floor {
+                permit.promised = bytes;
+                let promised = self.promised.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+                if self.free().saturating_sub(promised) < self.limits.free_floor {
                     return Err(Unavailable::NoSpace);
                 }
                 bytes.min(self.limits.per_request)
             }
             Need::Manage => 0,
         };
-        let mut permit = Permit { admission: self.clone(), bytes: 0, counted: false };
         if self.requests.fetch_add(1, Ordering::Relaxed) >= self.limits.requests {
             self.requests.fetch_sub(1, Ordering::Relaxed);
             return Err(Unavailable::SlowDown);
@@ -116,6 +123,7 @@ impl Admission {
 pub struct Permit {
     admission: Arc<Admission>,
     bytes: u64,
+    promised: u64,
     counted: bool,
 }
 
@@ -123,6 +131,12 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.admission.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.admission.requests.fetch_sub(u64::from(self.counted), Ordering::Relaxed);
+        if self.counted {
+            // What was promised is written, as far as anyone knows before the poller's next look.
+            let less = |free: u64| Some(free.saturating_sub(self.promised));
+            let _ = self.admission.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
+        self.admission.promised.fetch_sub(self.promised, Ordering::Relaxed);
     }
 }
 
@@ -137,13 +151,28 @@ mod tests {
     #[test]
     fn bytes_under_way_are_bounded_and_given_back() {
         let admission = admission();
-        let first = admission.admit(Need::Store { bytes: 4000 }).unwrap();
+        let first = admission.admit(Need::Store { bytes: 3000 }).unwrap();
         assert_eq!(admission.in_flight(), (60, 1), "a large body holds no more than its buffers");
         assert_eq!(admission.admit(Need::Store { bytes: 41 }).unwrap_err(), Unavailable::SlowDown);
         assert_eq!(admission.in_flight(), (60, 1), "a refusal holds nothing");
         let second = admission.admit(Need::Store { bytes: 40 }).unwrap();
         drop((first, second));
         assert_eq!(admission.in_flight(), (0, 0));
+    }
+
+    #[test]
+    fn room_is_promised_once_and_what_was_written_counts_until_the_disk_is_looked_at_again() {
+        let limits = Limits { bytes: 1 << 20, requests: 9, per_request: 1, free_floor: 1000 };
+        let admission = Admission::new(limits, 5000);
+        let first = admission.admit(Need::Store { bytes: 3000 }).unwrap();
+        assert_eq!(admission.admit(Need::Store { bytes: 1001 }).unwrap_err(), Unavailable::NoSpace);
+        let second = admission.admit(Need::Store { bytes: 1000 }).unwrap();
+        drop(first);
+        assert_eq!(admission.admit(Need::Store { bytes: 1 }).unwrap_err(), Unavailable::NoSpace);
+        drop(second);
+        assert_eq!(admission.free(), 1000, "a refusal takes nothing away");
+        admission.set_free(5000);
+        assert_eq!(admission.admit(Need::Store { bytes: 4000 }).map(drop), Ok(()));
     }
 
     #[test]

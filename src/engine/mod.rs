@@ -15,6 +15,7 @@ pub mod admission;
 pub mod bucket_protocol;
 pub mod command;
 pub mod content;
+mod damage;
 pub mod decide;
 mod follower;
 pub mod observer;
@@ -32,7 +33,7 @@ pub use admission::{Limits, Need, Permit};
 pub use command::{Action, Command};
 pub use content::{ContentReader, ContentSink, Placement, StagedContent};
 pub use observer::Observer;
-pub use open::{EngineConfig, OpenError};
+pub use open::{EngineConfig, OpenError, PROJECTIONS};
 pub use outcome::{EngineError, Fault, Outcome, Receipt, Rejection, Unavailable};
 pub use status::EngineStatus;
 pub use view::View;
@@ -78,6 +79,7 @@ struct Shared {
     entropy: Arc<dyn Entropy>,
     denied: Mutex<AccessLimiter>,
     progress: Arc<Progress>,
+    damage: Arc<damage::FoundDamage>,
     observer: Arc<dyn Observer>,
     recovered: Recovered,
     threads: Mutex<Option<open::Threads>>,
@@ -186,6 +188,7 @@ impl Engine {
             free_bytes: self.shared.admission.free(),
             has_space: self.shared.admission.has_space(),
             projections_stuck,
+            unreadable_ranges: self.shared.damage.count(),
             failure: self.shared.progress.failure(),
         }
     }

@@ -260,6 +260,7 @@ impl StreamTask {
         let (error, rest): (EngineError, Unavailable) = match reason {
             Refusal::Busy => (Unavailable::SlowDown.into(), Unavailable::SlowDown),
             Refusal::Writer(WriteRefusal::NoSpace) => (Unavailable::NoSpace.into(), Unavailable::NoSpace),
+            Refusal::Writer(WriteRefusal::Busy) => (Unavailable::SlowDown.into(), Unavailable::SlowDown),
             Refusal::Writer(WriteRefusal::Quarantined(_)) => {
                 (Unavailable::Quarantined.into(), Unavailable::Quarantined)
             }

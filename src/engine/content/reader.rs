@@ -3,6 +3,7 @@
 //! A [`ContentReader`] walks the slices that make an object's content. Reads run on blocking threads, one ahead of
 //! what is being sent, each of at most 1 MiB.
 
+use crate::engine::damage::FoundDamage;
 use crate::engine::outcome::Fault;
 use bytes::Bytes;
 use siltstone_log::event::{Content, ContentSlice, ContentSource};
@@ -10,7 +11,7 @@ use siltstone_log::host::DiskReply;
 use siltstone_log::host::real::RealDisk;
 use siltstone_log::id::{BlobId, LogId, Salt, Seq, StreamId};
 use siltstone_log::pack::{BlobIndex, BlobReader};
-use siltstone_log::reader::read_content;
+use siltstone_log::reader::{ReadError, read_content};
 use siltstone_log::record::Place;
 use siltstone_projections::objects;
 use siltstone_projections::rows::ObjectRow;
@@ -27,6 +28,7 @@ pub struct Sources {
     pub(crate) log_id: LogId,
     pub(crate) blobs: Arc<dyn BlobIndex>,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) damage: Arc<FoundDamage>,
 }
 
 type ReadResult = Result<Option<Bytes>, Fault>;
@@ -185,7 +187,12 @@ impl Cursor {
     fn inline(&self, inline: Inline, offset: u64, len: u64) -> Result<Bytes, Fault> {
         let place = inline.place.ok_or_else(|| Fault::Content("a record's place is unknown".to_owned()))?;
         let salted_len = inline.len.saturating_add(Salt::LEN as u64);
-        let bytes = read_content(&self.sources.disk, place, salted_len).map_err(|error| damaged(&error))?;
+        let bytes = read_content(&self.sources.disk, place, salted_len).map_err(|error| {
+            if let ReadError::Damaged(position) = error {
+                self.sources.damage.note(position, position, error.to_string());
+            }
+            damaged(&error)
+        })?;
         let to_index = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let (first, last) = (to_index(offset), to_index(offset.saturating_add(len)));
         if last > bytes.len() || first > last {

@@ -6,7 +6,8 @@ use crate::host::{DiskErrorKind, DiskResult, Folder};
 use crate::pack::{PackClient, PackConfig, PackError, PackRefusal, PackThread, PackWriter, StagedBlob};
 use std::sync::mpsc::channel;
 
-const MEDIUM: PackConfig = PackConfig { pack_bytes: 4 * 1024 * 1024, extent_bytes: 512 * 1024 };
+const MEDIUM: PackConfig =
+    PackConfig { pack_bytes: 4 * 1024 * 1024, extent_bytes: 512 * 1024, leave_free: 0 };
 
 struct Store {
     _root: tempfile::TempDir,
