@@ -6,6 +6,7 @@ SHELL := /bin/bash
 DATA ?= data
 SEEDS ?= 200
 ROUNDS ?= 20
+SECONDS ?= 60
 VENV := .venv
 PYTEST := $(VENV)/bin/python -m pytest -q -x --durations=5
 BINARY := target/debug/siltstone
@@ -57,7 +58,7 @@ debug: .ci/toolchain.done
 
 .PHONY: blackbox
 blackbox: setup debug ## real clients, crashes and faults against the real binary (ARGS for pytest)
-	$(PYTEST) tests/blackbox $(ARGS)
+	$(PYTEST) -n 3 --dist worksteal tests/blackbox $(ARGS)
 
 .PHONY: sim
 sim: debug ## simulation: $(SEEDS) seeds
@@ -71,14 +72,22 @@ mutants: .ci/toolchain.done ## planted bugs: each must be caught
 crash: setup debug ## kill -9 under load, $(ROUNDS) rounds
 	SILTSTONE_CRASH_ROUNDS=$(ROUNDS) $(PYTEST) -s tests/blackbox/test_crash.py -k kill_9
 
+.PHONY: fuzz
+fuzz: .ci/toolchain.done ## parsers on mutations of their corpora, $(SECONDS) seconds each
+	@seed=$${SILTSTONE_FUZZ_SEED:-$$(date +%s)}; echo "SILTSTONE_FUZZ_SEED=$$seed"; \
+	SILTSTONE_FUZZ_SEED=$$seed SILTSTONE_FUZZ_SECONDS=$(SECONDS) cargo test --workspace --lib --locked -- --show-output fuzz
+
 .PHONY: bench
 bench: build ## figures of this machine beside its own limits
 	target/release/siltstone bench log --dir $(DATA)-bench
+	target/release/siltstone bench s3 --dir $(DATA)-bench
+	target/release/siltstone bench rebuild --dir $(DATA)-bench
 
 .PHONY: nightly
 nightly: setup debug mutants ## the long forms
 	$(MAKE) sim SEEDS=20000
 	$(MAKE) crash ROUNDS=1000
+	$(MAKE) fuzz SECONDS=300
 
 .PHONY: clean
 clean: ## remove what was built

@@ -29,7 +29,8 @@ step() {
   summary+=("$name: $ran passed, $bad failed, $((SECONDS - began)) s")
 }
 
-PYTEST=(.venv/bin/python -m pytest -q --durations=5)
+# Three workers keep two cores busy: tests of time and of crashes mostly wait. Each has a server of its own.
+PYTEST=(.venv/bin/python -m pytest -q --durations=5 -n 3 --dist worksteal)
 step "format" one cargo fmt --all --check
 step "structure" one python3 .ci/structure.py
 step "build" one cargo build --workspace --locked

@@ -2,10 +2,16 @@
 
 pub mod auth;
 pub mod bench;
+#[cfg(test)]
+#[path = "../tests/bless/mod.rs"]
+mod bless;
 pub mod cli;
 pub mod config;
 pub mod console;
 pub mod engine;
+#[cfg(test)]
+#[path = "../tests/fuzz/mod.rs"]
+mod fuzz;
 pub mod keys;
 pub mod listener;
 pub mod s3;

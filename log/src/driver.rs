@@ -107,9 +107,11 @@ impl<S: LogSink> Driver<S> {
                 Some(WriterEffect::Failed(error)) => return self.sink.failed(error),
                 Some(WriterEffect::Stopped) => return,
                 None => {
-                    let input = self.wait();
-                    self.handle(input);
+                    let first = self.wait();
+                    self.take(first);
+                    // ORDER: all that waits is taken before a batch begins, so that it shares one sync.
                     self.drain();
+                    self.handle(WriterInput::Tick);
                 }
             }
         }
@@ -121,15 +123,26 @@ impl<S: LogSink> Driver<S> {
     }
 
     fn drain(&mut self) {
-        while self.writer.queued_bytes() < QUEUED_BYTES {
-            match self.receiver.try_recv() {
-                Ok(message) => self.handle(input_of(message)),
-                Err(_) => return,
-            }
+        while self.writer.queued_bytes() < QUEUED_BYTES
+            && let Ok(message) = self.receiver.try_recv()
+        {
+            self.take(Some(message));
         }
     }
 
-    fn wait(&self) -> WriterInput {
+    /// Takes a message without beginning a batch; `None` says that time has passed.
+    fn take(&mut self, message: Option<Message>) {
+        match message {
+            Some(Message::Submit(submission)) => {
+                self.writer.enqueue(self.clock.now(), submission, &mut self.out);
+                self.effects.extend(self.out.drain(..));
+            }
+            Some(Message::Stop) => self.handle(WriterInput::Stop),
+            None => {}
+        }
+    }
+
+    fn wait(&self) -> Option<Message> {
         let message = match self.writer.wake_at() {
             Some(at) => {
                 let nanos = at.saturating_sub(self.clock.monotonic_nanos());
@@ -138,18 +151,11 @@ impl<S: LogSink> Driver<S> {
             None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match message {
-            Ok(message) => input_of(message),
-            Err(RecvTimeoutError::Timeout) => WriterInput::Tick,
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => None,
             // Nobody can submit any more.
-            Err(RecvTimeoutError::Disconnected) => WriterInput::Stop,
+            Err(RecvTimeoutError::Disconnected) => Some(Message::Stop),
         }
-    }
-}
-
-fn input_of(message: Message) -> WriterInput {
-    match message {
-        Message::Submit(submission) => WriterInput::Submit(submission),
-        Message::Stop => WriterInput::Stop,
     }
 }
 
@@ -159,7 +165,7 @@ mod tests {
     use crate::host::Folder;
     use crate::host::real::RealClock;
     use crate::id::{Position, Seq};
-    use crate::reader::{ReadItem, Replay, read_content};
+    use crate::reader::{ReadItem, Replay, read_cached_content, read_content};
     use crate::recovery::recover;
     use crate::script::Script;
     use crate::testing::{draft, recovery_config, stream};
@@ -240,6 +246,10 @@ mod tests {
         assert_eq!((replayed, places.len()), (600, 600));
         for (seq, place) in (1..).zip(places) {
             let content = read_content(&disk, place, 3016).unwrap();
+            // What the page cache does not have is not waited for; what it has is the same.
+            let cached = read_cached_content(&disk, place, 3016);
+            assert!(cached.is_none_or(|cached| cached == content));
+            assert_eq!(read_cached_content(&RealDisk::new("nowhere"), place, 3016), None);
             assert_eq!((content.len(), content[0]), (3000, u8::try_from(seq % 251).unwrap()));
         }
     }

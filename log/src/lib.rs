@@ -11,12 +11,20 @@
 //! This crate depends on no other of the workspace.
 
 pub mod batch;
+#[cfg(test)]
+#[path = "../../tests/bless/mod.rs"]
+mod bless;
 mod catalogue;
 pub mod chain;
 mod codec;
 pub mod driver;
 pub mod event;
 pub mod frame;
+#[cfg(test)]
+#[path = "../../tests/fuzz/mod.rs"]
+mod fuzz;
+#[cfg(test)]
+mod fuzz_targets;
 pub mod hlc;
 pub mod host;
 pub mod id;

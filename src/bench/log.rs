@@ -1,5 +1,8 @@
 //! Group commit beside the bare file.
 
+use super::BenchError;
+use super::scratch::{Scratch, remove};
+use super::stats::median;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use serde::Serialize;
@@ -21,7 +24,7 @@ use std::sync::Arc;
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct LogBenchOptions {
-    /// A folder on the volume to measure; made if missing. What the run writes there is removed.
+    /// A folder on the volume to measure; made if missing, and then removed, as is all that the run writes there.
     pub dir: PathBuf,
     /// Writers, each with one record under way.
     pub writers: usize,
@@ -51,6 +54,7 @@ pub struct LogBench {
     bytes: usize,
     rounds: Vec<Round>,
     median_ratio: f64,
+    median_p99_ms: f64,
 }
 
 impl fmt::Display for LogBench {
@@ -66,28 +70,12 @@ impl fmt::Display for LogBench {
                 number + 1
             )?;
         }
-        write!(f, "median ratio {:.2}; required 0.70, p99 10 ms", self.median_ratio)
+        let Self { median_ratio, median_p99_ms, .. } = self;
+        write!(
+            f,
+            "median ratio {median_ratio:.2} (required 0.70), median p99 {median_p99_ms:.2} ms (required 10)"
+        )
     }
-}
-
-/// A benchmark could not be run.
-#[derive(Debug, thiserror::Error)]
-pub enum BenchError {
-    /// The folder cannot be used as a data directory.
-    #[error(transparent)]
-    Layout(#[from] siltstone_log::layout::LayoutError),
-    /// The fresh log could not be opened.
-    #[error(transparent)]
-    Recovery(#[from] siltstone_log::recovery::RecoveryError),
-    /// The disk failed.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// The system failed.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    /// The log refused a record.
-    #[error("the log refused a record: {0}")]
-    Refused(#[from] WriteRefusal),
 }
 
 enum Answer {
@@ -124,25 +112,17 @@ struct LogHalf {
 
 /// Runs the rounds.
 pub fn run(options: &LogBenchOptions) -> Result<LogBench, BenchError> {
+    let scratch = Scratch::new(&options.dir)?;
     let mut rounds = Vec::with_capacity(options.rounds);
     for number in 0..options.rounds {
-        let dir = options.dir.join(format!("round-{number}"));
-        let result = round(options, &dir);
+        let dir = scratch.join(&format!("round-{number}"));
+        rounds.push(round(options, &dir)?);
+        // Rounds do not need each other's space.
         remove(&dir)?;
-        rounds.push(result?);
     }
-    let mut ratios: Vec<f64> = rounds.iter().map(|round| round.ratio).collect();
-    ratios.sort_by(f64::total_cmp);
-    let median_ratio = ratios.get(ratios.len() / 2).copied().unwrap_or_default();
-    Ok(LogBench { writers: options.writers, bytes: options.bytes, rounds, median_ratio })
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "removes the benchmark's own folder, which no state machine knows"
-)]
-fn remove(dir: &Path) -> std::io::Result<()> {
-    std::fs::remove_dir_all(dir)
+    let of = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure));
+    let (median_ratio, median_p99_ms) = (of(|round| round.ratio), of(|round| round.p99_ms));
+    Ok(LogBench { writers: options.writers, bytes: options.bytes, rounds, median_ratio, median_p99_ms })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a few seconds, shown with three digits")]

@@ -1,9 +1,22 @@
 //! `siltstone bench`: figures of this machine beside its own limits, measured in one run.
 //!
-//! `bench log` measures group commit: a fixed number of writers, each with one record under way, against the bare
-//! file with the same batching: the same bytes a batch, written and synced in a loop. Rounds alternate, because a
-//! virtual machine's disk changes its speed with its neighbours.
+//! - [`log`]: group commit, a fixed number of writers against the bare file with the same batching.
+//! - [`load`]: signed requests against any S3 endpoint, with latencies, and the server's CPU where it runs here.
+//! - [`memory_server`]: the limit that a server is compared with: it parses HTTP, stores nothing, answers from memory.
+//! - [`ratios`]: starts both servers and puts [`load`]'s figures of one beside the other's.
+//! - [`rebuild`]: how fast the projections are built from the log.
+//!
+//! What is compared alternates in short rounds, because a virtual machine's disk and processors change their speed with
+//! its neighbours; the figure is the median of the rounds' ratios.
 
-mod log;
+mod child;
+mod error;
+pub mod load;
+pub mod log;
+pub mod memory_server;
+pub mod ratios;
+pub mod rebuild;
+mod scratch;
+mod stats;
 
-pub use log::{BenchError, LogBench, LogBenchOptions, run};
+pub use error::BenchError;

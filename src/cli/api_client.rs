@@ -117,6 +117,11 @@ const CREDENTIALS: [(&str, &str); 3] = [
 ];
 
 impl ClientCredentials {
+    /// The access key's id and its secret.
+    pub fn into_parts(self) -> (String, Secret) {
+        (self.access_key, self.secret)
+    }
+
     /// Finds a pair in the environment.
     pub fn from_environment(env: &Environment) -> Result<Option<Self>, SecretError> {
         for (access_key, secret) in CREDENTIALS {
@@ -178,7 +183,8 @@ fn refused(status: StatusCode, problem: &Value) -> ApiError {
     }
 }
 
-fn parse_endpoint(endpoint: &str) -> Result<Uri, ApiError> {
+/// Reads an endpoint such as `http://127.0.0.1:8080`.
+pub fn parse_endpoint(endpoint: &str) -> Result<Uri, ApiError> {
     let wrong = || ApiError::Endpoint(endpoint.to_owned());
     let uri: Uri = endpoint.trim_end_matches('/').parse().map_err(|_| wrong())?;
     let plain = uri.scheme_str() == Some("http") && uri.authority().is_some() && uri.path().len() <= 1;

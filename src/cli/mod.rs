@@ -89,7 +89,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(command: Command, env: &Environment, out: Out<'_>) -> Result<ExitCode, CliError> {
     match command {
         Command::Admin(command) => admin::run(command, env, out),
-        Command::Bench(command) => bench::run(command, out),
+        Command::Bench(command) => bench::run(command, env, out),
         Command::Config(command) => config::run(&command, env, out),
         Command::Healthcheck(args) => healthcheck::run(args, env, out),
         Command::Log(command) => log::run(command, out),

@@ -43,6 +43,11 @@ fn every_documented_command_is_understood() {
         "siltstone projection rebuild d",
         "siltstone projection digest d -o json",
         "siltstone bench log --dir d --writers 8 --bytes 100 --seconds 1 --rounds 1",
+        "siltstone bench put --endpoint http://h:1 --size 4096 --clients 64 --seconds 3 --server-pid 7",
+        "siltstone bench mixed --requests 1000 --objects 50 --bucket b --region r --keep --json",
+        "siltstone bench s3 --dir d --seconds 1 --rounds 1",
+        "siltstone bench rebuild --dir d --records 1000",
+        "siltstone bench memory-server --listen 127.0.0.1:0 --answer-bytes 4096",
         "siltstone config check --config c.toml",
         "siltstone healthcheck --endpoint http://127.0.0.1:8083",
         "siltstone version --json",
@@ -63,6 +68,7 @@ fn what_is_wrong_or_would_show_a_secret_is_refused() {
         "siltstone admin key create anna --secret-key hunter22",
         "siltstone admin policy attach readwrite",
         "siltstone version -o xml",
+        "siltstone bench put --seconds 1 --requests 1",
     ] {
         assert!(parse(line).is_err(), "{line}");
     }

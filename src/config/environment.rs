@@ -80,20 +80,6 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// Compares a generated page with the one in the repository; with `SILTSTONE_BLESS=1` writes it instead.
-///
-/// # Panics
-/// Where they differ.
-#[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "a page of the repository, in a test")]
-pub fn bless_or_compare(path: &str, generated: &str) {
-    if std::env::var_os("SILTSTONE_BLESS").is_some() {
-        std::fs::write(path, generated).unwrap();
-    }
-    let committed = std::fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(committed, generated, "{path} is out of date: run the test again with SILTSTONE_BLESS=1");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

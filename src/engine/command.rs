@@ -164,6 +164,8 @@ impl Action {
     pub fn is_priority(&self) -> bool {
         match self {
             Self::DeleteBucket(_)
+            // The second half of a creation: without it the first one would take effect at some later time.
+            | Self::BeginBucket(_)
             | Self::ReleaseBucketName(_)
             | Self::DeleteObject(_)
             | Self::DeleteObjects(_)
@@ -181,7 +183,6 @@ impl Action {
             | Self::StartNode(_)
             | Self::RecordRepair(_) => true,
             Self::CreateBucket(_)
-            | Self::BeginBucket(_)
             | Self::PutObject(_)
             | Self::CreateMultipart(_)
             | Self::UploadPart(_)

@@ -40,7 +40,7 @@ pub use view::View;
 
 use access::AccessLimiter;
 use admission::Admission;
-use bucket_protocol::SecondHalf;
+use bucket_protocol::{SecondHalf, Unfinished};
 use command::RecordDenied;
 use content::{Sources, Staging};
 use crossbeam_channel::{Sender, TrySendError};
@@ -78,6 +78,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     denied: Mutex<AccessLimiter>,
+    unfinished: Unfinished,
     progress: Arc<Progress>,
     damage: Arc<damage::FoundDamage>,
     observer: Arc<dyn Observer>,
@@ -107,7 +108,19 @@ impl Engine {
     async fn both_halves(&self, command: Command, half: SecondHalf) -> CommandResult {
         let actor = command.actor.clone();
         let first = self.call(command).await?;
-        self.call(Command::new(actor, half.after(&first.outcome), self.entropy())).await
+        let half = half.resolved(&first.outcome);
+        let result = self.call(Command::new(actor.clone(), half.clone(), self.entropy())).await;
+        if matches!(result, Err(EngineError::Unavailable(_))) {
+            self.shared.unfinished.note(actor, half);
+        }
+        result
+    }
+
+    /// Repeats second halves that were refused.
+    fn repeat_unfinished(&self) {
+        self.shared
+            .unfinished
+            .repeat(self.entropy(), |command, reply| self.send(command, ReplyTo::Thread(reply)));
     }
 
     async fn call(&self, command: Command) -> CommandResult {

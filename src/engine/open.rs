@@ -2,7 +2,7 @@
 
 use super::access::AccessLimiter;
 use super::admission::{Admission, Limits};
-use super::bucket_protocol;
+use super::bucket_protocol::{self, Unfinished};
 use super::command::{Action, Command, StartNode};
 use super::content::{Sources, Staging};
 use super::damage::FoundDamage;
@@ -214,7 +214,7 @@ impl Engine {
         }
     }
 
-    /// Second halves that a crash has cut off. One that cannot be done now is done by the next start.
+    /// Second halves that a crash has cut off. One that cannot be done now is repeated while the engine runs.
     fn finish_bucket_protocols(&self) {
         let unfinished = bucket_protocol::unfinished(&self.view()).unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot look for half-made buckets");
@@ -222,8 +222,9 @@ impl Engine {
         });
         for half in unfinished {
             tracing::info!(?half, "finishing what a stop left half done");
-            if let Err(error) = self.call_blocking(half) {
+            if let Err(error) = self.call_blocking(half.clone()) {
                 tracing::warn!(%error, "cannot finish it");
+                self.shared.unfinished.note(Actor::server(Door::Recovery), half);
             }
         }
     }
@@ -380,6 +381,7 @@ fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError
         clock: config.clock,
         entropy: config.entropy,
         denied: Mutex::new(AccessLimiter::default()),
+        unfinished: Unfinished::default(),
         progress,
         damage: damage.clone(),
         observer: config.observer,

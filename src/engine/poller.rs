@@ -1,5 +1,5 @@
-//! The thread that, once a second, looks at the disk's free space, writes down what was found damaged, and ends the
-//! minutes of refused requests.
+//! The thread that, once a second, looks at the disk's free space, writes down what was found damaged, ends the minutes
+//! of refused requests, and repeats what was refused between the halves of creating and deleting buckets.
 
 use super::Engine;
 use super::admission::Admission;
@@ -41,7 +41,9 @@ pub(super) fn run(
             tracing::warn!(%error, "cannot write down what was found damaged");
         }
         let Some(shared) = engine.upgrade() else { return };
-        end_minutes(&Engine { shared });
+        let engine = Engine { shared };
+        end_minutes(&engine);
+        engine.repeat_unfinished();
     }
 }
 

@@ -9,6 +9,8 @@ pub mod date;
 mod dispatch;
 mod engine_error;
 pub mod error;
+#[cfg(test)]
+mod fuzz;
 pub mod headers;
 pub mod list_params;
 mod multipart;

@@ -2,5 +2,5 @@
 
 pub mod health;
 pub mod metrics;
-mod process;
+pub mod process;
 pub mod trace;

@@ -19,14 +19,19 @@ pub struct ProcessSample {
 /// Reads `/proc/self`.
 pub fn sample() -> ProcessSample {
     let statm = std::fs::read_to_string("/proc/self/statm").ok();
-    let stat = std::fs::read_to_string("/proc/self/stat").ok();
     let page = u64::try_from(rustix::param::page_size()).unwrap_or_default();
     ProcessSample {
         resident_bytes: statm.as_deref().and_then(resident_pages).map(|pages| pages * page),
-        cpu_seconds: stat.as_deref().and_then(cpu_ticks).map(seconds),
+        cpu_seconds: cpu_seconds_of(std::process::id()),
         open_fds: open_fds(),
         max_fds: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
     }
+}
+
+/// CPU time of a process of this machine, user and system.
+pub fn cpu_seconds_of(pid: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    cpu_ticks(&stat).map(seconds)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "2^53 ticks are longer than a process lives")]

@@ -135,9 +135,22 @@ class Server:
             return error.code, error.read().decode()
 
     def resident_bytes(self):
+        """Memory of the process now."""
+        return self._memory("VmRSS")
+
+    def peak_bytes(self):
+        """The most memory the process has had, which no sampling can miss."""
+        return self._memory("VmHWM")
+
+    def _memory(self, name):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+        line = next(line for line in status.splitlines() if line.startswith(name))
         return int(line.split()[1]) * 1024
+
+    def allocated_bytes(self):
+        """What the data directory costs on its volume, holes left out."""
+        files = (file for file in self.data_dir.rglob("*") if file.is_file())
+        return sum(file.stat().st_blocks * 512 for file in files)
 
     def admin(self, *arguments, **options):
         endpoint = ["--endpoint", self.ready["console"]]

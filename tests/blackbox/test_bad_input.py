@@ -153,7 +153,8 @@ MINUTES = lambda count: datetime.datetime.now(datetime.timezone.utc) + datetime.
 ])
 def test_wrong_credentials_and_dates_are_refused_before_the_body(server, unchanged, options, expected):
     signer = signed_now(server, **options)
-    headers = signer.headers("PUT", "/raw/never", "UNSIGNED-PAYLOAD", {"content-length": 9 * MIB})
+    every = {"content-length": 9 * MIB, "expect": "100-continue"}
+    headers = signer.headers("PUT", "/raw/never", "UNSIGNED-PAYLOAD", every)
     with server.connect() as connection:
         connection.sendall(request_bytes("PUT", "/raw/never", headers))
         status, answer, body = read_answer(connection)

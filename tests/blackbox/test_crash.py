@@ -1,6 +1,5 @@
 """kill -9 under load, with a journal of what was acknowledged. Rounds: SILTSTONE_CRASH_ROUNDS (20)."""
 
-import hashlib
 import os
 import random
 import shutil
@@ -8,99 +7,11 @@ import threading
 import time
 
 import pytest
-from botocore.exceptions import BotoCoreError, ClientError
+from crash_workload import BUCKET, Worker, check
 from siltstone import Server, digest, run, verify
-from test_objects import KIB, MIB
 
 ROUNDS = int(os.environ.get("SILTSTONE_CRASH_ROUNDS", "20"))
 WORKERS = 6
-
-
-class Key:
-    """What may be stored at one key: the acknowledged state, and states of calls whose outcome is unknown."""
-
-    def __init__(self):
-        self.possible = {None}
-
-    def begin(self, state):
-        self.possible.add(state)
-
-    def acknowledge(self, state):
-        self.possible = {state}
-
-
-class Worker(threading.Thread):
-    """Owns its keys, so that what was acknowledged last is known without a clock."""
-
-    def __init__(self, number, seed):
-        super().__init__()
-        self.number, self.random = number, random.Random(seed)
-        self.keys = {f"w{number}/{key}": Key() for key in range(12)}
-        self.client = self.refused = None
-        self.acknowledged = 0
-
-    def fork(self, seed):
-        worker = Worker(self.number, seed)
-        worker.keys = self.keys
-        return worker
-
-    def body(self):
-        size = self.random.choice([0, 100, 4 * KIB, 64 * KIB, 65 * KIB, 300 * KIB, MIB])
-        seed = self.random.randbytes(32)
-        return (seed * (size // 32 + 1))[:size]
-
-    def run(self):
-        while True:
-            name = self.random.choice(list(self.keys))
-            key, kind = self.keys[name], self.random.random()
-            body = self.body() if kind < 0.75 else os.urandom(5 * MIB) + self.body() if kind < 0.8 else None
-            state = None if body is None else hashlib.md5(body).hexdigest()
-            key.begin(state)
-            try:
-                if body is None:
-                    self.client.delete_object(Bucket="crash", Key=name)
-                elif kind < 0.75:
-                    self.client.put_object(Bucket="crash", Key=name, Body=body)
-                else:
-                    self.multipart(name, body)
-            except ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] < 500:
-                    self.refused = error
-                return
-            except BotoCoreError:
-                return
-            key.acknowledge(state)
-            self.acknowledged += 1
-
-    def multipart(self, name, body):
-        where = {"Bucket": "crash", "Key": name}
-        upload = self.client.create_multipart_upload(**where)["UploadId"]
-        parts = []
-        for number, part in enumerate((body[: 5 * MIB], body[5 * MIB :]), 1):
-            answer = self.client.upload_part(**where, UploadId=upload, PartNumber=number, Body=part)
-            parts.append({"PartNumber": number, "ETag": answer["ETag"]})
-        if self.random.random() < 0.3:
-            # An upload that is given up changes nothing; the one that counts follows.
-            self.client.abort_multipart_upload(**where, UploadId=upload)
-            return self.multipart(name, body)
-        self.client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": parts})
-
-
-def check(client, workers):
-    """Every key holds an acknowledged or a possible state, which thereby becomes the acknowledged one."""
-    listed = {}
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket="crash"):
-        listed.update({entry["Key"]: entry["Size"] for entry in page.get("Contents", [])})
-    for worker in workers:
-        for name, key in worker.keys.items():
-            found = None
-            if name in listed:
-                body = client.get_object(Bucket="crash", Key=name)["Body"].read()
-                assert len(body) == listed.pop(name)
-                found = hashlib.md5(body).hexdigest()
-            assert found in key.possible, f"{name}: {found} is none of {key.possible}"
-            key.acknowledge(found)
-    assert not listed, f"phantoms: {listed}"
 
 
 def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path):
@@ -109,19 +20,27 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path):
     dice = random.Random(seed)
     server = Server(tmp_path / "data").start()
     workers = [Worker(number, dice.random()) for number in range(WORKERS)]
-    server.client().create_bucket(Bucket="crash")
+    server.client().create_bucket(Bucket=BUCKET)
     acknowledged = 0
     for _ in range(ROUNDS):
-        workers = [worker.fork(dice.random()) for worker in workers]
+        killed = threading.Event()
+        # No retries: each answer is seen, and a repeated call would blur which one was acknowledged.
+        workers = [
+            Worker(before.number, dice.random(), server.client(retries={"total_max_attempts": 1}), killed, before)
+            for before in workers
+        ]
         for worker in workers:
-            worker.client = server.client()
             worker.start()
-        killer = threading.Timer(dice.uniform(0.2, 1.5), server.kill)
-        killer.start()
+        failed_early = wait_for(workers, dice.uniform(0.2, 1.5))
+        assert server.process.poll() is None, f"the server ended by itself:\n{''.join(server.log)}"
+        killed.set()
+        server.kill()
         for worker in workers:
             worker.join(120)
-            assert not worker.is_alive() and worker.refused is None, worker.refused
-        killer.join()
+            assert not worker.is_alive(), f"{worker.name} hangs"
+            if worker.failure is not None:
+                raise AssertionError(f"{worker.name}, before the kill") from worker.failure
+        assert not failed_early, f"{failed_early} ended before the kill"
         acknowledged += sum(worker.acknowledged for worker in workers)
         began = time.monotonic()
         server.start()
@@ -135,6 +54,14 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path):
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+def wait_for(workers, seconds):
+    """Lets them work for so long; returns the names of those that ended meanwhile."""
+    deadline = time.monotonic() + seconds
+    for worker in workers:
+        worker.join(max(0, deadline - time.monotonic()))
+    return [worker.name for worker in workers if not worker.is_alive()]
+
+
 def fill(server, count=300):
     client = server.client()
     client.create_bucket(Bucket="crash")
@@ -145,15 +72,59 @@ def fill(server, count=300):
         client.delete_object(Bucket="crash", Key=f"k{number:03}")
 
 
+def fill_with_history(server):
+    """All that a fold can get wrong: overwrites, deletes, uploads completed, aborted and under way, parts sent twice,
+    buckets deleted and made again under the same name, users and keys that came and went."""
+    fill(server)
+    client = server.client()
+    for turn in range(2):
+        client.create_bucket(Bucket="again")
+        for number in range(5):
+            client.put_object(Bucket="again", Key=f"k{number}", Body=bytes([turn]) * (number * 40_000))
+        upload = client.create_multipart_upload(Bucket="again", Key="cut-short")["UploadId"]
+        client.upload_part(Bucket="again", Key="cut-short", UploadId=upload, PartNumber=1, Body=b"x" * 100_000)
+        if turn == 0:
+            # The first incarnation ends with an upload under way, which ends with it.
+            for number in range(5):
+                client.delete_object(Bucket="again", Key=f"k{number}")
+            client.delete_bucket(Bucket="again")
+    for key, end in (("done", "complete"), ("given-up", "abort"), ("under-way", None), ("done", "complete")):
+        where = {"Bucket": "crash", "Key": key}
+        where["UploadId"] = client.create_multipart_upload(**where, Metadata={"end": str(end)})["UploadId"]
+        parts = []
+        for number, size in ((1, 5 << 20), (1, 5 << 20), (2, 70_000)):
+            etag = client.upload_part(**where, PartNumber=number, Body=os.urandom(size))["ETag"]
+            parts = [part for part in parts if part["PartNumber"] != number] + [{"PartNumber": number, "ETag": etag}]
+        if end == "complete":
+            client.complete_multipart_upload(**where, MultipartUpload={"Parts": parts})
+        elif end == "abort":
+            client.abort_multipart_upload(**where)
+    for words in (("user", "create", "gone"), ("key", "create", "gone"), ("policy", "attach", "readonly", "--user", "gone"),
+                  ("user", "rm", "gone", "--yes"), ("user", "create", "stays")):
+        done = server.admin(*words)
+        assert done.returncode == 0, (words, done.stderr)
+
+
+def everything_seen(server):
+    """What clients can see of all buckets and uploads."""
+    client, seen = server.client(), {}
+    for bucket in (entry["Name"] for entry in client.list_buckets()["Buckets"]):
+        uploads = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+        parts = [client.list_parts(Bucket=bucket, Key=each["Key"], UploadId=each["UploadId"])["Parts"] for each in uploads]
+        seen[bucket] = client.list_objects_v2(Bucket=bucket).get("Contents"), uploads, parts
+    return seen
+
+
 @pytest.mark.parametrize("killed", [True, False])
 def test_deleted_projections_come_back_to_the_same_digest(own_server, killed):
-    fill(own_server)
-    listing = own_server.client().list_objects_v2(Bucket="crash")["Contents"]
+    fill_with_history(own_server)
+    seen = everything_seen(own_server)
+    assert [len(seen[bucket][1]) for bucket in ("again", "crash")] == [1, 1]
     own_server.kill() if killed else own_server.stop()
     before = digest(own_server.data_dir)
     shutil.rmtree(own_server.data_dir / "projections")
     own_server.start()
-    assert own_server.client().list_objects_v2(Bucket="crash")["Contents"] == listing
+    assert everything_seen(own_server) == seen
     own_server.stop()
     after = digest(own_server.data_dir)
     # The start itself is a record in `system`; what the buckets hold must be the same to the bit.

@@ -187,4 +187,6 @@ catalogue! {
 }
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;

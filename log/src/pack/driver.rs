@@ -5,6 +5,7 @@ use super::api::{PackEffect, PackInput, PackRefusal};
 use super::index::{BlobIndex, BlobIndexError};
 use super::place::{BlobPlace, ExtentPlace};
 use super::stager::{BlobHasher, BlobStager};
+use super::write_gate::WriteGate;
 use super::writer::PackWriter;
 use crate::host::{Disk, DiskError, DiskOp, Ticket};
 use crate::id::{BlobId, LogId, Salt};
@@ -27,6 +28,9 @@ pub enum PackError {
     /// The blob is durable but could not be noted in the index: it would not be found again.
     #[error(transparent)]
     Index(#[from] BlobIndexError),
+    /// A write of content failed; the store stops being durable.
+    #[error(transparent)]
+    Write(#[from] DiskError),
     /// Too many requests wait already.
     #[error("too many requests for room in packs")]
     Busy,
@@ -50,6 +54,7 @@ enum Call {
 #[derive(Clone)]
 pub struct PackClient {
     calls: Sender<Call>,
+    gate: Arc<WriteGate>,
     waiting: Arc<AtomicUsize>,
     log_id: LogId,
     extent_bytes: u32,
@@ -109,9 +114,16 @@ impl PackClient {
         self.tell(PackInput::Free { blob, place });
     }
 
-    /// Reports that a write of content failed: the store stops being durable.
-    pub fn write_failed(&self, error: DiskError) {
-        self.tell(PackInput::WriteFailed(error));
+    /// Writes content: the only way to do so, blocking. Not called once the store is stopping.
+    ///
+    /// ORDER: a failure is reported before anybody else hears of it. After a failed write nobody knows what the disk
+    /// holds, so the whole store stops acknowledging, whether or not the one who uploads is still there.
+    pub fn write<T>(&self, write: impl FnOnce() -> Result<T, DiskError>) -> Result<T, PackError> {
+        let _inside = self.gate.enter().ok_or(PackError::Closed)?;
+        write().map_err(|error| {
+            self.tell(PackInput::WriteFailed(error.clone()));
+            error.into()
+        })
     }
 
     fn tell(&self, input: PackInput) {
@@ -123,6 +135,7 @@ impl PackClient {
 /// The running pack writer.
 pub struct PackThread {
     calls: Sender<Call>,
+    gate: Arc<WriteGate>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -138,8 +151,10 @@ impl PackThread {
         let (sync, sync_thread) = worker("pack-sync", disk.clone(), calls.clone())?;
         let (files, files_thread) = worker("pack-files", disk.clone(), calls.clone())?;
         let waiting = Arc::new(AtomicUsize::new(0));
+        let gate = Arc::new(WriteGate::default());
         let client = PackClient {
             calls: calls.clone(),
+            gate: gate.clone(),
             waiting: waiting.clone(),
             log_id: writer.log_id(),
             extent_bytes: writer.config().extent_bytes,
@@ -149,11 +164,13 @@ impl PackThread {
         let driver =
             Driver { writer, index, replies, waiting, sync, files, failed: Some(failed), stopped: false };
         let decide = Builder::new().name("pack-writer".into()).spawn(move || driver.run(&inbox))?;
-        Ok((Self { calls, threads: vec![decide, sync_thread, files_thread] }, client))
+        Ok((Self { calls, gate, threads: vec![decide, sync_thread, files_thread] }, client))
     }
 
     /// Seals what is open and ends. Blobs that are not finished are given up.
     pub fn stop(self) {
+        // ORDER: their writes end before their space is given back.
+        self.gate.close();
         let _ = self.calls.send(Call::Plain(PackInput::Stop));
         for thread in self.threads {
             // A panic was printed where it happened; there is nothing left to end.

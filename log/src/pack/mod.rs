@@ -20,6 +20,7 @@ pub mod reader;
 pub mod recovery;
 pub mod staged;
 pub mod stager;
+mod write_gate;
 pub mod writer;
 
 pub use api::{PackConfig, PackEffect, PackInput, PackRefusal};

@@ -8,7 +8,7 @@ mod stats;
 mod tests;
 mod verify;
 
-pub use place::{content, read_content, record_at};
+pub use place::{content, read_cached_content, read_content, record_at};
 pub use replay::{LogReader, Replay};
 pub use stats::{LogStats, Tally, stats};
 pub(crate) use verify::verify_with;

@@ -328,7 +328,7 @@ impl Writer {
         match (&self.spare, &self.active) {
             // A batch that outgrew its file's allocation could find the volume full in mid-write, which is a failure.
             (Spare::Ready(len), _) if *len < self.needed_bytes(self.is_low_on_space()) => {
-                self.remove_spare(out)
+                self.remove_spare(out);
             }
             (Spare::Ready(_), None) => self.open(now, out),
             (Spare::Ready(_), Some(_)) => self.seal(now, out),

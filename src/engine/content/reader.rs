@@ -11,7 +11,7 @@ use siltstone_log::host::DiskReply;
 use siltstone_log::host::real::RealDisk;
 use siltstone_log::id::{BlobId, LogId, Salt, Seq, StreamId};
 use siltstone_log::pack::{BlobIndex, BlobReader};
-use siltstone_log::reader::{ReadError, read_content};
+use siltstone_log::reader::{ReadError, read_cached_content, read_content};
 use siltstone_log::record::Place;
 use siltstone_projections::objects;
 use siltstone_projections::rows::ObjectRow;
@@ -61,6 +61,10 @@ impl ContentReader {
     /// client must not take a part for the whole.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         if self.ahead.is_none() {
+            // What is small and in the page cache is here sooner than a blocking thread could be woken.
+            if let Some(bytes) = self.cursor.as_mut().and_then(|cursor| cursor.cached()) {
+                return Ok(Some(bytes));
+            }
             self.start();
         }
         let Some(ahead) = self.ahead.as_mut() else { return Ok(None) };
@@ -75,7 +79,7 @@ impl ContentReader {
     }
 
     fn start(&mut self) {
-        if let Some(mut cursor) = self.cursor.take() {
+        if let Some(mut cursor) = self.cursor.take().filter(|cursor| cursor.has_more()) {
             self.ahead = Some(tokio::task::spawn_blocking(move || {
                 let read = cursor.read();
                 (cursor, read)
@@ -110,6 +114,12 @@ struct Inline {
     len: u64,
 }
 
+impl Inline {
+    fn salted_len(&self) -> u64 {
+        self.len.saturating_add(Salt::LEN as u64)
+    }
+}
+
 enum PartSource {
     /// In the object's own record.
     Own(Inline),
@@ -139,6 +149,17 @@ fn damaged(error: &impl ToString) -> Fault {
 impl Cursor {
     fn has_more(&self) -> bool {
         self.blob.is_some() || !self.parts.is_empty()
+    }
+
+    /// The next bytes, where they lie in the object's own record and reading them waits for no disk.
+    fn cached(&mut self) -> Option<Bytes> {
+        let Some(Part { source: PartSource::Own(inline), offset, len }) = self.parts.front() else {
+            return None;
+        };
+        let read = read_cached_content(&self.sources.disk, inline.place?, inline.salted_len())?;
+        let bytes = cut_out(&read, *offset, *len)?;
+        self.parts.pop_front();
+        Some(bytes)
     }
 
     /// The next bytes; blocks.
@@ -186,18 +207,20 @@ impl Cursor {
 
     fn inline(&self, inline: Inline, offset: u64, len: u64) -> Result<Bytes, Fault> {
         let place = inline.place.ok_or_else(|| Fault::Content("a record's place is unknown".to_owned()))?;
-        let salted_len = inline.len.saturating_add(Salt::LEN as u64);
-        let bytes = read_content(&self.sources.disk, place, salted_len).map_err(|error| {
+        let read = read_content(&self.sources.disk, place, inline.salted_len()).map_err(|error| {
             if let ReadError::Damaged(position) = error {
                 self.sources.damage.note(position, position, error.to_string());
             }
             damaged(&error)
         })?;
-        let to_index = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-        let (first, last) = (to_index(offset), to_index(offset.saturating_add(len)));
-        if last > bytes.len() || first > last {
-            return Err(Fault::Content(format!("{} bytes where {} were expected", bytes.len(), inline.len)));
-        }
-        Ok(bytes.slice(first..last))
+        cut_out(&read, offset, len)
+            .ok_or_else(|| Fault::Content(format!("{} bytes where {} were expected", read.len(), inline.len)))
     }
+}
+
+/// A range of a record's content, if the content has it.
+fn cut_out(content: &Bytes, offset: u64, len: u64) -> Option<Bytes> {
+    let first = usize::try_from(offset).ok()?;
+    let last = first.checked_add(usize::try_from(len).ok()?)?;
+    (last <= content.len()).then(|| content.slice(first..last))
 }

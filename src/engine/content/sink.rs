@@ -103,7 +103,7 @@ struct Upload {
     staged: Arc<pack::StagedBlob>,
     stager: BlobStager,
     hasher: Option<BlobHasher>,
-    under_way: Option<JoinHandle<Result<Written, DiskError>>>,
+    under_way: Option<JoinHandle<Result<Written, PackError>>>,
     place: Option<BlobPlace>,
 }
 
@@ -152,9 +152,10 @@ impl Upload {
     async fn write(&mut self, piece: Piece) -> Result<(), EngineError> {
         self.settle().await?;
         let Some(mut hasher) = self.hasher.take() else { return Err(Fault::Ended("upload").into()) };
-        let (disk, staged) = (self.disk.clone(), self.staged.clone());
+        let (packs, disk, staged) = (self.packs.clone(), self.disk.clone(), self.staged.clone());
+        // This future may be dropped while the write is under way, so whatever follows from the write happens there.
         self.under_way = Some(tokio::task::spawn_blocking(move || {
-            let written = write_piece(&disk, &piece, &mut hasher);
+            let written = packs.write(|| write_piece(&disk, &piece, &mut hasher));
             drop(staged);
             written.map(|place| (hasher, place))
         }));
@@ -171,11 +172,7 @@ impl Upload {
                 self.place = place;
                 Ok(())
             }
-            Ok(Err(error)) => {
-                // After a failed write nobody knows what the disk holds: the whole store stops acknowledging.
-                self.packs.write_failed(error.clone());
-                Err(Fault::Disk(error).into())
-            }
+            Ok(Err(error)) => Err(refusal(&error)),
             Err(_) => Err(Fault::Ended("upload").into()),
         }
     }
@@ -216,6 +213,7 @@ fn write_piece(
 
 fn refusal(error: &PackError) -> EngineError {
     match error {
+        PackError::Write(error) => Fault::Disk(error.clone()).into(),
         PackError::Busy | PackError::Refused(PackRefusal::Busy) => Unavailable::SlowDown.into(),
         PackError::Refused(PackRefusal::NoSpace) => Unavailable::NoSpace.into(),
         PackError::Refused(PackRefusal::Stopping) | PackError::Closed => Unavailable::ShuttingDown.into(),

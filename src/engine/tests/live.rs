@@ -1,11 +1,13 @@
 //! The real thing in a temporary folder: threads, disk and projections.
 
 use super::{key, name};
+use crate::engine::bucket_protocol::SecondHalf;
 use crate::engine::command::{
     AbortMultipart, Action, Command, CompleteMultipart, Conditions, CreateBucket, CreateMultipart,
     DeleteBucket, DeleteObject, EtagMatch, NamedPart, PutObject, UploadPart,
 };
-use crate::engine::outcome::{EngineError, Outcome, Receipt, Rejection, Unavailable};
+use crate::engine::content::{ContentSink, Staging};
+use crate::engine::outcome::{EngineError, Fault, Outcome, Receipt, Rejection, Unavailable};
 use crate::engine::shard::ReplyTo;
 use crate::engine::{Engine, EngineConfig, Need, OpenError, Placement, ROOT_ACCOUNT, StagedContent};
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use siltstone_projections::store::{Space, meta};
 use siltstone_projections::{Digest, buckets, identity, names, objects};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 fn config(folder: &Path) -> EngineConfig {
@@ -272,18 +275,60 @@ fn a_bucket_is_made_filled_emptied_deleted_and_made_again() {
     assert!(live.stream("bucket").is_some_and(|new| new != stream));
 }
 
+impl Live {
+    /// Runs the first half of creating or deleting a bucket, as a refusal of the second leaves it.
+    fn first_half(&self, action: impl Into<Action>) -> SecondHalf {
+        let action = action.into();
+        let half = SecondHalf::of(&action).unwrap();
+        let command = Command::new(Actor::server(Door::S3), action, self.engine().entropy());
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.engine().send(command, ReplyTo::Thread(reply)).unwrap();
+        half.resolved(&answer.recv().unwrap().unwrap().outcome)
+    }
+}
+
+#[test]
+fn a_second_half_that_is_refused_is_repeated_until_it_is_done() {
+    let (live, stream) = Live::with_bucket();
+    let released = live.first_half(DeleteBucket { name: name("bucket"), stream });
+    let begun = live.first_half(live.create("half-made"));
+    let unfinished = &live.engine().shared.unfinished;
+    for half in [&released, &begun, &begun] {
+        unfinished.note(Actor::server(Door::S3), half.clone());
+    }
+    assert_eq!(unfinished.len(), 2, "a half that is noted twice is repeated once");
+    let mut refusals = [
+        Err(Unavailable::NoSpace),
+        Ok(Unavailable::NoSpace),
+        Err(Unavailable::SlowDown),
+        Ok(Unavailable::Quarantined),
+    ]
+    .into_iter();
+    for _ in 0..2 {
+        // Refused on the way, or by the log.
+        unfinished.repeat(live.engine().entropy(), |command, reply| {
+            assert!(command.action.is_priority(), "it may use the log's reserve");
+            let refusal: Unavailable = refusals.next().unwrap()?;
+            reply.send(Err(refusal.into())).unwrap();
+            Ok(())
+        });
+        assert_eq!(unfinished.len(), 2);
+    }
+    assert_eq!(live.stream("half-made"), None);
+    while unfinished.len() > 0 {
+        live.engine().repeat_unfinished();
+        std::thread::yield_now();
+    }
+    assert!(live.stream("half-made").is_some());
+    assert_eq!(names::get(&live.engine().view(), &name("bucket")).unwrap(), None);
+}
+
 #[test]
 fn what_a_crash_left_half_made_is_finished_by_the_next_start() {
     let (mut live, stream) = Live::with_bucket();
     // First halves only, as a crash between the halves leaves them.
-    for action in
-        [Action::from(DeleteBucket { name: name("bucket"), stream }), Action::from(live.create("half-made"))]
-    {
-        let command = Command::new(Actor::server(Door::S3), action, live.engine().entropy());
-        let (reply, answer) = crossbeam_channel::bounded(1);
-        live.engine().send(command, ReplyTo::Thread(reply)).unwrap();
-        answer.recv().unwrap().unwrap();
-    }
+    live.first_half(DeleteBucket { name: name("bucket"), stream });
+    live.first_half(live.create("half-made"));
     assert_eq!((live.stream("bucket"), live.stream("half-made")), (None, None));
     live.reopen();
     assert!(live.stream("half-made").is_some());
@@ -373,6 +418,23 @@ fn a_body_that_is_given_up_or_rejected_leaves_nothing_in_the_packs() {
     assert_eq!(refused.map(drop), Err(Rejection::NoSuchKey.into()));
     live.reopen();
     assert_eq!(live.engine().shared.sources.blobs.get(blob).unwrap(), None);
+}
+
+#[test]
+fn a_failed_write_ends_the_store_also_when_its_client_has_gone() {
+    let live = Live::new();
+    // Packs are there, but this upload's writes find no folder.
+    let staging = Staging {
+        disk: RealDisk::new(live.folder.path().join("nowhere")),
+        ..(*live.engine().shared.staging).clone()
+    };
+    let fault = live.runtime.block_on(async {
+        let mut sink = ContentSink::new(Arc::new(staging), Placement::Packs, Some(3_000_000));
+        sink.write(Bytes::from(pattern(300_000))).await.unwrap();
+        drop(sink);
+        live.engine().failed().await
+    });
+    assert!(matches!(fault, Fault::Disk(_)), "{fault}");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use super::*;
 use crate::host::real::RealDisk;
 use crate::host::{DiskErrorKind, DiskResult, Folder};
-use crate::pack::{PackClient, PackConfig, PackError, PackRefusal, PackThread, PackWriter, StagedBlob};
+use crate::pack::{
+    ExtentPlace, PackClient, PackConfig, PackError, PackRefusal, PackThread, PackWriter, StagedBlob,
+};
 use std::sync::mpsc::channel;
 
 const MEDIUM: PackConfig =
@@ -47,9 +49,7 @@ impl Store {
                     stager.extent(answer.recv().unwrap()?);
                 }
                 StagerStep::Piece(piece) => {
-                    for op in piece.ops() {
-                        self.execute(&op).unwrap();
-                    }
+                    client.write(|| piece.ops().iter().try_for_each(|op| self.execute(op).map(drop)))?;
                     match hasher.update(&piece) {
                         Hashed::More => {}
                         Hashed::Extent(header) => drop(self.execute(&header).unwrap()),
@@ -171,10 +171,89 @@ fn a_failed_write_of_content_stops_the_store() {
     let index: Arc<dyn BlobIndex> = store.index.clone();
     let (thread, client) =
         PackThread::spawn(writer, &store.disk, index, move |error| failed.send(error).unwrap()).unwrap();
-    let error = store.execute(&DiskOp::Sync { file: pack_file(77) }).unwrap_err();
-    client.write_failed(error);
+    let written = client.write(|| store.execute(&DiskOp::Sync { file: pack_file(77) }));
+    assert!(matches!(written, Err(PackError::Write(_))));
     assert_eq!(failure.recv().unwrap().kind, DiskErrorKind::NotFound);
     let refused = store.upload(&client, blob_id(1), &Bytes::from_static(b"x")).err();
     assert_eq!(refused, Some(PackError::Refused(PackRefusal::Failed)));
+    thread.stop();
+}
+
+/// The room that a blob is given.
+fn reserve(staged: &StagedBlob, bytes: u32) -> ExtentPlace {
+    let (reply, answer) = channel();
+    staged.reserve(bytes, move |given| reply.send(given).unwrap());
+    answer.recv().unwrap().unwrap()
+}
+
+#[test]
+fn a_stop_waits_for_the_writes_under_way_and_lets_no_other_begin() {
+    let store = Store::new();
+    let (thread, client) = store.start();
+    store.upload(&client, blob_id(1), &Dice(1).bytes(100_000)).unwrap().commit();
+    let staged = StagedBlob::new(client.clone(), blob_id(2));
+    let extent = reserve(&staged, 500_000);
+    let (begun, has_begun) = channel();
+    let (release, released) = channel::<()>();
+    let (stopped, has_stopped) = channel();
+    std::thread::scope(|scope| {
+        let (store, client) = (&store, &client);
+        let late = scope.spawn(move || {
+            client.write(|| {
+                begun.send(()).unwrap();
+                released.recv().unwrap();
+                let data = vec![Bytes::from(vec![9; 500_000])];
+                store.execute(&DiskOp::Write {
+                    file: pack_file(extent.pack),
+                    offset: extent.data_offset(),
+                    data,
+                })
+            })
+        });
+        has_begun.recv().unwrap();
+        scope.spawn(move || {
+            thread.stop();
+            stopped.send(()).unwrap();
+        });
+        // The stop has closed the gate when no write can begin any more; it cannot end while one is under way.
+        while client.write(|| Ok(())).is_ok() {
+            std::thread::yield_now();
+        }
+        assert!(has_stopped.try_recv().is_err());
+        release.send(()).unwrap();
+        late.join().unwrap().unwrap();
+        has_stopped.recv().unwrap();
+    });
+    assert_eq!(client.write(|| Ok(())), Err(PackError::Closed));
+    let read = DiskOp::Read {
+        file: pack_file(extent.pack),
+        offset: extent.offset,
+        len: extent.footprint(),
+        from_disk: false,
+    };
+    let Ok(DiskReply::Data(left)) = store.execute(&read) else { panic!() };
+    assert!(left.iter().all(|byte| *byte != 9), "its space was given back after the write");
+    assert!(store.read(blob_id(1)).unwrap() == Dice(1).bytes(100_000));
+}
+
+#[test]
+fn a_write_that_lands_after_its_upload_was_given_up_touches_nobody_else() {
+    let store = Store::new();
+    let (thread, client) = store.start();
+    let abandoned = StagedBlob::new(client.clone(), blob_id(1));
+    let extent = reserve(&abandoned, 500_000);
+    drop(abandoned);
+    let contents: Vec<_> = (2..9).map(|number| (blob_id(number), Dice(number).bytes(600_000))).collect();
+    for (blob, content) in &contents {
+        store.upload(&client, *blob, content).unwrap().commit();
+    }
+    // Owners do not let this happen; if one did, it would cost space and not content.
+    let data = vec![Bytes::from(vec![9; 500_000])];
+    store
+        .execute(&DiskOp::Write { file: pack_file(extent.pack), offset: extent.data_offset(), data })
+        .unwrap();
+    for (blob, content) in &contents {
+        assert!(store.read(*blob).unwrap() == *content);
+    }
     thread.stop();
 }

@@ -1,0 +1,226 @@
+"""A load whose every acknowledgement is written down, to be compared with what a server holds after kill -9."""
+
+import hashlib
+import random
+import threading
+
+from botocore.exceptions import BotoCoreError, ClientError
+from test_objects import KIB, MIB
+
+BUCKET = "crash"
+SIZES = [0, 100, 4 * KIB, 64 * KIB, 65 * KIB, 300 * KIB, MIB]
+PART = 5 * MIB
+
+
+class Place:
+    """What may stand at one key or bucket name: the acknowledged state, and that of a call whose outcome is unknown."""
+
+    def __init__(self):
+        self.possible = {None}
+
+    @property
+    def state(self):
+        (state,) = self.possible
+        return state
+
+    def settle(self, found, name):
+        assert found in self.possible, f"{name}: {found} is none of {self.possible}"
+        self.possible = {found}
+
+
+class Upload:
+    """A multipart upload: the parts acknowledged, and whether it may be under way still."""
+
+    def __init__(self, key):
+        self.key, self.parts, self.may_be_open, self.may_be_gone = key, {}, True, False
+
+    def ending(self):
+        self.may_be_gone = True
+
+    def ended(self):
+        self.may_be_open, self.may_be_gone = False, True
+
+
+class Lost(Exception):
+    """The connection ended, so the outcome is unknown."""
+
+
+class SlowDown(Exception):
+    """The server refused for lack of room: nothing may have changed."""
+
+
+def state_of(body, part=None):
+    """(hash of the content, ETag, size): what a GET and a listing must agree on."""
+    content = hashlib.md5(body)
+    if part is None:
+        return content.hexdigest(), content.hexdigest(), len(body)
+    hashes = [hashlib.md5(body[at : at + part]).digest() for at in range(0, len(body), part)]
+    return content.hexdigest(), f"{hashlib.md5(b''.join(hashes)).hexdigest()}-{len(hashes)}", len(body)
+
+
+class Worker(threading.Thread):
+    """Owns its keys and its bucket, so that what was acknowledged last is known without a clock. Ends at the first
+    call whose outcome is unknown; `failure` is what must not happen before (or because of) a kill."""
+
+    def __init__(self, number, seed, client=None, killed=None, before=None):
+        super().__init__(name=f"worker {number}")
+        self.number, self.random = number, random.Random(seed)
+        self.client, self.killed = client, killed
+        self.keys = before.keys if before else {f"w{number}/{key}": Place() for key in range(12)}
+        self.bucket_name = f"crash-own-{number}"
+        self.bucket = before.bucket if before else Place()
+        self.uploads = before.uploads if before else {}
+        self.failure = None
+        self.acknowledged = 0
+
+    def run(self):
+        try:
+            while True:
+                dice = self.random.random()
+                act = self.own_bucket if dice < 0.2 else self.multipart if dice < 0.25 else self.delete if dice < 0.45 else self.put
+                try:
+                    act()
+                except SlowDown:
+                    continue
+        except Lost:
+            pass
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it fails the test
+            self.failure = error
+
+    def call(self, method, **arguments):
+        """One request. Only a connection that ends after the kill has begun is forgiven, and S3's own SlowDown."""
+        try:
+            answer = getattr(self.client, method)(**arguments)
+        except ClientError as error:
+            code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+            if (status, code) == (503, "SlowDown"):
+                raise SlowDown from error
+            raise
+        except BotoCoreError as error:
+            if self.killed.is_set():
+                raise Lost from error
+            raise
+        self.acknowledged += 1
+        return answer
+
+    def change(self, place, state, method, **arguments):
+        before = place.possible
+        place.possible = before | {state}
+        try:
+            answer = self.call(method, **arguments)
+        except SlowDown:
+            place.possible = before
+            raise
+        place.possible = {state}
+        return answer
+
+    def body(self):
+        size, seed = self.random.choice(SIZES), self.random.randbytes(32)
+        return (seed * (size // 32 + 1))[:size]
+
+    def put(self):
+        name, body = self.random.choice(list(self.keys)), self.body()
+        answer = self.change(self.keys[name], state_of(body), "put_object", Bucket=BUCKET, Key=name, Body=body)
+        assert answer["ETag"].strip('"') == state_of(body)[1]
+
+    def delete(self):
+        name = self.random.choice(list(self.keys))
+        self.change(self.keys[name], None, "delete_object", Bucket=BUCKET, Key=name)
+
+    def multipart(self):
+        name = self.random.choice(list(self.keys))
+        where = {"Bucket": BUCKET, "Key": name}
+        where["UploadId"] = self.call("create_multipart_upload", **where)["UploadId"]
+        upload = self.uploads[where["UploadId"]] = Upload(name)
+        body = self.random.randbytes(PART) + b"the end" + self.body()
+        for number, at in enumerate(range(0, len(body), PART), 1):
+            answer = self.call("upload_part", **where, PartNumber=number, Body=body[at : at + PART])
+            upload.parts[number] = answer["ETag"]
+        upload.ending()
+        if self.random.random() < 0.3:
+            self.call("abort_multipart_upload", **where)
+        else:
+            parts = [{"PartNumber": number, "ETag": etag} for number, etag in upload.parts.items()]
+            self.change(
+                self.keys[name], state_of(body, PART), "complete_multipart_upload", **where, MultipartUpload={"Parts": parts}
+            )
+        upload.ended()
+
+    def own_bucket(self):
+        """Creates, fills, empties and deletes the worker's own bucket. Its state: `None`, `()` or that of its object."""
+        name, state = self.bucket_name, self.bucket.state
+        if state is None:
+            self.change(self.bucket, (), "create_bucket", Bucket=name)
+        elif state == () and self.random.random() < 0.5:
+            self.change(self.bucket, None, "delete_bucket", Bucket=name)
+        elif state == ():
+            body = self.body()
+            self.change(self.bucket, state_of(body), "put_object", Bucket=name, Key="only", Body=body)
+        elif self.random.random() < 0.3:
+            self.refused_as_not_empty(name)
+        else:
+            self.change(self.bucket, (), "delete_object", Bucket=name, Key="only")
+
+    def refused_as_not_empty(self, name):
+        try:
+            self.call("delete_bucket", Bucket=name)
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "BucketNotEmpty", error
+        else:
+            raise AssertionError("a bucket that held an object was deleted")
+
+
+def listing(client, bucket):
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    return {entry["Key"]: (entry["ETag"].strip('"'), entry["Size"]) for page in pages for entry in page.get("Contents", [])}
+
+
+def found_at(client, bucket, key, listed):
+    """The state a key holds, the same in GET and in the listing; `None` where the listing lacks it and GET does too."""
+    try:
+        answer = client.get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "NoSuchKey", error
+        assert key not in listed, f"{key} is listed, and absent"
+        return None
+    body = answer["Body"].read()
+    found = hashlib.md5(body).hexdigest(), answer["ETag"].strip('"'), len(body)
+    assert listed.get(key) == found[1:], f"{key}: listed as {listed.get(key)}, holds {found}"
+    return found
+
+
+def check(client, workers):
+    """Every key, bucket and upload is in an acknowledged or a possible state, which thereby is the acknowledged one."""
+    listed = listing(client, BUCKET)
+    names = {entry["Name"] for entry in client.list_buckets()["Buckets"]}
+    for worker in workers:
+        for name, place in worker.keys.items():
+            place.settle(found_at(client, BUCKET, name, listed), name)
+            listed.pop(name, None)
+        own = worker.bucket_name
+        found = None
+        if own in names:
+            inside = listing(client, own)
+            assert set(inside) <= {"only"}, f"phantoms in {own}: {inside}"
+            found = found_at(client, own, "only", inside) or ()
+        worker.bucket.settle(found, own)
+    assert not listed, f"phantoms: {listed}"
+    assert names <= {BUCKET, *(worker.bucket_name for worker in workers)}, names
+    check_uploads(client, workers)
+
+
+def check_uploads(client, workers):
+    pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=BUCKET)
+    open_now = {upload["UploadId"]: upload["Key"] for page in pages for upload in page.get("Uploads", [])}
+    for worker in workers:
+        for upload_id, upload in worker.uploads.items():
+            if upload_id not in open_now:
+                assert upload.may_be_gone, f"the upload of {upload.key} is lost"
+                continue
+            assert upload.may_be_open, f"the upload of {upload.key} came back"
+            answer = client.list_parts(Bucket=BUCKET, Key=upload.key, UploadId=upload_id)
+            stored = {part["PartNumber"]: part["ETag"] for part in answer.get("Parts", [])}
+            assert stored.items() >= upload.parts.items(), f"acknowledged parts of {upload.key} are lost"
+        worker.uploads.clear()
+    for upload_id, key in open_now.items():
+        client.abort_multipart_upload(Bucket=BUCKET, Key=key, UploadId=upload_id)
