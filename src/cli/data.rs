@@ -41,6 +41,8 @@ impl Locked {
     /// Takes the lock.
     pub fn open(dir: &Path) -> Result<Self, CliError> {
         must_exist(dir)?;
+        // A folder that merely has one called `log` in it is not made into a data directory.
+        DataDir::inspect(dir)?;
         let dir = DataDir::open(dir, PROGRAM, &RealEntropy)?;
         let disk = RealDisk::new(dir.root());
         let format = dir.format();
