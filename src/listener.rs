@@ -1,4 +1,8 @@
-//! A listener for HTTP/1.1: bounded connections, header deadlines, TCP_NODELAY, and an orderly end.
+//! A listener for HTTP/1.1: bounded connections, header deadlines, TCP_NODELAY, a deadline for clients that do not
+//! read, and an orderly end.
+
+mod paced;
+pub(crate) mod progress;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -7,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use paced::Paced;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
@@ -82,7 +87,7 @@ pub async fn serve<S: Service>(
             .max_header_size(MAX_HEADER_BYTES)
             .max_headers(MAX_HEADERS)
             .max_buf_size(limits.read_buffer)
-            .serve_connection(TokioIo::new(stream), answer);
+            .serve_connection(TokioIo::new(Paced::new(stream)), answer);
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = watched.await {

@@ -274,6 +274,7 @@ pub(crate) fn completed(fold: &mut StateFold<'_>, event: &MultipartCompleted) ->
         headers: event.headers.clone(),
         metadata: event.metadata.clone(),
         parts: event.parts.clone(),
+        upload: Some(event.upload),
         place: origin.place,
     };
     objects::store(fold, &event.key, object)

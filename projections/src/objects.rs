@@ -123,6 +123,7 @@ pub(crate) fn put(fold: &mut StateFold<'_>, event: &ObjectPut) -> Result<(), Fol
         headers: event.headers.clone(),
         metadata: event.metadata.clone(),
         parts: Vec::new(),
+        upload: None,
         place: origin.place,
     };
     store(fold, &event.key, object)

@@ -12,12 +12,12 @@ use siltstone_log::event::{
     Checksum, ChecksumAlgorithm, ChecksumKind, Content, ContentHeaders, PartSize, SealedSecret, Status,
 };
 use siltstone_log::hlc::Hlc;
-use siltstone_log::id::{AccountId, Position, Seq, StreamId, VersionId};
+use siltstone_log::id::{AccountId, Position, Seq, StreamId, UploadId, VersionId};
 use siltstone_log::name::{BucketName, ObjectKey};
 use siltstone_log::record::Place;
 
 /// Names the rows' layout and the folds' meaning. A store with another label is rebuilt.
-pub const SCHEMA: &str = "siltstone-projections/1";
+pub const SCHEMA: &str = "siltstone-projections/2";
 
 /// A stored key or row is not what this program writes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -202,6 +202,8 @@ pub struct ObjectRow {
     pub metadata: Vec<(String, String)>,
     /// The parts it was completed from; empty for a plain put.
     pub parts: Vec<PartSize>,
+    /// The upload it was completed from; none for a plain put.
+    pub upload: Option<UploadId>,
     /// Where its record lies on this node, for inline content.
     #[serde(skip)]
     pub place: Option<Place>,
@@ -447,7 +449,7 @@ impl Row for VersionRow {
 }
 
 mod summary {
-    //! A listing decodes a thousand rows a page and shows six of their ten fields.
+    //! A listing decodes a thousand rows a page and shows six of their eleven fields.
 
     use super::{Checksum, Hlc, ObjectRow, ObjectSummary, Row, RowError, Seq, VersionId, split};
     use serde::Deserialize;
@@ -461,6 +463,7 @@ mod summary {
         u64,
         String,
         Vec<Checksum>,
+        IgnoredAny,
         IgnoredAny,
         IgnoredAny,
         IgnoredAny,

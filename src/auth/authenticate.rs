@@ -1,6 +1,6 @@
-use super::credentials::{Credentials, CredentialsError, Identity};
+use super::credentials::{Credential, Credentials, CredentialsError, Identity};
 use crate::s3::request::RequestHead;
-use crate::s3::sigv4::{Claim, Form, KeyCache, Payload};
+use crate::s3::sigv4::{Claim, Form, KeyCache, Payload, Scope};
 use siltstone_log::event::Status;
 use siltstone_log::host::Clock;
 use std::sync::Arc;
@@ -36,6 +36,9 @@ pub enum AuthError {
     /// Something other than Signature Version 4 with HMAC-SHA256.
     #[error("the authorization mechanism is not supported; use AWS4-HMAC-SHA256")]
     UnsupportedMechanism,
+    /// A signature in the query, where no links are made.
+    #[error("a signed query is not accepted here; sign in the Authorization header")]
+    LinksRefused,
     /// A session token: there are no sessions here that could have made one.
     #[error("the session token is not valid")]
     TokenUnsupported,
@@ -107,39 +110,67 @@ impl AuthError {
 pub struct Authenticator {
     credentials: Arc<dyn Credentials>,
     clock: Arc<dyn Clock>,
-    region: String,
+    scope: Scope,
     keys: KeyCache,
 }
 
 impl Authenticator {
-    /// An authenticator for one region, which scopes must name.
-    pub fn new(credentials: Arc<dyn Credentials>, clock: Arc<dyn Clock>, region: impl Into<String>) -> Self {
-        Self { credentials, clock, region: region.into(), keys: KeyCache::default() }
+    /// An authenticator for one door.
+    pub fn new(credentials: Arc<dyn Credentials>, clock: Arc<dyn Clock>, scope: Scope) -> Self {
+        Self { credentials, clock, scope, keys: KeyCache::default() }
     }
 
-    /// The region that scopes must name.
-    pub fn region(&self) -> &str {
-        &self.region
+    /// The scope that signatures must name.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
     }
 
-    /// Finds out who sent a request. Everything that needs no key is checked before the key is looked up.
-    pub fn authenticate(&self, head: &RequestHead) -> Result<Verified, AuthError> {
-        let claim = Claim::read(head, &self.region)?;
+    /// Finds out who sent a request. Everything that needs no key is checked before the key is looked up, and only a
+    /// key that is not known yet is looked for on another thread.
+    pub async fn authenticate(&self, head: &RequestHead) -> Result<Verified, AuthError> {
+        let claim = self.read_claim(head)?;
+        let mut credential = self.credentials.recall(claim.access_key());
+        if credential.is_none() {
+            let (credentials, access_key) = (self.credentials.clone(), claim.access_key().to_owned());
+            let found = tokio::task::spawn_blocking(move || credentials.find(&access_key)).await;
+            credential = found.map_err(|error| CredentialsError(error.into()))??;
+        }
+        self.verify(head, &claim, credential)
+    }
+
+    fn read_claim(&self, head: &RequestHead) -> Result<Claim, AuthError> {
+        let claim = Claim::read(head, &self.scope)?;
         if head.headers.contains_key("x-amz-security-token") {
             return Err(AuthError::TokenUnsupported);
         }
         let now = i64::try_from(self.clock.wall_millis() / 1000).unwrap_or(i64::MAX);
         claim.check_time(now)?;
         claim.check_headers(head)?;
-        let credential = self.credentials.find(claim.access_key())?;
+        Ok(claim)
+    }
+
+    fn verify(
+        &self,
+        head: &RequestHead,
+        claim: &Claim,
+        credential: Option<Credential>,
+    ) -> Result<Verified, AuthError> {
         let credential = credential.filter(|found| found.status == Status::Active);
         let credential = credential.ok_or(AuthError::UnknownKey)?;
-        let key = self.keys.get(claim.access_key(), &credential.secret, claim.day(), &self.region);
+        let key = self.keys.get(claim.access_key(), &credential.secret, claim.day(), &self.scope);
         if !claim.matches(head, &key) {
             return Err(AuthError::Mismatch);
         }
         let payload = claim.payload(&key)?;
         let access_key = claim.access_key().to_owned();
         Ok(Verified { caller: Authenticated { identity: credential.identity, access_key }, payload })
+    }
+
+    /// [`Self::authenticate`] for tests without a runtime.
+    #[cfg(test)]
+    pub(crate) fn authenticate_now(&self, head: &RequestHead) -> Result<Verified, AuthError> {
+        let claim = self.read_claim(head)?;
+        let credential = self.credentials.find(claim.access_key())?;
+        self.verify(head, &claim, credential)
     }
 }

@@ -56,7 +56,10 @@ pub struct CredentialsError(#[source] pub Box<dyn std::error::Error + Send + Syn
 
 /// Where access keys are looked up.
 pub trait Credentials: Send + Sync {
-    /// Finds an access key by its id; `None` where there is none. Called once for each request, on an async thread:
-    /// it must be quick.
+    /// The access key, as far as it is known without waiting for anything. Called for each request, on an async thread.
+    fn recall(&self, access_key: &str) -> Option<Credential>;
+
+    /// Finds an access key by its id; `None` where there is none. Called where [`Self::recall`] knew nothing, on a thread
+    /// that may wait.
     fn find(&self, access_key: &str) -> Result<Option<Credential>, CredentialsError>;
 }

@@ -115,7 +115,7 @@ settings! {
         connections: u32 = "4096",
         /// Requests under way at once; further ones are told to slow down.
         requests: u32 = "4096",
-        /// Memory that the bodies of requests under way may hold together.
+        /// Memory that the bodies of requests under way may hold together, and as much again those of answers.
         body_memory: ByteSize = "128 MiB",
         /// How long a client may take for the headers of a request, and stay idle between two.
         header_timeout: Duration = "10 s",

@@ -117,8 +117,8 @@ impl Console {
     }
 
     /// Whether a request to a path of its own (details of health) is signed by someone who may administer.
-    pub fn is_administrator(&self, address: IpAddr, parts: Parts) -> bool {
-        let verified = self.authenticator.authenticate(&head_of(parts, address));
+    pub async fn is_administrator(&self, address: IpAddr, parts: Parts) -> bool {
+        let verified = self.authenticator.authenticate(&head_of(parts, address)).await;
         verified.is_ok_and(|verified| authorize(&verified.caller, READ_HEALTH, None).is_allowed())
     }
 
@@ -149,7 +149,7 @@ impl Console {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let verified = self.authenticator.authenticate(head).map_err(Problem::from)?;
+        let verified = self.authenticator.authenticate(head).await.map_err(Problem::from)?;
         let caller = verified.caller;
         if !authorize(&caller, route.action(), None).is_allowed() {
             let detail = format!("This needs the right to {}.", route.action().name);

@@ -5,7 +5,7 @@ use crate::auth::{Credentials, Secret};
 use crate::config::Environment;
 use crate::engine::{Engine, EngineConfig};
 use crate::keys::StoredCredentials;
-use crate::s3::sigv4::sign;
+use crate::s3::sigv4::{Scope, sign};
 use http::HeaderMap;
 use http::header::HOST;
 use serde_json::json;
@@ -63,9 +63,10 @@ impl Door {
         let env = [("SILTSTONE_ROOT_ACCESS_KEY", ROOT.0), ("SILTSTONE_ROOT_SECRET_KEY", ROOT.1)];
         let env = Environment::from(env);
         let keys = Arc::new(Keys::open(&RealDisk::new(folder.path()), &env, &RealEntropy).unwrap());
-        let credentials = Arc::new(StoredCredentials::new(keys.clone(), Arc::new(engine.view())));
+        let (view, changes) = (Arc::new(engine.view()), engine.view().changes());
+        let credentials = Arc::new(StoredCredentials::new(keys.clone(), view, changes));
         let clock = Arc::new(RealClock::default());
-        let authenticator = Authenticator::new(credentials.clone(), clock, "us-east-1");
+        let authenticator = Authenticator::new(credentials.clone(), clock, Scope::console("us-east-1"));
         let recorder = Arc::new(Recorder { engine, denied: Mutex::default() });
         let entropy = Arc::new(RealEntropy);
         let console = Console { backend: recorder.clone(), authenticator, keys, entropy };
@@ -88,7 +89,7 @@ impl Door {
     fn signed(method: &str, path: &str, body: &[u8], (id, secret): (&str, &str)) -> RequestHead {
         let mut head = Self::head(method, path);
         let now = i64::try_from(RealClock::default().wall_millis() / 1000).unwrap();
-        sign(&mut head, id, &Secret::new(secret), "us-east-1", now, body).unwrap();
+        sign(&mut head, id, &Secret::new(secret), &Scope::console("us-east-1"), now, body).unwrap();
         head
     }
 
@@ -122,6 +123,20 @@ impl Door {
 }
 
 const ANNA: (&str, &str) = ("ANNAKEY", "anna-secret");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_for_the_other_door_and_one_in_the_query_are_refused() {
+    let door = Door::open();
+    let now = i64::try_from(RealClock::default().wall_millis() / 1000).unwrap();
+    let mut head = Door::head("GET", "/api/v1/users");
+    sign(&mut head, ROOT.0, &Secret::new(ROOT.1), &Scope::s3("us-east-1"), now, b"").unwrap();
+    let (status, problem) = door.send(head, "").await;
+    assert_eq!((status, &problem["code"]), (401, &json!("InvalidSignature")));
+    let link = "/api/v1/users?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=a&X-Amz-Signature=b";
+    let (status, problem) = door.send(Door::head("GET", link), "").await;
+    assert_eq!((status, &problem["code"]), (401, &json!("InvalidSignature")));
+    assert!(problem["detail"].as_str().unwrap().contains("signed query"), "{problem}");
+}
 
 #[tokio::test]
 async fn no_route_lets_anybody_in_who_may_not_administer() {

@@ -1,8 +1,24 @@
 //! Admission: what is not let in is refused before its body is read, so that memory and disk stay bounded.
+//!
+//! A permit goes where the bytes go: into the command, the write under way, the answer's chunks. What was admitted is
+//! given back when the last of them is gone, and not when the client is.
 
 use super::outcome::Unavailable;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// What an answer holds at most: one piece on its way to the client, one read ahead.
+const READ_BYTES: u64 = 512 * 1024;
+/// What the smallest answer counts for.
+const LEAST_READ_BYTES: u64 = 4 * 1024;
+/// The unit in which room for answers is counted.
+const READ_UNIT: u64 = 1024;
+/// How long an answer waits for room before its client is told to come again.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a request is going to need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +37,8 @@ pub enum Need {
 pub struct Limits {
     /// The most bytes of buffers that requests under way may hold together.
     pub bytes: u64,
+    /// The most bytes of content that answers under way may hold together.
+    pub read_bytes: u64,
     /// The most requests under way.
     pub requests: u64,
     /// Memory that one request holds at most, whatever its size.
@@ -41,6 +59,7 @@ pub struct Admission {
     /// both be promised the last room.
     promised: AtomicU64,
     closed: AtomicBool,
+    reads: Arc<Semaphore>,
 }
 
 impl Admission {
@@ -53,6 +72,11 @@ impl Admission {
             free: AtomicU64::new(free),
             promised: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            reads: Arc::new(Semaphore::new(
+                usize::try_from(limits.read_bytes / READ_UNIT)
+                    .unwrap_or(usize::MAX)
+                    .min(Semaphore::MAX_PERMITS),
+            )),
         })
     }
 
@@ -61,10 +85,10 @@ impl Admission {
         if self.closed.load(Ordering::Acquire) {
             return Err(Unavailable::ShuttingDown);
         }
-        let mut permit = Permit { admission: self.clone(), bytes: 0, promised: 0, counted: false };
+        let mut promise = Promise { admission: self.clone(), bytes: 0, kept: AtomicBool::new(false) };
         let wanted = match need {
             Need::Store { bytes } => {
-                permit.promised = bytes;
+                promise.bytes = bytes;
                 let promised = self.promised.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
                 if self.free().saturating_sub(promised) < self.limits.free_floor {
                     return Err(Unavailable::NoSpace);
@@ -77,13 +101,29 @@ impl Admission {
             self.requests.fetch_sub(1, Ordering::Relaxed);
             return Err(Unavailable::SlowDown);
         }
-        permit.counted = true;
-        if self.bytes.fetch_add(wanted, Ordering::Relaxed).saturating_add(wanted) > self.limits.bytes {
-            self.bytes.fetch_sub(wanted, Ordering::Relaxed);
-            return Err(Unavailable::SlowDown);
-        }
-        permit.bytes = wanted;
+        let share = Share { admission: self.clone(), bytes: AtomicU64::new(0), promise };
+        let permit = Permit(Arc::new(share));
+        permit.charge(wanted)?;
+        permit.0.promise.kept.store(true, Ordering::Relaxed);
         Ok(permit)
+    }
+
+    /// Room for an answer of this many bytes, if there is some at once.
+    pub fn try_read(&self, bytes: u64) -> Option<ReadPermit> {
+        self.reads.clone().try_acquire_many_owned(self.read_units(bytes)).ok().map(ReadPermit::new)
+    }
+
+    /// Room for an answer of this many bytes; waits a while where there is none.
+    pub async fn read(&self, bytes: u64) -> Result<ReadPermit, Unavailable> {
+        let acquired = timeout(READ_PATIENCE, self.reads.clone().acquire_many_owned(self.read_units(bytes)));
+        // The semaphore is never closed.
+        acquired.await.ok().and_then(Result::ok).map(ReadPermit::new).ok_or(Unavailable::SlowDown)
+    }
+
+    fn read_units(&self, bytes: u64) -> u32 {
+        // A single answer always fits.
+        let most = READ_BYTES.min(self.limits.read_bytes).max(LEAST_READ_BYTES);
+        u32::try_from(bytes.clamp(LEAST_READ_BYTES, most) / READ_UNIT).unwrap_or(u32::MAX)
     }
 
     /// What the poller saw on the disk.
@@ -117,26 +157,81 @@ impl Admission {
     }
 }
 
-/// A request's share of what may be under way, given back when dropped.
-#[derive(Debug)]
+/// A request's share of what may be under way, given back when its last clone is dropped.
+#[derive(Debug, Clone)]
 #[must_use = "dropping it gives the share back"]
-pub struct Permit {
+pub struct Permit(Arc<Share>);
+
+#[derive(Debug)]
+struct Share {
     admission: Arc<Admission>,
-    bytes: u64,
-    promised: u64,
-    counted: bool,
+    bytes: AtomicU64,
+    promise: Promise,
 }
 
-impl Drop for Permit {
+/// Room on the disk that a request was promised.
+#[derive(Debug)]
+struct Promise {
+    admission: Arc<Admission>,
+    bytes: u64,
+    /// Whether the request was let in.
+    kept: AtomicBool,
+}
+
+impl Drop for Promise {
     fn drop(&mut self) {
-        self.admission.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.admission.requests.fetch_sub(u64::from(self.counted), Ordering::Relaxed);
-        if self.counted {
+        if *self.kept.get_mut() {
             // What was promised is written, as far as anyone knows before the poller's next look.
-            let less = |free: u64| Some(free.saturating_sub(self.promised));
+            let less = |free: u64| Some(free.saturating_sub(self.bytes));
             let _ = self.admission.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
-        self.admission.promised.fetch_sub(self.promised, Ordering::Relaxed);
+        self.admission.promised.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Permit {
+    /// Charges the request for more memory: what is read into it whole. What alone exceeds the limit counts as all
+    /// of it, so that it can be served at all.
+    pub fn charge(&self, bytes: u64) -> Result<(), Unavailable> {
+        let admission = &self.0.admission;
+        let wanted = bytes.min(admission.limits.bytes);
+        if admission.bytes.fetch_add(wanted, Ordering::Relaxed).saturating_add(wanted)
+            > admission.limits.bytes
+        {
+            admission.bytes.fetch_sub(wanted, Ordering::Relaxed);
+            return Err(Unavailable::SlowDown);
+        }
+        self.0.bytes.fetch_add(wanted, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.admission.bytes.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+        self.admission.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An answer's room, given back when its last clone is dropped.
+#[derive(Debug, Clone)]
+#[must_use = "dropping it gives the room back"]
+pub struct ReadPermit(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+
+impl ReadPermit {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        Self(Arc::new(permit))
+    }
+
+    /// Bytes that hold the room for as long as anybody holds them: until they are handed to the system.
+    pub fn bind(&self, bytes: Bytes) -> Bytes {
+        struct Bound(Bytes, #[expect(dead_code, reason = "held, not read")] ReadPermit);
+        impl AsRef<[u8]> for Bound {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        Bytes::from_owner(Bound(bytes, self.clone()))
     }
 }
 
@@ -145,7 +240,10 @@ mod tests {
     use super::*;
 
     fn admission() -> Arc<Admission> {
-        Admission::new(Limits { bytes: 100, requests: 3, per_request: 60, free_floor: 1000 }, 5000)
+        Admission::new(
+            Limits { bytes: 100, read_bytes: 1 << 20, requests: 3, per_request: 60, free_floor: 1000 },
+            5000,
+        )
     }
 
     #[test]
@@ -162,7 +260,8 @@ mod tests {
 
     #[test]
     fn room_is_promised_once_and_what_was_written_counts_until_the_disk_is_looked_at_again() {
-        let limits = Limits { bytes: 1 << 20, requests: 9, per_request: 1, free_floor: 1000 };
+        let limits =
+            Limits { bytes: 1 << 20, requests: 9, per_request: 1, free_floor: 1000, read_bytes: 1 << 20 };
         let admission = Admission::new(limits, 5000);
         let first = admission.admit(Need::Store { bytes: 3000 }).unwrap();
         assert_eq!(admission.admit(Need::Store { bytes: 1001 }).unwrap_err(), Unavailable::NoSpace);
@@ -194,5 +293,36 @@ mod tests {
         assert_eq!(admission.admit(Need::Manage).map(drop), Ok(()));
         admission.close();
         assert_eq!(admission.admit(Need::Manage).unwrap_err(), Unavailable::ShuttingDown);
+    }
+
+    #[test]
+    fn a_share_grows_with_what_is_read_whole_and_lives_as_long_as_its_clones() {
+        let admission = admission();
+        let permit = admission.admit(Need::Store { bytes: 10 }).unwrap();
+        permit.charge(80).unwrap();
+        assert_eq!(permit.charge(20), Err(Unavailable::SlowDown));
+        assert_eq!(admission.in_flight(), (90, 1));
+        let held_by_a_write = permit.clone();
+        drop(permit);
+        assert_eq!(admission.in_flight(), (90, 1));
+        drop(held_by_a_write);
+        assert_eq!(admission.in_flight(), (0, 0));
+        admission.admit(Need::Manage).unwrap().charge(1000).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_wait_for_room_and_hold_it_as_long_as_their_bytes() {
+        let admission = admission();
+        let first = admission.try_read(u64::MAX).unwrap();
+        let second = admission.read(READ_BYTES).await.unwrap();
+        assert!(admission.try_read(1).is_none());
+        let bytes = second.bind(Bytes::from_static(b"abc"));
+        let slice = bytes.slice(1..);
+        drop((second, bytes));
+        assert_eq!(admission.read(1).await.map(drop), Err(Unavailable::SlowDown));
+        assert_eq!(slice, "bc");
+        let (waited, ()) = tokio::join!(admission.read(READ_BYTES), async { drop(slice) });
+        assert!(waited.is_ok());
+        drop(first);
     }
 }

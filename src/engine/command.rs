@@ -3,6 +3,7 @@
 //! A command carries its identifiers and the seed of its salts, so that deciding it is deterministic. Who may do it
 //! was settled by the door; what it does is settled by [`super::decide`].
 
+use super::admission::Permit;
 use super::content::StagedContent;
 use bytes::Bytes;
 use siltstone_log::event::{
@@ -33,12 +34,20 @@ pub struct Command {
     pub action: Action,
     /// Where its records' salts come from.
     pub salts: SaltSeed,
+    /// What was admitted for it: held until its bytes are durable or given up, whoever waits for the answer.
+    pub permit: Option<Permit>,
 }
 
 impl Command {
     /// Wraps an action, with fresh salts.
     pub fn new(actor: Actor, action: impl Into<Action>, entropy: &dyn Entropy) -> Self {
-        Self { actor, action: action.into(), salts: SaltSeed::draw(entropy) }
+        Self { actor, action: action.into(), salts: SaltSeed::draw(entropy), permit: None }
+    }
+
+    /// The command with what was admitted for it.
+    #[must_use]
+    pub fn holding(self, permit: Permit) -> Self {
+        Self { permit: Some(permit), ..self }
     }
 
     /// The stream that decides it first.

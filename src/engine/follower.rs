@@ -71,6 +71,14 @@ pub(super) enum FollowerCall {
     Stop,
 }
 
+/// What a turn brings.
+#[derive(Default)]
+struct Committed {
+    records: Vec<(StreamId, Seq, Position)>,
+    /// Whether doors may remember what one of them changes.
+    remembered: bool,
+}
+
 /// The follower's thread.
 pub(super) struct FollowerThread {
     pub(super) store: Arc<dyn Store>,
@@ -94,18 +102,19 @@ impl FollowerThread {
             }
             let committed: Vec<_> =
                 records.iter().map(|record| (record.stream, record.seq, record.place.position)).collect();
+            let remembered = records.iter().any(|record| record.stream == StreamId::SYSTEM);
             if !records.is_empty() {
-                self.feed(FollowerInput::Records(records), &committed);
+                self.feed(FollowerInput::Records(records), &Committed { records: committed, remembered });
             }
         }
-        self.feed(FollowerInput::Flush, &[]);
+        self.feed(FollowerInput::Flush, &Committed::default());
         if let Err(error) = self.store.sync() {
             // The next start applies from the log what did not get there.
             tracing::warn!(%error, "cannot sync the projections");
         }
     }
 
-    fn feed(&mut self, input: FollowerInput, committed: &[(StreamId, Seq, Position)]) {
+    fn feed(&mut self, input: FollowerInput, committed: &Committed) {
         let mut effects = Vec::new();
         self.follower.handle(&*self.store, input, &mut effects);
         let mut failure = None;
@@ -126,10 +135,15 @@ impl FollowerThread {
         }
     }
 
-    fn applied(&self, position: Position, committed: &[(StreamId, Seq, Position)]) {
+    fn applied(&self, position: Position, committed: &Committed) {
+        if committed.remembered {
+            // ORDER: after the rows are there and before anybody hears of it, so that whoever was told that a key is
+            // suspended never sees it work again.
+            self.progress.changes.note();
+        }
         let shards = self.notices.0.len();
         let mut visible = vec![Vec::new(); shards];
-        for record in committed.iter().filter(|(_, _, at)| *at <= position) {
+        for record in committed.records.iter().filter(|(_, _, at)| *at <= position) {
             if let Some(list) = visible.get_mut(shard_of(record.0, shards)) {
                 list.push(*record);
             }

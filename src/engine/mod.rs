@@ -22,6 +22,7 @@ pub mod observer;
 pub mod open;
 pub mod outcome;
 mod poller;
+pub mod recent;
 mod shard;
 pub mod status;
 pub mod stream_task;
@@ -29,12 +30,13 @@ pub mod stream_task;
 mod tests;
 mod view;
 
-pub use admission::{Limits, Need, Permit};
+pub use admission::{Limits, Need, Permit, ReadPermit};
 pub use command::{Action, Command};
 pub use content::{ContentReader, ContentSink, Placement, StagedContent};
 pub use observer::Observer;
 pub use open::{EngineConfig, OpenError, PROJECTIONS};
 pub use outcome::{EngineError, Fault, Outcome, Receipt, Rejection, Unavailable};
+pub use recent::{ChangeCount, Recent};
 pub use status::EngineStatus;
 pub use view::View;
 
@@ -106,10 +108,11 @@ impl Engine {
     }
 
     async fn both_halves(&self, command: Command, half: SecondHalf) -> CommandResult {
-        let actor = command.actor.clone();
+        let (actor, permit) = (command.actor.clone(), command.permit.clone());
         let first = self.call(command).await?;
         let half = half.resolved(&first.outcome);
-        let result = self.call(Command::new(actor.clone(), half.clone(), self.entropy())).await;
+        let second = Command::new(actor.clone(), half.clone(), self.entropy());
+        let result = self.call(Command { permit, ..second }).await;
         if matches!(result, Err(EngineError::Unavailable(_))) {
             self.shared.unfinished.note(actor, half);
         }
@@ -142,7 +145,7 @@ impl Engine {
 
     /// Reads: what is durable, and nothing else.
     pub fn view(&self) -> View {
-        View::new(self.shared.store.clone())
+        View::new(self.shared.store.clone(), self.shared.progress.changes.clone())
     }
 
     /// Lets a request in, or says why not: before its body is read.
@@ -150,14 +153,25 @@ impl Engine {
         self.shared.admission.admit(need)
     }
 
-    /// Begins to take a body. `declared` is its length where the client announced one.
-    pub fn content_sink(&self, placement: Placement, declared: Option<u64>) -> ContentSink {
-        ContentSink::new(self.shared.staging.clone(), placement, declared)
+    /// Begins to take a body. `declared` is its length where the client announced one; `permit` is held as long as
+    /// any of its bytes.
+    pub fn content_sink(&self, placement: Placement, declared: Option<u64>, permit: Permit) -> ContentSink {
+        ContentSink::new(self.shared.staging.clone(), placement, declared, permit)
     }
 
-    /// Begins to read a range of an object's bytes.
-    pub fn read_content(&self, object: &ObjectRow, range: Range<u64>) -> ContentReader {
-        ContentReader::new(self.shared.sources.clone(), object, range)
+    /// Room for an answer of this many bytes, if there is some at once. For threads that may not wait.
+    pub fn try_admit_read(&self, bytes: u64) -> Option<ReadPermit> {
+        self.shared.admission.try_read(bytes)
+    }
+
+    /// Room for an answer of this many bytes; waits a while where there is none.
+    pub async fn admit_read(&self, bytes: u64) -> Result<ReadPermit, Unavailable> {
+        self.shared.admission.read(bytes).await
+    }
+
+    /// Begins to read a range of an object's bytes, which hold `permit`.
+    pub fn read_content(&self, object: &ObjectRow, range: Range<u64>, permit: ReadPermit) -> ContentReader {
+        ContentReader::new(self.shared.sources.clone(), object, range, permit)
     }
 
     /// Records that a request was refused because of who sent it. Nobody waits for the record; an address that is

@@ -1,6 +1,7 @@
 //! How far the node is, and whether it is well.
 
 use super::outcome::Fault;
+use super::recent::ChangeCount;
 use siltstone_log::id::Position;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +12,8 @@ use tokio::sync::watch;
 pub(super) struct Progress {
     durable: AtomicU64,
     applied: AtomicU64,
+    /// Of names and identities.
+    pub(super) changes: ChangeCount,
     stuck: Mutex<Option<Fault>>,
     failure: watch::Sender<Option<Fault>>,
 }
@@ -20,6 +23,7 @@ impl Progress {
         Self {
             durable: AtomicU64::new(durable.get()),
             applied: AtomicU64::new(applied.get()),
+            changes: ChangeCount::default(),
             stuck: Mutex::new(None),
             failure: watch::channel(None).0,
         }

@@ -4,6 +4,7 @@
 //! A state machine: no thread, channel, clock or dice. Before: [`super::shard`], which feeds it. After: the log's
 //! writer, and the follower that reports what readers can see.
 
+use super::admission::Permit;
 use super::command::{Command, SaltSeed};
 use super::content::BlobGuard;
 use super::decide::{DecideError, Decision, decide};
@@ -82,6 +83,8 @@ struct Waiting {
     result: Result<Receipt, Rejection>,
     guard: BlobGuard,
     freed: Vec<BlobId>,
+    /// Given back with this: the submission holds the bytes until then.
+    permit: Option<Permit>,
 }
 
 /// The state machine.
@@ -151,7 +154,7 @@ impl StreamTask {
         if let Some(reason) = self.draining {
             return out.push(TaskEffect::Answer { token, result: Err(reason.into()) });
         }
-        let Command { actor, action, salts } = command;
+        let Command { actor, action, salts, permit } = command;
         let (priority, ignorable) = (action.is_priority(), action.is_evidence());
         match decide(&Overlay::new(rows, &self.pending), action) {
             Ok(Decision { events, outcome, guard, freed }) if !events.is_empty() => {
@@ -161,7 +164,8 @@ impl StreamTask {
                     Ok(drafts) => {
                         out.push(TaskEffect::Submit(Submission { token, priority, drafts }));
                         let result = Ok(self.receipt(now, outcome));
-                        self.waiting.push_back(Waiting { token, through: self.last, result, guard, freed });
+                        let through = self.last;
+                        self.waiting.push_back(Waiting { token, through, result, guard, freed, permit });
                     }
                     Err(fault) => {
                         self.roll_back(first, Unavailable::SlowDown, out);
@@ -193,7 +197,7 @@ impl StreamTask {
             out.push(TaskEffect::Answer { token, result: result.map_err(EngineError::from) });
         } else {
             let (through, guard, freed) = (self.last, BlobGuard::none(), Vec::new());
-            self.waiting.push_back(Waiting { token, through, result, guard, freed });
+            self.waiting.push_back(Waiting { token, through, result, guard, freed, permit: None });
         }
     }
 
@@ -242,8 +246,9 @@ impl StreamTask {
         self.position = position;
         self.pending.drop_through(self.stream, seq);
         while let Some(waiting) = self.waiting.pop_front_if(|waiting| waiting.through <= seq) {
-            let Waiting { token, result, guard, freed, .. } = waiting;
+            let Waiting { token, result, guard, freed, permit, .. } = waiting;
             guard.commit();
+            drop(permit);
             if !freed.is_empty() {
                 out.push(TaskEffect::Free(freed));
             }

@@ -1,5 +1,6 @@
 //! What readers see.
 
+use super::recent::ChangeCount;
 use bytes::Bytes;
 use siltstone_log::name::BucketName;
 use siltstone_projections::names;
@@ -12,11 +13,17 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct View {
     store: Arc<dyn Store>,
+    changes: ChangeCount,
 }
 
 impl View {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+    pub(super) fn new(store: Arc<dyn Store>, changes: ChangeCount) -> Self {
+        Self { store, changes }
+    }
+
+    /// Counts the changes of names and identities.
+    pub fn changes(&self) -> ChangeCount {
+        self.changes.clone()
     }
 
     /// The bucket that bears a name, with its stream; none while it is half made or half deleted.

@@ -2,22 +2,24 @@
 
 use super::Keys;
 use crate::auth::{Credential, Credentials, CredentialsError, Identity, Secret};
-use crate::engine::{ROOT_ACCOUNT, ROOT_USER};
+use crate::engine::{ChangeCount, ROOT_ACCOUNT, ROOT_USER, Recent};
 use siltstone_log::event::Status;
 use siltstone_projections::{Rows, identity};
 use std::sync::Arc;
 
-/// Looks access keys up in the rows as they are now, at every request: a suspended or deleted key or user is refused
-/// from the moment its change is answered, without a cache that would have to hear of it.
+/// Looks access keys up in the rows as they are now: what is remembered of them ends with the next change of any, so a
+/// suspended or deleted key or user is refused from the moment its change is answered.
 pub struct StoredCredentials {
     keys: Arc<Keys>,
     rows: Arc<dyn Rows + Send + Sync>,
+    recent: Recent<Credential>,
 }
 
 impl StoredCredentials {
     /// Root's credentials and the sealed secrets behind `rows`, which must show what is durable and applied.
-    pub fn new(keys: Arc<Keys>, rows: Arc<dyn Rows + Send + Sync>) -> Self {
-        Self { keys, rows }
+    /// `changes` counts the changes of theirs.
+    pub fn new(keys: Arc<Keys>, rows: Arc<dyn Rows + Send + Sync>, changes: ChangeCount) -> Self {
+        Self { keys, rows, recent: Recent::new(changes) }
     }
 
     fn root(&self) -> Credential {
@@ -33,12 +35,22 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Credenti
 }
 
 impl Credentials for StoredCredentials {
-    fn find(&self, access_key: &str) -> Result<Option<Credential>, CredentialsError> {
+    fn recall(&self, access_key: &str) -> Option<Credential> {
         // Root's id was checked to be nobody else's when other keys were made, unless the environment changed since:
         // then root wins.
         if self.keys.root.is_root(access_key) {
-            return Ok(Some(self.root()));
+            return Some(self.root());
         }
+        self.recent.get(access_key)
+    }
+
+    fn find(&self, access_key: &str) -> Result<Option<Credential>, CredentialsError> {
+        self.recent.read(access_key, || self.stored(access_key))
+    }
+}
+
+impl StoredCredentials {
+    fn stored(&self, access_key: &str) -> Result<Option<Credential>, CredentialsError> {
         let rows = &*self.rows;
         let Some(key) = identity::access_key(rows, access_key).map_err(unreadable)? else { return Ok(None) };
         let Some(user) = identity::user(rows, &key.user).map_err(unreadable)? else { return Ok(None) };

@@ -8,7 +8,7 @@ use super::operation::Operation;
 use super::request::{Query, RequestContext, RequestHead, RequestId, S3Request, Target};
 use super::response::{Report, ResponseBody, S3Response};
 use super::sigv4::Claim;
-use super::{Observation, S3State};
+use super::{Observation, OpenBucket, S3State};
 use crate::auth::{AuthError, Authenticated, authorize};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
@@ -110,7 +110,7 @@ async fn run(
     watch: &BodyWatch,
     known: &mut Known,
 ) -> Result<S3Response, S3Error> {
-    let verified = state.authenticator.authenticate(head).map_err(|error| {
+    let verified = state.authenticator.authenticate(head).await.map_err(|error| {
         known.denied = !matches!(error, AuthError::Unavailable(_));
         if let AuthError::Unavailable(fault) = &error {
             tracing::error!(error = %fault, "the identities cannot be read");
@@ -125,19 +125,24 @@ async fn run(
         }
     };
     known.caller = Some(verified.caller.clone());
-    let admitted = admit(state, head, known, &verified.caller);
-    let (operation, bucket, key, query) = match admitted {
+    let admitted = admit(state, head, known, &verified.caller).await;
+    let Admitted { operation, bucket, found, key, query } = match admitted {
         Ok(admitted) => admitted,
         Err(error) => {
             watch.keep(source);
             return Err(error);
         }
     };
-    let body = BodyStream::new(source, operation, &head.headers, verified.payload, watch)?;
+    let mut body = BodyStream::new(source, operation, &head.headers, verified.payload, watch)?;
+    if !operation.reads_body() {
+        // The handler will not look at it, but its hash was signed all the same.
+        body.verify_unused().await?;
+    }
     let request = S3Request {
         operation,
         method: head.method.clone(),
         bucket,
+        found,
         key,
         query,
         headers: std::mem::take(&mut head.headers),
@@ -152,10 +157,17 @@ async fn run(
     state.handler.call(request).await
 }
 
-type Admitted = (Operation, Option<BucketName>, Option<ObjectKey>, Query);
+/// What a request that may be carried out asks for.
+struct Admitted {
+    operation: Operation,
+    bucket: Option<BucketName>,
+    found: Option<Arc<OpenBucket>>,
+    key: Option<ObjectKey>,
+    query: Query,
+}
 
 /// Everything between "who" and the body: what is asked for, of what, and whether they may.
-fn admit(
+async fn admit(
     state: &S3State,
     head: &RequestHead,
     known: &mut Known,
@@ -171,11 +183,12 @@ fn admit(
             .map_err(|_| S3Error::new(S3ErrorCode::InvalidBucketName).extra("BucketName", name))
     });
     let bucket = bucket.transpose()?;
-    let owner = match (&bucket, operation) {
+    let found = match (&bucket, operation) {
         // A name that another account has is answered as taken, which needs no permission on it.
         (None, _) | (Some(_), Operation::CreateBucket) => None,
-        (Some(bucket), _) => state.handler.bucket_owner(bucket)?,
+        (Some(bucket), _) => state.handler.find_bucket(bucket).await?,
     };
+    let owner = found.as_ref().map(|found| found.owner);
     if !authorize(caller, operation.action(), owner).is_allowed() {
         known.denied = true;
         return Err(S3ErrorCode::AccessDenied.into());
@@ -188,7 +201,7 @@ fn admit(
             ObjectKeyError::Empty => S3ErrorCode::InvalidURI.into(),
         })
     });
-    Ok((operation, bucket, key.transpose()?, query))
+    Ok(Admitted { operation, bucket, found, key: key.transpose()?, query })
 }
 
 fn agent_of(head: &RequestHead) -> String {
@@ -209,7 +222,7 @@ fn actor_of(
     caller: Option<&Authenticated>,
 ) -> Actor {
     let claimed = || {
-        let claim = Claim::read(head, state.authenticator.region()).ok();
+        let claim = Claim::read(head, state.authenticator.scope()).ok();
         claim.map_or_else(String::new, |claim| cut(claim.access_key(), MAX_EVIDENCE_BYTES))
     };
     Actor {

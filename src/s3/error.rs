@@ -265,6 +265,12 @@ impl From<FramingError> for S3Error {
         use S3ErrorCode as Code;
         match error {
             FramingError::ChunkHeader | FramingError::ChunkEnd => Code::InvalidChunkSizeError.into(),
+            FramingError::ChunkTooSmall { chunk, size } => Self::with_message(
+                Code::InvalidChunkSizeError,
+                "Only the last chunk is allowed to have a size less than 8192 bytes",
+            )
+            .extra("Chunk", chunk.to_string())
+            .extra("BadChunkSize", size.to_string()),
             FramingError::ChunkSignature => Code::SignatureDoesNotMatch.into(),
             FramingError::DecodedLength => Self::with_message(
                 Code::IncompleteBody,
@@ -306,7 +312,8 @@ impl From<AuthError> for S3Error {
                 .extra("RequestTime", request)
                 .extra("ServerTime", iso8601(server_seconds))
                 .extra("MaxAllowedSkewMilliseconds", "900000"),
-            AuthError::MissingDate
+            AuthError::LinksRefused
+            | AuthError::MissingDate
             | AuthError::NotYetValid
             | AuthError::Expired
             | AuthError::SignedHeaderAbsent(_) => Self::with_message(Code::AccessDenied, sentence(&error)),
@@ -366,6 +373,7 @@ mod tests {
             (AuthError::SeveralMechanisms, Code::InvalidArgument),
             (AuthError::UnsupportedMechanism, Code::InvalidRequest),
             (AuthError::TokenUnsupported, Code::InvalidToken),
+            (AuthError::LinksRefused, Code::AccessDenied),
             (AuthError::malformed(header, "m"), Code::AuthorizationHeaderMalformed),
             (AuthError::malformed(Form::Query, "m"), Code::AuthorizationQueryParametersError),
             (AuthError::MissingDate, Code::AccessDenied),
@@ -418,6 +426,7 @@ mod tests {
             (BodyError::NotRead, Code::InternalError),
             (BodyError::DigestsLost, Code::InternalError),
             (FramingError::ChunkHeader.into(), Code::InvalidChunkSizeError),
+            (FramingError::ChunkTooSmall { chunk: 2, size: 1 }.into(), Code::InvalidChunkSizeError),
             (FramingError::ChunkEnd.into(), Code::InvalidChunkSizeError),
             (FramingError::ChunkSignature.into(), Code::SignatureDoesNotMatch),
             (FramingError::DecodedLength.into(), Code::IncompleteBody),

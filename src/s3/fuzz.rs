@@ -9,7 +9,7 @@ use super::list_params::{ListBucketsParams, ListObjectsParams, ListPartsParams, 
 use super::operation::Operation;
 use super::range::RangeRequest;
 use super::request::{Query, RequestHead, Target};
-use super::sigv4::{Claim, Payload, SigningKey, Timestamp};
+use super::sigv4::{Claim, Payload, Scope, SigningKey, Timestamp};
 use super::testing::{NOW_SECONDS, SECRET};
 use super::xml::bucket::{CreateBucketConfiguration, is_owner_full_control};
 use super::xml::delete::DeleteRequest;
@@ -107,7 +107,7 @@ fn chunked_bodies() {
 /// Everything that is asked of a signature, but for its being right.
 fn claim(input: &[u8], key: &SigningKey) -> bool {
     let Some(head) = head(input) else { return false };
-    let Ok(claim) = Claim::read(&head, "us-east-1") else { return false };
+    let Ok(claim) = Claim::read(&head, &Scope::s3("us-east-1")) else { return false };
     let accepted = claim.check_time(i64::try_from(NOW_SECONDS).unwrap()).is_ok()
         && claim.check_headers(&head).is_ok()
         && claim.payload(key).is_ok();
@@ -117,7 +117,7 @@ fn claim(input: &[u8], key: &SigningKey) -> bool {
 
 #[test]
 fn signatures() {
-    let key = SigningKey::derive(&Secret::new(SECRET), "20130524", "us-east-1");
+    let key = SigningKey::derive(&Secret::new(SECRET), "20130524", &Scope::s3("us-east-1"));
     for target in ["authorization", "query-signature"] {
         check(target, Bound::USUAL, |input| claim(input, &key));
     }

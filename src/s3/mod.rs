@@ -34,21 +34,41 @@ use request::S3Request;
 use response::S3Response;
 use siltstone_log::event::{AccessDenied, Actor};
 use siltstone_log::host::{Clock, Entropy};
-use siltstone_log::id::AccountId;
+use siltstone_log::id::{AccountId, StreamId};
 use siltstone_log::name::BucketName;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use xml::Owner;
 
 pub use dispatch::handle;
 
 /// A handler's answer in the making.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<S3Response, S3Error>> + Send + 'a>>;
 
+/// A look-up of a bucket.
+pub type Finding<'a> = Pin<Box<dyn Future<Output = Result<Option<Arc<OpenBucket>>, S3Error>> + Send + 'a>>;
+
+/// A bucket that exists: what of it stays the same as long as it bears its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenBucket {
+    /// Its name.
+    pub name: BucketName,
+    /// Its stream. Another bucket of the same name has another, so what is done by it is never done to that one.
+    pub stream: StreamId,
+    /// Whose it is.
+    pub owner: AccountId,
+    /// The owner as S3 shows it.
+    pub shown: Owner,
+    /// Its region; empty for the server's own.
+    pub location: String,
+}
+
 /// What stands behind this door: the handlers of all operations.
 pub trait Handler: Send + Sync + 'static {
-    /// Who owns a bucket; `None` where there is no such bucket.
-    fn bucket_owner(&self, bucket: &BucketName) -> Result<Option<AccountId>, S3Error>;
+    /// The bucket that bears a name; `None` where there is no such bucket. Looked up once for each request: what is
+    /// authorised is what is acted upon.
+    fn find_bucket<'a>(&'a self, name: &'a BucketName) -> Finding<'a>;
 
     /// Carries out an authenticated and authorised request.
     fn call(&self, request: S3Request) -> Answer<'_>;

@@ -244,6 +244,17 @@ pub enum Scope {
 }
 
 impl Operation {
+    /// Whether a handler looks at the body. What does not get that far is refused by name, body unread.
+    pub fn reads_body(self) -> bool {
+        let name = self.name();
+        let looks_only = ["Get", "Head", "List", "Delete", "Abort"].iter().any(|verb| name.starts_with(verb));
+        match self {
+            Self::DeleteObjects => true,
+            Self::CreateMultipartUpload => false,
+            _ => !looks_only,
+        }
+    }
+
     /// Recognises the operation of a request.
     pub fn recognise(
         method: &Method,

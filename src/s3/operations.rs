@@ -9,32 +9,34 @@ use super::operation::Operation;
 use super::request::S3Request;
 use super::response::S3Response;
 use super::xml::Owner;
-use super::{Answer, Handler, bucket, multipart, object, service};
-use crate::engine::{Action, Command, Engine, Placement, Receipt, StagedContent, View};
+use super::{Answer, Finding, Handler, OpenBucket, bucket, multipart, object, service};
+use crate::engine::{
+    Action, Command, Engine, EngineError, Permit, Placement, Receipt, Recent, StagedContent, View,
+};
+use bytes::Bytes;
 use siltstone_log::event::Actor;
-use siltstone_log::id::{AccountId, StreamId};
+use siltstone_log::id::AccountId;
 use siltstone_log::name::BucketName;
 use siltstone_projections::identity;
-use siltstone_projections::rows::BucketRow;
 use siltstone_projections::store::Rows;
+use std::sync::Arc;
 
-/// The handlers of all operations.
+/// What a document costs beside its own bytes: what is parsed from it, the command or record made of that, the answer.
+const DOCUMENT_COPIES: u64 = 4;
+
+/// The handlers of all operations. Clones are handles to the same ones.
+#[derive(Clone)]
 pub struct Operations {
     engine: Engine,
-    region: String,
-}
-
-/// A bucket that exists, as a handler works with it.
-pub(super) struct OpenBucket {
-    pub(super) name: BucketName,
-    pub(super) stream: StreamId,
-    pub(super) row: BucketRow,
+    region: Arc<str>,
+    buckets: Arc<Recent<Arc<OpenBucket>>>,
 }
 
 impl Operations {
     /// Handlers over an engine, in the region that signatures name.
-    pub fn new(engine: Engine, region: impl Into<String>) -> Self {
-        Self { engine, region: region.into() }
+    pub fn new(engine: Engine, region: impl Into<Arc<str>>) -> Self {
+        let buckets = Arc::new(Recent::new(engine.view().changes()));
+        Self { engine, region: region.into(), buckets }
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -47,8 +49,8 @@ impl Operations {
     }
 
     /// A bucket's region as clients see it.
-    pub(super) fn region_of<'a>(&'a self, bucket: &'a BucketRow) -> &'a str {
-        if bucket.location.is_empty() { &self.region } else { &bucket.location }
+    pub(super) fn region_of<'a>(&'a self, location: &'a str) -> &'a str {
+        if location.is_empty() { &self.region } else { location }
     }
 
     /// Durable state as of now.
@@ -61,8 +63,16 @@ impl Operations {
         &self,
         read: impl FnOnce(&dyn Rows) -> Result<T, S3Error> + Send + 'static,
     ) -> Result<T, S3Error> {
-        let view = self.view();
-        match tokio::task::spawn_blocking(move || read(&*view.snapshot())).await {
+        self.off_thread(move |operations| read(&*operations.view().snapshot())).await
+    }
+
+    /// Carries out what may wait for the disk, on a thread that may. One for each request is meant to be enough.
+    pub(super) async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, S3Error> + Send + 'static,
+    ) -> Result<T, S3Error> {
+        let operations = self.clone();
+        match tokio::task::spawn_blocking(move || work(&operations)).await {
             Ok(result) => result,
             Err(error) => {
                 tracing::error!(error = %error, "a read ended unexpectedly");
@@ -71,32 +81,26 @@ impl Operations {
         }
     }
 
-    /// The bucket a request names, if it exists and belongs to whom the client expects.
-    pub(super) fn open_bucket(&self, request: &S3Request) -> Result<OpenBucket, S3Error> {
-        let name = request.bucket()?;
-        let Some((found, row)) = self.view().bucket(name)? else {
-            return Err(S3Error::new(S3ErrorCode::NoSuchBucket).extra("BucketName", name.as_str()));
-        };
-        if let Some(expected) = request.header("x-amz-expected-bucket-owner")? {
-            let owner = self.owner(row.owner)?;
-            if expected != owner.id && expected != row.owner.to_string() {
-                return Err(S3ErrorCode::AccessDenied.into());
-            }
-        }
-        Ok(OpenBucket { name: name.clone(), stream: found.stream, row })
-    }
-
-    /// An account as S3 shows it.
-    pub(super) fn owner(&self, account: AccountId) -> Result<Owner, S3Error> {
-        Ok(match identity::account(&self.view(), account)? {
-            Some(row) => Owner { id: row.canonical_id, display_name: row.display_name },
-            None => Owner { id: account.to_string(), display_name: String::new() },
+    /// A bucket, read from the rows. Waits for the disk.
+    fn read_bucket(&self, name: &BucketName) -> Result<Option<Arc<OpenBucket>>, S3Error> {
+        self.buckets.read(name.as_str(), || {
+            let view = self.view();
+            let Some((found, row)) = view.bucket(name)? else { return Ok(None) };
+            let shown = owner(&view, row.owner)?;
+            let (name, stream, location) = (name.clone(), found.stream, row.location);
+            Ok(Some(Arc::new(OpenBucket { name, stream, owner: row.owner, shown, location })))
         })
     }
 
-    /// Submits a mutation in an actor's name.
-    pub(super) async fn submit(&self, actor: Actor, action: impl Into<Action>) -> Result<Receipt, S3Error> {
-        Ok(self.engine.submit(Command::new(actor, action, self.engine.entropy())).await?)
+    /// Submits a mutation in an actor's name, with what was admitted for it.
+    pub(super) async fn submit(
+        &self,
+        actor: Actor,
+        action: impl Into<Action>,
+        permit: Permit,
+    ) -> Result<Receipt, S3Error> {
+        let command = Command::new(actor, action, self.engine.entropy()).holding(permit);
+        Ok(self.engine.submit(command).await?)
     }
 
     /// Takes a body in, into memory or packs. Nothing is kept of one that fails on its way: what was staged is given
@@ -105,14 +109,29 @@ impl Operations {
         &self,
         mut body: BodyStream,
         placement: Placement,
+        permit: &Permit,
     ) -> Result<(StagedContent, BodySummary), S3Error> {
-        let mut sink = self.engine.content_sink(placement, Some(body.declared_len()?));
+        body.hold(permit.clone());
+        let mut sink = self.engine.content_sink(placement, Some(body.declared_len()?), permit.clone());
         while let Some(bytes) = body.next().await? {
             sink.write(bytes).await?;
         }
         // ORDER: the summary exists only once the whole body was verified; content is finished after that.
         let summary = body.into_summary()?;
         Ok((sink.finish().await?, summary))
+    }
+
+    /// Reads a document as a whole. What it and what is made of it will hold is charged before a byte of it is read.
+    pub(super) async fn read_document(
+        &self,
+        mut body: BodyStream,
+        max: usize,
+        permit: &Permit,
+    ) -> Result<Bytes, S3Error> {
+        let announced = body.declared_len().unwrap_or(max as u64).min(max as u64);
+        permit.charge(announced.saturating_mul(DOCUMENT_COPIES)).map_err(EngineError::from)?;
+        body.hold(permit.clone());
+        Ok(body.read_bounded(max).await?)
     }
 
     async fn dispatch(&self, request: S3Request) -> Result<S3Response, S3Error> {
@@ -122,7 +141,7 @@ impl Operations {
             Operation::DeleteBucket => bucket::delete(self, request).await,
             Operation::HeadBucket => bucket::head(self, &request),
             Operation::GetBucketLocation => bucket::location(self, &request),
-            Operation::GetBucketAcl => bucket::get_acl(self, &request),
+            Operation::GetBucketAcl => bucket::get_acl(&request),
             Operation::PutBucketAcl => bucket::put_acl(self, request).await,
             Operation::ListObjects => bucket::list(self, request).await,
             Operation::ListObjectsV2 => bucket::list_v2(self, request).await,
@@ -130,24 +149,38 @@ impl Operations {
             Operation::DeleteObjects => object::delete_many(self, request).await,
             Operation::PutObject => object::put(self, request).await,
             Operation::GetObject => object::get(self, request).await,
-            Operation::HeadObject => object::head(self, &request),
+            Operation::HeadObject => object::head(self, request).await,
             Operation::DeleteObject => object::delete(self, request).await,
-            Operation::GetObjectAcl => object::get_acl(self, &request),
+            Operation::GetObjectAcl => object::get_acl(self, request).await,
             Operation::PutObjectAcl => object::put_acl(self, request).await,
-            Operation::GetObjectTagging => object::get_tagging(self, &request),
+            Operation::GetObjectTagging => object::get_tagging(self, request).await,
             Operation::CreateMultipartUpload => multipart::create(self, request).await,
             Operation::UploadPart => multipart::upload_part(self, request).await,
             Operation::CompleteMultipartUpload => multipart::complete(self, request).await,
             Operation::AbortMultipartUpload => multipart::abort(self, request).await,
             Operation::ListParts => multipart::list_parts(self, request).await,
-            _ => bucket::configuration(self, &request),
+            _ => bucket::configuration(&request),
         }
     }
 }
 
+/// An account as S3 shows it. Reads its row.
+pub(super) fn owner(rows: &dyn Rows, account: AccountId) -> Result<Owner, S3Error> {
+    Ok(match identity::account(rows, account)? {
+        Some(row) => Owner { id: row.canonical_id, display_name: row.display_name },
+        None => Owner { id: account.to_string(), display_name: String::new() },
+    })
+}
+
 impl Handler for Operations {
-    fn bucket_owner(&self, bucket: &BucketName) -> Result<Option<AccountId>, S3Error> {
-        Ok(self.view().bucket(bucket)?.map(|(_, row)| row.owner))
+    fn find_bucket<'a>(&'a self, name: &'a BucketName) -> Finding<'a> {
+        Box::pin(async move {
+            if let Some(found) = self.buckets.get(name.as_str()) {
+                return Ok(Some(found));
+            }
+            let name = name.clone();
+            self.off_thread(move |operations| operations.read_bucket(&name)).await
+        })
     }
 
     fn call(&self, request: S3Request) -> Answer<'_> {

@@ -1,5 +1,6 @@
 //! The request as it came: raw path and query for the signature, and what they mean, decoded exactly once.
 
+use super::OpenBucket;
 use super::body::BodyStream;
 use super::error::{S3Error, S3ErrorCode};
 use super::operation::{Operation, Scope};
@@ -10,6 +11,7 @@ use siltstone_log::event::{Actor, Door};
 use siltstone_log::host::{Entropy, draw};
 use siltstone_log::name::{BucketName, ObjectKey};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Method, target and headers exactly as the client sent them.
 #[derive(Debug, Clone)]
@@ -166,8 +168,10 @@ pub struct S3Request {
     pub operation: Operation,
     /// The HTTP method.
     pub method: Method,
-    /// The bucket; there for every operation but `ListBuckets`.
+    /// The bucket's name; there for every operation but `ListBuckets`.
     pub bucket: Option<BucketName>,
+    /// The bucket that was authorised, if it exists; not looked up for `CreateBucket`.
+    pub found: Option<Arc<OpenBucket>>,
     /// The key; there for every operation on objects.
     pub key: Option<ObjectKey>,
     /// The decoded query.
@@ -184,6 +188,20 @@ impl S3Request {
     /// The bucket of an operation that has one.
     pub fn bucket(&self) -> Result<&BucketName, S3Error> {
         self.bucket.as_ref().ok_or_else(|| S3ErrorCode::InvalidBucketName.into())
+    }
+
+    /// The bucket that a request was authorised for, if it exists and belongs to whom the client expects.
+    pub fn open_bucket(&self) -> Result<&OpenBucket, S3Error> {
+        let name = self.bucket()?;
+        let Some(found) = self.found.as_deref() else {
+            return Err(S3Error::new(S3ErrorCode::NoSuchBucket).extra("BucketName", name.as_str()));
+        };
+        match self.header("x-amz-expected-bucket-owner")? {
+            Some(expected) if expected != found.shown.id && expected != found.owner.to_string() => {
+                Err(S3ErrorCode::AccessDenied.into())
+            }
+            Some(_) | None => Ok(found),
+        }
     }
 
     /// The key of an operation that has one.

@@ -1,18 +1,19 @@
 //! What tests of this door share: a clock that stands still, known keys, and a signer that shares no code with the
 //! verifier.
 
-use super::error::S3Error;
 use super::operation::Operation;
 use super::request::{RequestHead, S3Request};
 use super::response::{ResponseBody, S3Response};
-use super::{Answer, Handler, Observation, Observer, S3State};
+use super::sigv4::Scope;
+use super::xml::Owner;
+use super::{Answer, Finding, Handler, Observation, Observer, OpenBucket, S3State};
 use crate::auth::{Authenticator, Credential, Credentials, CredentialsError, Identity, Secret};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use sha2::{Digest as _, Sha256};
 use siltstone_log::event::{AccessDenied, Actor, Status};
 use siltstone_log::host::{Clock, Entropy};
-use siltstone_log::id::AccountId;
+use siltstone_log::id::{AccountId, StreamId};
 use siltstone_log::name::BucketName;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -57,6 +58,9 @@ impl Entropy for CountingEntropy {
 pub(crate) struct Keys(pub(crate) BTreeMap<String, Credential>);
 
 impl Credentials for Keys {
+    fn recall(&self, _access_key: &str) -> Option<Credential> {
+        None
+    }
     fn find(&self, access_key: &str) -> Result<Option<Credential>, CredentialsError> {
         Ok(self.0.get(access_key).cloned())
     }
@@ -82,7 +86,7 @@ pub(crate) fn clock() -> Arc<FixedClock> {
 
 /// An authenticator that knows AWS's example key as a root key, at the time of AWS's examples.
 pub(crate) fn authenticator() -> Authenticator {
-    Authenticator::new(Arc::new(keys(identity(1, true, &[]))), clock(), "us-east-1")
+    Authenticator::new(Arc::new(keys(identity(1, true, &[]))), clock(), Scope::s3("us-east-1"))
 }
 
 /// A request as the listener hands it on.
@@ -228,12 +232,18 @@ pub(crate) fn signature_of(head: &RequestHead) -> String {
 pub(crate) struct Echo;
 
 impl Handler for Echo {
-    fn bucket_owner(&self, bucket: &BucketName) -> Result<Option<AccountId>, S3Error> {
-        Ok(match bucket.as_str() {
+    fn find_bucket<'a>(&'a self, name: &'a BucketName) -> Finding<'a> {
+        let owner = match name.as_str() {
             "foreign" => Some(AccountId([2; 16])),
             "missing" => None,
             _ => Some(AccountId([1; 16])),
-        })
+        };
+        let found = owner.map(|owner| {
+            let shown = Owner { id: owner.to_string(), display_name: String::new() };
+            let location = String::new();
+            Arc::new(OpenBucket { name: name.clone(), stream: StreamId([9; 16]), owner, shown, location })
+        });
+        Box::pin(async move { Ok(found) })
     }
 
     fn call(&self, request: S3Request) -> Answer<'_> {
@@ -275,7 +285,7 @@ impl Observer for Recorder {
 pub(crate) fn state(identity: Identity) -> (Arc<S3State>, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
     let state = S3State {
-        authenticator: Authenticator::new(Arc::new(keys(identity)), clock(), "us-east-1"),
+        authenticator: Authenticator::new(Arc::new(keys(identity)), clock(), Scope::s3("us-east-1")),
         handler: Arc::new(Echo),
         observer: recorder.clone(),
         clock: clock(),

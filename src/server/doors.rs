@@ -45,8 +45,10 @@ impl Service for ConsoleDoor {
         if is_probe(request.uri().path()) {
             let (parts, _) = request.into_parts();
             // Anybody may ask whether; why is for those who may administer.
-            let details = |console: &Console| console.is_administrator(address, parts.clone());
-            let details = self.console.get().is_some_and(details);
+            let details = match self.console.get() {
+                Some(console) => console.is_administrator(address, parts.clone()).await,
+                None => false,
+            };
             return probe(&parts, &self.vitals, details);
         }
         if let Some(console) = self.console.get() {

@@ -14,11 +14,13 @@ use crate::keys::{Keys, KeysError, RootOrigin, StoredCredentials};
 use crate::listener::{self, Limits};
 use crate::s3::operations::Operations;
 use crate::s3::server::ServerLimits;
+use crate::s3::sigv4::Scope;
 use crate::s3::{S3State, server as s3_server};
 use crate::telemetry::health::{Health, Phase};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace;
 use doors::{ConsoleDoor, MetricsDoor};
+use process::Connections;
 use serde::Serialize;
 use signals::Signals;
 use siltstone_log::host::real::{RealClock, RealDisk, RealEntropy};
@@ -28,6 +30,7 @@ use siltstone_log::pack::PackConfig;
 use siltstone_log::writer::WriterConfig;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
@@ -35,8 +38,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use vitals::Vitals;
 
-/// Connections on the console and metrics listeners: a few people, tools and probes.
-const SIDE_CONNECTIONS: usize = 256;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
@@ -100,7 +101,7 @@ pub fn run(config: &Config, env: &Environment) -> Result<Ended, ServeError> {
     let settings = &config.settings;
     trace::start(settings.telemetry.log_level);
     process::end_with_core_threads();
-    process::raise_file_limit();
+    let connections = Connections::within(process::raise_file_limit(), settings.limits.connections);
     if settings.server.data_dir.as_os_str().is_empty() {
         return Err(ServeError::NoDataDir);
     }
@@ -111,7 +112,7 @@ pub fn run(config: &Config, env: &Environment) -> Result<Ended, ServeError> {
     let disk = RealDisk::new(data_dir.root());
     let keys = Arc::new(Keys::open(&disk, env, &*entropy)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("async").build()?;
-    let world = World { clock, entropy, disk, keys };
+    let world = World { clock, entropy, disk, keys, connections };
     let ended = runtime.block_on(serve(settings, data_dir, world))?;
     // Threads that still wait for a client's bytes do not hold the process up.
     runtime.shutdown_background();
@@ -124,6 +125,7 @@ struct World {
     entropy: Arc<dyn Entropy>,
     disk: RealDisk,
     keys: Arc<Keys>,
+    connections: Connections,
 }
 
 async fn serve(settings: &Settings, data_dir: DataDir, world: World) -> Result<Ended, ServeError> {
@@ -133,11 +135,11 @@ async fn serve(settings: &Settings, data_dir: DataDir, world: World) -> Result<E
     let started = world.clock.wall_millis() / 1000;
     let vitals = Arc::new(Vitals::new(health.clone(), metrics, world.disk.clone(), started));
     let listeners = Listeners::bind(settings)?;
-    show_root(&world.keys);
+    show_root(&world.keys, &settings.server.data_dir);
     let (stop_side, side_stopped) = watch::channel(false);
     let console_door = Arc::new(ConsoleDoor::new(vitals.clone()));
     let side_limits = Limits {
-        connections: SIDE_CONNECTIONS,
+        connections: world.connections.side,
         header_timeout: settings.limits.header_timeout,
         read_buffer: 64 << 10,
         drain: Duration::from_secs(1),
@@ -171,7 +173,7 @@ async fn serve(settings: &Settings, data_dir: DataDir, world: World) -> Result<E
     })?;
     let (stop_s3, s3_stopped) = watch::channel(false);
     let s3_limits = ServerLimits {
-        connections: usize::try_from(settings.limits.connections).unwrap_or(usize::MAX),
+        connections: world.connections.s3,
         header_timeout: settings.limits.header_timeout,
         drain: settings.server.drain_timeout,
     };
@@ -292,6 +294,7 @@ fn engine_config(settings: &Settings, world: &World, vitals: &Arc<Vitals>) -> En
         inline_max: usize::try_from(settings.content.inline_threshold.0).unwrap_or(usize::MAX),
         limits: EngineLimits {
             bytes: settings.limits.body_memory.0,
+            read_bytes: settings.limits.body_memory.0,
             requests: settings.limits.requests.into(),
             free_floor: settings.space.floor.0,
             ..defaults.limits
@@ -303,15 +306,17 @@ fn engine_config(settings: &Settings, world: &World, vitals: &Arc<Vitals>) -> En
     }
 }
 
-fn authenticator(settings: &Settings, world: &World, engine: &Engine) -> Authenticator {
-    let credentials = StoredCredentials::new(world.keys.clone(), Arc::new(engine.view()));
-    Authenticator::new(Arc::new(credentials), world.clock.clone(), settings.server.region.as_str())
+fn authenticator(scope: Scope, world: &World, engine: &Engine) -> Authenticator {
+    let view = engine.view();
+    let changes = view.changes();
+    let credentials = StoredCredentials::new(world.keys.clone(), Arc::new(view), changes);
+    Authenticator::new(Arc::new(credentials), world.clock.clone(), scope)
 }
 
 fn console_state(settings: &Settings, world: &World, engine: &Engine) -> Console {
     Console {
         backend: Arc::new(engine.clone()),
-        authenticator: authenticator(settings, world, engine),
+        authenticator: authenticator(Scope::console(settings.server.region.as_str()), world, engine),
         keys: world.keys.clone(),
         entropy: world.entropy.clone(),
     }
@@ -319,7 +324,7 @@ fn console_state(settings: &Settings, world: &World, engine: &Engine) -> Console
 
 fn s3_state(settings: &Settings, world: &World, engine: &Engine, vitals: &Arc<Vitals>) -> S3State {
     S3State {
-        authenticator: authenticator(settings, world, engine),
+        authenticator: authenticator(Scope::s3(settings.server.region.as_str()), world, engine),
         handler: Arc::new(Operations::new(engine.clone(), settings.server.region.as_str())),
         observer: vitals.clone(),
         clock: world.clock.clone(),
@@ -327,15 +332,21 @@ fn s3_state(settings: &Settings, world: &World, engine: &Engine, vitals: &Arc<Vi
     }
 }
 
-/// Shows credentials that were made just now, the only time. Not as a log line: those are collected and kept.
-fn show_root(keys: &Keys) {
+/// Says where the root credentials are, and shows those that were made just now, the only time. Those not as a log
+/// line: log lines are collected and kept.
+fn show_root(keys: &Keys, data_dir: &Path) {
+    let file = data_dir.join("keys").join("root.json");
     match keys.root.origin() {
-        RootOrigin::Environment | RootOrigin::Stored => {}
+        RootOrigin::Environment => tracing::info!("the root credentials are those of the environment"),
+        RootOrigin::Stored => {
+            tracing::info!(file = %file.display(), "the root credentials are kept in a file; print it to see them");
+        }
         RootOrigin::Created => {
             let (access_key, secret_key) = (keys.root.access_key(), keys.root.secret_key().as_str());
             let text = format!(
-                "Root credentials, made for this data directory and shown this once (kept in keys/root.json):\n  \
-                 access key: {access_key}\n  secret key: {secret_key}\n"
+                "Root credentials, made for this data directory and shown this once (kept in {}):\n  \
+                 access key: {access_key}\n  secret key: {secret_key}\n",
+                file.display()
             );
             // Without a stderr they are still in the file.
             let _ = io::stderr().write_all(text.as_bytes());

@@ -76,24 +76,25 @@ def chunked(server, chunks, *, decoded, payload=STREAMING, extra=None, trailer=b
 
 
 FRAMES = {
-    "a wrong chunk signature": (lambda s: s.chunk(b"x" * 9, signature="0" * 64) + s.chunk(b""), 9, ["SignatureDoesNotMatch"]),
-    "a wrong last signature": (lambda s: s.chunk(b"x" * 9) + s.chunk(b"", signature="0" * 64), 9, ["SignatureDoesNotMatch"]),
-    "no last chunk": (lambda s: s.chunk(b"x" * 9), 9, ["IncompleteBody"]),
-    "a chunk cut short": (lambda s: s.chunk(b"x" * 900)[:-100], 900, ["IncompleteBody"]),
-    "more than declared": (lambda s: s.chunk(b"x" * 9) + s.chunk(b""), 8, ["IncompleteBody", "InvalidRequest"]),
-    "less than declared": (lambda s: s.chunk(b"x" * 9) + s.chunk(b""), 10, ["IncompleteBody", "InvalidRequest"]),
-    "a size that is no number": (lambda s: b"zz;chunk-signature=" + b"0" * 64 + b"\r\n", 9, ["InvalidChunkSizeError"]),
-    "a size beyond all bounds": (lambda s: b"f" * 40 + b";chunk-signature=" + b"0" * 64 + b"\r\n", 9, ["InvalidChunkSizeError"]),
-    "a header without an end": (lambda s: b"9;chunk-signature=" + b"0" * 90_000, 9, ["InvalidChunkSizeError"]),
-    "no signature": (lambda s: b"9\r\nxxxxxxxxx\r\n0\r\n\r\n", 9, ["InvalidRequest", "SignatureDoesNotMatch", "IncompleteBody"]),
+    "a wrong chunk signature": (lambda s: s.chunk(b"x" * 9, signature="0" * 64) + s.chunk(b""), 9, (403, "SignatureDoesNotMatch")),
+    "a wrong last signature": (lambda s: s.chunk(b"x" * 9) + s.chunk(b"", signature="0" * 64), 9, (403, "SignatureDoesNotMatch")),
+    "no last chunk": (lambda s: s.chunk(b"x" * 9), 9, (400, "IncompleteBody")),
+    "a chunk cut short": (lambda s: s.chunk(b"x" * 900)[:-100], 900, (400, "IncompleteBody")),
+    "more than declared": (lambda s: s.chunk(b"x" * 9) + s.chunk(b""), 8, (400, "IncompleteBody")),
+    "less than declared": (lambda s: s.chunk(b"x" * 9) + s.chunk(b""), 10, (400, "IncompleteBody")),
+    "a size that is no number": (lambda s: b"zz;chunk-signature=" + b"0" * 64 + b"\r\n", 9, (403, "InvalidChunkSizeError")),
+    "a size beyond all bounds": (lambda s: b"f" * 40 + b";chunk-signature=" + b"0" * 64 + b"\r\n", 9, (403, "InvalidChunkSizeError")),
+    "a header without an end": (lambda s: b"9;chunk-signature=" + b"0" * 90_000, 9, (403, "InvalidChunkSizeError")),
+    "no signature": (lambda s: b"9\r\nxxxxxxxxx\r\n0\r\n\r\n", 9, (403, "SignatureDoesNotMatch")),
+    "a small chunk that is not the last": (lambda s: s.chunk(b"x" * 8191) + s.chunk(b"x") + s.chunk(b""), 8192, (403, "InvalidChunkSizeError")),
 }
 
 
 @pytest.mark.parametrize("case", FRAMES)
 def test_broken_frames_store_nothing(server, unchanged, case):
-    chunks, decoded, codes = FRAMES[case]
+    chunks, decoded, expected = FRAMES[case]
     status, _, body = chunked(server, chunks, decoded=decoded)
-    assert (400 <= status < 500) and code(body) in codes, (status, body)
+    assert (status, code(body)) == expected, body
     assert code_of(server.client().head_object, Bucket="raw", Key="never") == ("404", 404)
 
 
@@ -101,18 +102,25 @@ UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 GOOD_CRC = base64.b64encode(zlib.crc32(b"x" * 9).to_bytes(4, "big")).decode()
 
 
-@pytest.mark.parametrize("trailer,codes", [
-    (b"x-amz-checksum-crc32:AAAAAA==\r\n\r\n", ["BadDigest"]),
-    (b"x-amz-checksum-crc32:!\r\n\r\n", ["InvalidRequest", "BadDigest"]),
-    (b"\r\n", ["MalformedTrailerError", "InvalidRequest", "IncompleteBody"]),
-    (b"", ["IncompleteBody", "MalformedTrailerError"]),
-    (b"x-amz-checksum-sha1:AAAA\r\n\r\n", ["MalformedTrailerError", "InvalidRequest"]),
+def test_small_chunks_are_refused_with_their_number_and_size(server, unchanged):
+    frames = lambda signer: b"2000\r\n" + b"x" * 8192 + b"\r\n3\r\nxxx\r\n1\r\nx\r\n0\r\n"
+    status, _, body = chunked(server, frames, decoded=8196, payload=UNSIGNED_TRAILER, trailer=b"\r\n")
+    assert (status, code(body)) == (403, "InvalidChunkSizeError")
+    assert b"<Chunk>3</Chunk><BadChunkSize>3</BadChunkSize>" in body
+
+
+@pytest.mark.parametrize("trailer,expected", [
+    (b"x-amz-checksum-crc32:AAAAAA==\r\n\r\n", "BadDigest"),
+    (b"x-amz-checksum-crc32:!\r\n\r\n", "InvalidRequest"),
+    (b"\r\n", "MalformedTrailerError"),
+    (b"", "IncompleteBody"),
+    (b"x-amz-checksum-sha1:AAAA\r\n\r\n", "MalformedTrailerError"),
 ])
-def test_broken_trailers_store_nothing(server, unchanged, trailer, codes):
+def test_broken_trailers_store_nothing(server, unchanged, trailer, expected):
     frames = lambda signer: b"9\r\nxxxxxxxxx\r\n0\r\n"
     extra = {"x-amz-trailer": "x-amz-checksum-crc32"}
     status, _, body = chunked(server, frames, decoded=9, payload=UNSIGNED_TRAILER, extra=extra, trailer=trailer)
-    assert status == 400 and code(body) in codes, (status, body)
+    assert (status, code(body)) == (400, expected)
 
 
 def test_a_signed_trailer_is_verified(server):
@@ -135,7 +143,7 @@ def test_a_body_that_is_not_what_was_signed_is_refused(server, unchanged):
 @pytest.mark.parametrize("sent", [0, 50])
 def test_a_client_that_stops_in_mid_body_leaves_nothing(server, unchanged, declared, sent):
     status, _, body = put(server, "never", b"x" * (declared * sent // 100), declared=declared, payload_hash="UNSIGNED-PAYLOAD")
-    assert status is None or (status, code(body)) == (400, "IncompleteBody")
+    assert (status, code(body)) == (400, "IncompleteBody")
     assert code_of(server.client().head_object, Bucket="raw", Key="never") == ("404", 404)
 
 
@@ -158,7 +166,7 @@ def test_wrong_credentials_and_dates_are_refused_before_the_body(server, unchang
     with server.connect() as connection:
         connection.sendall(request_bytes("PUT", "/raw/never", headers))
         status, answer, body = read_answer(connection)
-    assert (status, code(body)) == expected or (expected[0] == 400 and status == 403 and code(body) == "SignatureDoesNotMatch")
+    assert (status, code(body)) == expected
     assert answer["x-amz-request-id"].encode() in body
 
 
@@ -194,16 +202,24 @@ def another_method(server):
     return "DELETE", signed_now(server).headers("PUT", "/raw/never", EMPTY_SHA256, {"content-length": 0})
 
 
-FORGERIES = [unsigned_amz_header, host_not_signed, signed_header_absent, anonymous, unknown_authentication, signature_version_2, another_method]
+FORGERIES = [
+    (unsigned_amz_header, (403, "AccessDenied")),
+    (host_not_signed, (403, "AccessDenied")),
+    (signed_header_absent, (403, "AccessDenied")),
+    (anonymous, (403, "AccessDenied")),
+    (unknown_authentication, (400, "InvalidRequest")),
+    (signature_version_2, (400, "InvalidRequest")),
+    (another_method, (403, "SignatureDoesNotMatch")),
+]
 
 
-@pytest.mark.parametrize("forge", FORGERIES)
-def test_forged_requests_are_refused(server, unchanged, forge):
+@pytest.mark.parametrize("forge,expected", FORGERIES)
+def test_forged_requests_are_refused(server, unchanged, forge, expected):
     method, headers = forge(server)
     with server.connect() as connection:
         connection.sendall(request_bytes(method, "/raw/never", headers))
         status, _, body = read_answer(connection)
-    assert status in (400, 403) and code(body) not in ("InternalError",), (status, body)
+    assert (status, code(body)) == expected
 
 
 def test_two_kinds_of_authentication_are_refused(server, unchanged):
@@ -212,7 +228,7 @@ def test_two_kinds_of_authentication_are_refused(server, unchanged):
     with server.connect() as connection:
         connection.sendall(request_bytes("GET", f"/raw/good?{query}", headers))
         status, _, body = read_answer(connection)
-    assert (status, code(body)) in [(400, "InvalidArgument"), (400, "InvalidRequest"), (400, "AuthorizationQueryParametersError")]
+    assert (status, code(body)) == (400, "InvalidArgument")
 
 
 def test_content_length_with_transfer_encoding_is_refused_or_ends_the_connection(server, unchanged):
@@ -220,8 +236,8 @@ def test_content_length_with_transfer_encoding_is_refused_or_ends_the_connection
     with server.connect() as connection:
         head = f"PUT /raw/never HTTP/1.1\r\nhost: x\r\ncontent-length: {len(smuggled)}\r\ntransfer-encoding: chunked\r\n\r\n"
         connection.sendall(head.encode() + smuggled)
-        status, headers, _ = read_answer(connection)
-        assert status in (400, 403)
+        status, headers, body = read_answer(connection)
+        assert (status, code(body)) == (403, "AccessDenied")
         assert connection.makefile("rb").readline() == b"", "nothing else is answered on this connection"
 
 
@@ -234,33 +250,43 @@ def test_expect_continue_is_answered_only_after_authorisation(server, unchanged)
             assert read_answer(connection)[0] == expected
 
 
-@pytest.mark.parametrize("document", [
-    b"", b"<", b"<Delete/>", b"<Other/>", b"\xff\xfe", b"<Delete><Object></Object></Delete>",
-    b"<!DOCTYPE d [<!ENTITY a 'b'>]><Delete><Object><Key>&a;</Key></Object></Delete>",
-    b"<Delete>" + b"<a>" * 100 + b"</a>" * 100 + b"</Delete>",
-    b"<Delete>" + b"<Object><Key>k</Key></Object>" * 1001 + b"</Delete>",
-    b"<Delete><Object><Key>" + b"k" * (3 * MIB) + b"</Key></Object></Delete>",
-], ids=range(10))
-def test_broken_documents_are_refused(server, unchanged, document):
+@pytest.mark.parametrize("document,expected", [
+    (b"", "MissingRequestBodyError"),
+    (b"<", "MalformedXML"),
+    (b"<Delete/>", "MalformedXML"),
+    (b"<Other/>", "MalformedXML"),
+    (b"\xff\xfe", "MalformedXML"),
+    (b"<Delete><Object></Object></Delete>", "MalformedXML"),
+    (b"<Delete><Object><Key>a\x01</Key></Object></Delete>", "MalformedXML"),
+    (b"<Delete><Object><Key>a&#x1;</Key></Object></Delete>", "MalformedXML"),
+    (b"<!DOCTYPE d [<!ENTITY a 'b'>]><Delete><Object><Key>&a;</Key></Object></Delete>", "MalformedXML"),
+    (b"<Delete>" + b"<a>" * 100 + b"</a>" * 100 + b"</Delete>", "MalformedXML"),
+    (b"<Delete>" + b"<Object><Key>k</Key></Object>" * 1001 + b"</Delete>", "MalformedXML"),
+    (b"<Delete><Object><Key>" + b"k" * (3 * MIB) + b"</Key></Object></Delete>", "MaxMessageLengthExceeded"),
+], ids=range(12))
+def test_broken_documents_are_refused(server, unchanged, document, expected):
     headers = {"content-length": len(document), "content-md5": base64.b64encode(hashlib.md5(document).digest()).decode()}
     signed = signed_now(server).headers("POST", "/raw", hashlib.sha256(document).hexdigest(), headers, query="delete=")
     with server.connect() as connection:
-        try:
-            connection.sendall(request_bytes("POST", "/raw?delete=", signed, document))
-        except (ConnectionResetError, BrokenPipeError):
-            pass  # refused before all of it was sent
+        connection.sendall(request_bytes("POST", "/raw?delete=", signed, document))
         status, _, body = read_answer(connection)
-    assert status is None or (status == 400 and code(body) in ("MalformedXML", "EntityTooLarge", "MaxMessageLengthExceeded")), (status, body[:300])
+    assert (status, code(body)) == (400, expected)
 
 
-def test_headers_without_end_are_refused(server, unchanged):
+def test_a_body_that_nobody_asked_for_is_verified(server, unchanged):
+    headers = signed_now(server).headers("DELETE", "/raw/good", hashlib.sha256(b"other").hexdigest(), {"content-length": 4})
     with server.connect() as connection:
-        try:
-            connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n" + b"x-a: " + b"a" * (256 * KIB))
-        except (ConnectionResetError, BrokenPipeError):
-            return
+        connection.sendall(request_bytes("DELETE", "/raw/good", headers, b"body"))
+        status, _, body = read_answer(connection)
+    assert (status, code(body)) == (400, "XAmzContentSHA256Mismatch")
+
+
+@pytest.mark.parametrize("size", [33 * KIB, 256 * KIB])
+def test_heads_beyond_32_kib_are_refused(server, unchanged, size):
+    with server.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n" + b"x-a: " + b"a" * size)
         status, _, _ = read_answer(connection)
-    assert status in (None, 400, 431)
+    assert status == 431
 
 
 @pytest.mark.parametrize("target", ["/raw/%ff", "/raw/%zz", "/raw/%", "/raw/a%00b%c0%af"])
@@ -269,7 +295,7 @@ def test_keys_that_are_no_utf8_are_refused(server, unchanged, target):
     with server.connect() as connection:
         connection.sendall(request_bytes("PUT", target, headers))
         status, _, body = read_answer(connection)
-    assert status == 400 and code(body) in ("InvalidURI", "InvalidArgument", "KeyTooLongError"), (status, body)
+    assert (status, code(body)) == (400, "InvalidURI")
 
 
 def test_a_hundred_broken_uploads_leave_memory_flat(server, unchanged):
@@ -279,3 +305,23 @@ def test_a_hundred_broken_uploads_leave_memory_flat(server, unchanged):
     for _ in range(100):
         put(server, "never", b"x" * MIB, declared=64 * MIB, payload_hash="UNSIGNED-PAYLOAD")
     assert server.resident_bytes() < before + 48 * MIB
+
+
+def test_a_hundred_readers_that_do_not_read_leave_memory_flat(server):
+    server.client().put_object(Bucket="raw", Key="large", Body=b"x" * 64 * MIB)
+    headers = signed_now(server).headers("GET", "/raw/large", EMPTY_SHA256)
+    assert server.client().get_object(Bucket="raw", Key="large")["Body"].read(MIB)
+    before = server.resident_bytes()
+    readers = [server.connect() for _ in range(100)]
+    try:
+        for reader in readers:
+            reader.sendall(request_bytes("GET", "/raw/large", headers))
+        for reader in readers:
+            assert reader.recv(12) == b"HTTP/1.1 200"
+        # One piece on its way and one read ahead for each, and what the allocator makes of it.
+        assert server.resident_bytes() < before + 96 * MIB
+        assert server.client().get_object(Bucket="raw", Key="good")["Body"].read() == b"abc"
+    finally:
+        for reader in readers:
+            reader.close()
+    server.client().delete_object(Bucket="raw", Key="large")

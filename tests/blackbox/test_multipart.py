@@ -38,6 +38,8 @@ def test_parts_become_an_object(s3, bucket, upload):
     across = s3.get_object(Bucket=bucket, Key="k", Range=f"bytes={5 * MIB - 3}-{5 * MIB + 3}")["Body"].read()
     assert across == b"".join(bodies)[5 * MIB - 3 : 5 * MIB + 4]
     assert complete(s3, bucket, upload, parts)["ETag"] == done["ETag"], "a repeated Complete answers the same"
+    another = lambda: complete(s3, bucket, "0" * 32, parts)
+    assert code_of(another) == ("NoSuchUpload", 404), "an upload that never was is no repetition"
     assert code_of(s3.list_parts, Bucket=bucket, Key="k", UploadId=upload) == ("NoSuchUpload", 404)
 
 

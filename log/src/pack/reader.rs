@@ -13,7 +13,7 @@ use bytes::Bytes;
 use std::ops::Range;
 
 /// The most content bytes in one read: whole blocks.
-const MAX_READ: u64 = 1024 * 1024;
+const MAX_READ: u64 = 256 * 1024;
 
 /// What is wrong with bytes of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -17,6 +17,7 @@ fn object(size: u64, place: Option<Place>) -> ObjectRow {
         headers: ContentHeaders { content_type: Some("text/plain".into()), ..ContentHeaders::default() },
         metadata: vec![("a".into(), "b".into())],
         parts: vec![PartSize { number: 1, size, checksums: vec![] }],
+        upload: Some(UploadId([6; 16])),
         place,
     }
 }

@@ -4,7 +4,7 @@ use super::work::{Step, scatter};
 use super::{BenchError, LoadOptions};
 use crate::auth::Secret;
 use crate::s3::request::RequestHead;
-use crate::s3::sigv4::sign;
+use crate::s3::sigv4::{Scope, sign};
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue};
 use http::{HeaderMap, Method, Request};
@@ -82,7 +82,7 @@ impl Target {
         let address = Ipv4Addr::UNSPECIFIED.into();
         let mut head = RequestHead { method, raw_path, raw_query, headers, address };
         let now = i64::try_from(self.clock.wall_millis() / 1000).unwrap_or_default();
-        sign(&mut head, &self.access_key, &self.secret, &self.region, now, &body)?;
+        sign(&mut head, &self.access_key, &self.secret, &Scope::s3(self.region.as_str()), now, &body)?;
         let mut target = head.raw_path;
         if !head.raw_query.is_empty() {
             target.push('?');

@@ -1,8 +1,9 @@
 //! Bytes on their way out, each checked against its checksum before it is given out.
 //!
 //! A [`ContentReader`] walks the slices that make an object's content. Reads run on blocking threads, one ahead of
-//! what is being sent, each of at most 1 MiB.
+//! what is being sent, each of at most 256 KiB. Every chunk holds the permit that the reader was given.
 
+use crate::engine::admission::ReadPermit;
 use crate::engine::damage::FoundDamage;
 use crate::engine::outcome::Fault;
 use bytes::Bytes;
@@ -42,7 +43,7 @@ pub struct ContentReader {
 
 impl ContentReader {
     /// Begins to read a range, cut to what the object has.
-    pub fn new(sources: Arc<Sources>, object: &ObjectRow, range: Range<u64>) -> Self {
+    pub fn new(sources: Arc<Sources>, object: &ObjectRow, range: Range<u64>, permit: ReadPermit) -> Self {
         let range = range.start..range.end.min(object.size);
         let slices = match &object.content {
             _ if range.is_empty() => VecDeque::new(),
@@ -54,7 +55,7 @@ impl ContentReader {
             }
             Content::Slices(slices) => cut(slices, range),
         };
-        Self { cursor: Some(Box::new(Cursor { sources, parts: slices, blob: None })), ahead: None }
+        Self { cursor: Some(Box::new(Cursor { sources, parts: slices, blob: None, permit })), ahead: None }
     }
 
     /// The next bytes; none at the end. After an error nothing more comes, and the connection is to be cut: the
@@ -74,6 +75,16 @@ impl ContentReader {
         if matches!(read, Ok(Some(_))) && cursor.has_more() {
             self.cursor = Some(cursor);
             self.start();
+        }
+        read
+    }
+
+    /// Like [`Self::next`], on a thread that may wait for the disk. To be called before it.
+    pub fn read_first(&mut self) -> Result<Option<Bytes>, Fault> {
+        let Some(cursor) = self.cursor.as_mut() else { return Ok(None) };
+        let read = cursor.read();
+        if !matches!(read, Ok(Some(_))) || !cursor.has_more() {
+            self.cursor = None;
         }
         read
     }
@@ -140,6 +151,7 @@ struct Cursor {
     parts: VecDeque<Part>,
     /// The blob that the first part is being read from.
     blob: Option<BlobReader>,
+    permit: ReadPermit,
 }
 
 fn damaged(error: &impl ToString) -> Fault {
@@ -164,6 +176,10 @@ impl Cursor {
 
     /// The next bytes; blocks.
     fn read(&mut self) -> ReadResult {
+        Ok(self.read_piece()?.map(|bytes| self.permit.bind(bytes)))
+    }
+
+    fn read_piece(&mut self) -> ReadResult {
         loop {
             if let Some(mut blob) = self.blob.take() {
                 while let Some(op) = blob.next_read() {

@@ -5,6 +5,7 @@
 //! received, so an upload holds two pieces at most, whatever its size.
 
 use super::{BlobGuard, Fate, Placement, StagedBlob, StagedContent};
+use crate::engine::admission::Permit;
 use crate::engine::outcome::{EngineError, Fault, Unavailable};
 use bytes::{BufMut, Bytes, BytesMut};
 use siltstone_log::host::real::RealDisk;
@@ -32,6 +33,7 @@ pub struct Staging {
 /// Takes the bytes of one body. Dropped before [`ContentSink::finish`] it leaves nothing behind.
 pub struct ContentSink {
     staging: Arc<Staging>,
+    permit: Permit,
     state: State,
 }
 
@@ -43,7 +45,7 @@ enum State {
 
 impl ContentSink {
     /// Begins a body. `declared` is its length where the client announced one; it is not enforced here.
-    pub fn new(staging: Arc<Staging>, placement: Placement, declared: Option<u64>) -> Self {
+    pub fn new(staging: Arc<Staging>, placement: Placement, declared: Option<u64>, permit: Permit) -> Self {
         let inline_max = staging.inline_max as u64;
         let state = match placement {
             Placement::InlineIfSmall if declared.is_none_or(|declared| declared <= inline_max) => {
@@ -54,10 +56,10 @@ impl ContentSink {
                 State::Memory(buffer)
             }
             Placement::InlineIfSmall | Placement::Packs => {
-                State::Packs(Box::new(Upload::new(&staging, declared)))
+                State::Packs(Box::new(Upload::new(&staging, declared, permit.clone())))
             }
         };
-        Self { staging, state }
+        Self { staging, permit, state }
     }
 
     /// Takes the next bytes. Returns when there is room for more.
@@ -69,7 +71,7 @@ impl ContentSink {
             }
             // Larger than was announced, or nothing was: what is here moves to packs.
             let kept = std::mem::take(buffer).freeze();
-            let mut upload = Box::new(Upload::new(&self.staging, None));
+            let mut upload = Box::new(Upload::new(&self.staging, None, self.permit.clone()));
             upload.push(kept.slice(Salt::LEN.min(kept.len())..)).await?;
             self.state = State::Packs(upload);
         }
@@ -101,6 +103,8 @@ struct Upload {
     /// Shared with the write under way. ORDER: it must outlive that write, or the write would land in space that was
     /// given back.
     staged: Arc<pack::StagedBlob>,
+    /// Shared with it as well: the write holds the piece's bytes, even when the client has gone.
+    permit: Permit,
     stager: BlobStager,
     hasher: Option<BlobHasher>,
     under_way: Option<JoinHandle<Result<Written, PackError>>>,
@@ -108,7 +112,7 @@ struct Upload {
 }
 
 impl Upload {
-    fn new(staging: &Staging, declared: Option<u64>) -> Self {
+    fn new(staging: &Staging, declared: Option<u64>, permit: Permit) -> Self {
         let blob = BlobId(draw(&*staging.entropy));
         let salt = Salt(draw(&*staging.entropy));
         let (stager, hasher) = staging.packs.stager(blob, salt, declared);
@@ -116,6 +120,7 @@ impl Upload {
             packs: staging.packs.clone(),
             disk: staging.disk.clone(),
             staged: Arc::new(pack::StagedBlob::new(staging.packs.clone(), blob)),
+            permit,
             stager,
             hasher: Some(hasher),
             under_way: None,
@@ -152,11 +157,12 @@ impl Upload {
     async fn write(&mut self, piece: Piece) -> Result<(), EngineError> {
         self.settle().await?;
         let Some(mut hasher) = self.hasher.take() else { return Err(Fault::Ended("upload").into()) };
-        let (packs, disk, staged) = (self.packs.clone(), self.disk.clone(), self.staged.clone());
+        let (packs, disk) = (self.packs.clone(), self.disk.clone());
+        let (staged, permit) = (self.staged.clone(), self.permit.clone());
         // This future may be dropped while the write is under way, so whatever follows from the write happens there.
         self.under_way = Some(tokio::task::spawn_blocking(move || {
             let written = packs.write(|| write_piece(&disk, &piece, &mut hasher));
-            drop(staged);
+            drop((staged, piece, permit));
             written.map(|place| (hasher, place))
         }));
         Ok(())

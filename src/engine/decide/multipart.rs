@@ -141,12 +141,13 @@ pub(super) fn complete(rows: &dyn Rows, action: &CompleteMultipart) -> Decided {
 }
 
 /// A completion whose upload is gone. A client that did not hear the answer asks again: while the key still holds
-/// the object made of just these parts it hears the same answer.
+/// the object that this very upload made of just these parts it hears the same answer.
 fn repeated(rows: &dyn Rows, action: &CompleteMultipart) -> Decided {
     let current = objects::current(rows, action.stream, &action.key)?.ok_or(Rejection::NoSuchUpload)?;
     let numbers = action.parts.iter().map(|part| part.number);
+    let same_upload = current.upload == Some(action.upload);
     let same_parts = current.parts.iter().map(|part| part.number).eq(numbers);
-    if !same_parts || combined_etag(&action.parts).ok().as_ref() != Some(&current.etag) {
+    if !same_upload || !same_parts || combined_etag(&action.parts).ok().as_ref() != Some(&current.etag) {
         return Err(Rejection::NoSuchUpload.into());
     }
     Ok(Decision::nothing(Outcome::MultipartCompleted(CompletedObject {

@@ -236,6 +236,17 @@ fn crc_of(algorithm: ChecksumAlgorithm, data: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn a_completion_of_another_upload_with_the_same_parts_is_no_repetition() {
+    let mut world = World::with_bucket();
+    world.run(create(None)).unwrap();
+    world.run(part(1, 5)).unwrap();
+    let done = world.run(complete(&[1])).unwrap();
+    assert_eq!(world.run(complete(&[1])), Ok(done));
+    let other = CompleteMultipart { upload: UploadId([0xee; 16]), ..complete(&[1]) };
+    assert_eq!(world.run(other), rejected(Rejection::NoSuchUpload));
+}
+
+#[test]
 fn the_checksum_of_an_object_comes_from_those_of_its_parts() {
     use ChecksumAlgorithm::{Crc32, Crc32c, Crc64nvme, Sha1, Sha256};
     use ChecksumKind::{Composite, FullObject};

@@ -79,7 +79,8 @@ impl Live {
 
     fn stage(&self, placement: Placement, declared: Option<u64>, bytes: &[u8]) -> StagedContent {
         self.runtime.block_on(async {
-            let mut sink = self.engine().content_sink(placement, declared);
+            let permit = self.engine().admit(Need::Manage).unwrap();
+            let mut sink = self.engine().content_sink(placement, declared, permit);
             for chunk in bytes.chunks(100_000) {
                 sink.write(Bytes::copy_from_slice(chunk)).await.unwrap();
             }
@@ -95,7 +96,8 @@ impl Live {
     fn get(&self, stream: StreamId, object: &str, range: std::ops::Range<u64>) -> Option<Vec<u8>> {
         let row = objects::current(&self.engine().view(), stream, &key(object)).unwrap()?;
         self.runtime.block_on(async {
-            let mut reader = self.engine().read_content(&row, range);
+            let permit = self.engine().try_admit_read(row.size).unwrap();
+            let mut reader = self.engine().read_content(&row, range, permit);
             let mut bytes = Vec::new();
             while let Some(chunk) = reader.next().await.unwrap() {
                 bytes.extend_from_slice(&chunk);
@@ -407,7 +409,8 @@ fn an_upload_in_parts_becomes_one_object_and_what_is_left_over_is_given_back() {
 fn a_body_that_is_given_up_or_rejected_leaves_nothing_in_the_packs() {
     let (mut live, stream) = Live::with_bucket();
     live.runtime.block_on(async {
-        let mut sink = live.engine().content_sink(Placement::InlineIfSmall, Some(3_000_000));
+        let permit = live.engine().admit(Need::Manage).unwrap();
+        let mut sink = live.engine().content_sink(Placement::InlineIfSmall, Some(3_000_000), permit);
         sink.write(Bytes::from(pattern(2_000_000))).await.unwrap();
     });
     let content = live.stage(Placement::InlineIfSmall, None, &pattern(2_000_000));
@@ -429,7 +432,8 @@ fn a_failed_write_ends_the_store_also_when_its_client_has_gone() {
         ..(*live.engine().shared.staging).clone()
     };
     let fault = live.runtime.block_on(async {
-        let mut sink = ContentSink::new(Arc::new(staging), Placement::Packs, Some(3_000_000));
+        let permit = live.engine().admit(Need::Manage).unwrap();
+        let mut sink = ContentSink::new(Arc::new(staging), Placement::Packs, Some(3_000_000), permit);
         sink.write(Bytes::from(pattern(300_000))).await.unwrap();
         drop(sink);
         live.engine().failed().await

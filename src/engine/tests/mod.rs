@@ -82,9 +82,13 @@ impl World {
 
     /// Lets a task decide a command; the writer does nothing yet.
     pub(super) fn submit(&mut self, action: impl Into<Action>) -> u64 {
+        self.submit_command(Command::new(Actor::server(Door::S3), action, &RealEntropy))
+    }
+
+    pub(super) fn submit_command(&mut self, command: Command) -> u64 {
         let token = self.next_token;
         self.next_token += 1;
-        let command = Box::new(Command::new(Actor::server(Door::S3), action, &RealEntropy));
+        let command = Box::new(command);
         let now = self.hlc.tick(1000);
         self.feed(command.stream(), TaskInput::Command { token, command, now });
         token

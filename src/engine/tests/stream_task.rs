@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::admission::{Admission, Limits, Need};
 use crate::engine::command::{Conditions, EtagMatch, PutObject};
 use crate::engine::content::{BlobGuard, Fate, StagedBlob, StagedContent};
 use crate::engine::outcome::{Fault, Rejection, Unavailable};
@@ -35,6 +36,25 @@ fn a_refusal_that_saw_rows_which_are_not_durable_waits_for_them() {
     assert!(matches!(world.answer(loser), Some(Err(EngineError::Rejected(_)))));
     let at_once = world.submit(put_new("k", "3"));
     assert!(matches!(world.answer(at_once), Some(Err(EngineError::Rejected(_)))), "all is durable");
+}
+
+#[test]
+fn what_was_admitted_is_given_back_when_the_record_is_durable_or_refused_and_not_before() {
+    let mut world = World::with_bucket();
+    let limits = Limits { bytes: 100, read_bytes: 0, requests: 9, per_request: 60, free_floor: 0 };
+    let admission = Admission::new(limits, 5000);
+    let send = |world: &mut World, object| {
+        let permit = admission.admit(Need::Store { bytes: 40 }).unwrap();
+        let command = Command::new(Actor::server(Door::S3), put(object, "e"), &RealEntropy);
+        world.submit_command(command.holding(permit))
+    };
+    send(&mut world, "a");
+    assert_eq!(admission.in_flight(), (40, 1), "nobody waits for it, and it is under way");
+    world.commit_all();
+    assert_eq!(admission.in_flight(), (0, 0));
+    send(&mut world, "b");
+    world.refuse_next(WriteRefusal::NoSpace);
+    assert_eq!(admission.in_flight(), (0, 0));
 }
 
 #[test]

@@ -10,6 +10,8 @@
 use bytes::{Buf, Bytes};
 use siltstone_log::id::Hash;
 
+/// The least bytes of every chunk but the last one with data, as S3 has it: smaller ones cost more than they carry.
+pub const MIN_CHUNK: u64 = 8 * 1024;
 /// Longer than any chunk header: 16 digits of size and a signature are 97 bytes.
 const MAX_CHUNK_LINE: usize = 256;
 /// Longer than any trailer line: a checksum or a signature.
@@ -40,6 +42,14 @@ pub enum FramingError {
     /// A chunk's data is not followed by CRLF.
     #[error("a chunk is longer than its header says")]
     ChunkEnd,
+    /// A chunk that is not the last has fewer than [`MIN_CHUNK`] bytes.
+    #[error("only the last chunk is allowed to have a size less than 8192 bytes")]
+    ChunkTooSmall {
+        /// The chunk at which that became known, counted from one.
+        chunk: u64,
+        /// The bytes of the one before it.
+        size: u64,
+    },
     /// The chunks hold another number of bytes than announced.
     #[error("the chunks do not hold the number of bytes announced in x-amz-decoded-content-length")]
     DecodedLength,
@@ -91,6 +101,9 @@ pub struct ChunkDecoder {
     /// Of the chunk being read.
     signature: Option<[u8; 32]>,
     decoded: u64,
+    /// Chunks begun, and the size of the one begun last.
+    chunks: u64,
+    last_size: u64,
     trailers: Vec<(String, String)>,
     trailer_signature: Option<[u8; 32]>,
 }
@@ -104,6 +117,8 @@ impl ChunkDecoder {
             line: Vec::new(),
             signature: None,
             decoded: 0,
+            chunks: 0,
+            last_size: 0,
             trailers: Vec::new(),
             trailer_signature: None,
         }
@@ -191,6 +206,11 @@ impl ChunkDecoder {
             .filter(|decoded| *decoded <= self.framing.decoded_len)
             .ok_or(FramingError::DecodedLength)?;
         if size > 0 {
+            self.chunks += 1;
+            if self.chunks > 1 && self.last_size < MIN_CHUNK {
+                return Err(FramingError::ChunkTooSmall { chunk: self.chunks, size: self.last_size });
+            }
+            self.last_size = size;
             self.state = State::Data { left: size };
             return Ok(None);
         }

@@ -1,6 +1,7 @@
 //! Digests of a body: what proves it, and what is stored with it. Runs beside the I/O where a body is large.
 
 use super::checksum::Hasher;
+use crate::engine::Permit;
 use crate::s3::sigv4::ChunkChain;
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
@@ -22,6 +23,18 @@ pub(super) enum Step {
     ChunkEnd([u8; 32]),
     /// The signed trailer, as its canonical lines.
     Trailer(Vec<u8>, [u8; 32]),
+}
+
+impl Step {
+    /// What it costs to keep: a client that sends single bytes must not queue more steps than bytes were admitted.
+    fn cost(&self) -> usize {
+        let content = match self {
+            Self::Data(bytes) => bytes.len(),
+            Self::ChunkEnd(_) => 0,
+            Self::Trailer(lines, _) => lines.len(),
+        };
+        content + size_of::<Self>()
+    }
 }
 
 /// Everything that is computed over one body.
@@ -125,14 +138,21 @@ enum Lane {
 pub(super) struct Pipeline {
     lane: Lane,
     queue: Vec<Step>,
+    /// What the queue costs.
     queued: usize,
     inline: bool,
+    /// Shared with the batch under way, which outlives a client that goes.
+    permit: Option<Permit>,
 }
 
 impl Pipeline {
     pub(super) fn new(digester: Digester, declared: Option<u64>) -> Self {
         let inline = declared.is_some_and(|len| len <= INLINE_BYTES);
-        Self { lane: Lane::Idle(Box::new(digester)), queue: Vec::new(), queued: 0, inline }
+        Self { lane: Lane::Idle(Box::new(digester)), queue: Vec::new(), queued: 0, inline, permit: None }
+    }
+
+    pub(super) fn hold(&mut self, permit: Permit) {
+        self.permit = Some(permit);
     }
 
     /// The digester, before anything was pushed.
@@ -148,9 +168,7 @@ impl Pipeline {
             digester.step(step);
             return Ok(());
         }
-        if let Step::Data(bytes) = &step {
-            self.queued += bytes.len();
-        }
+        self.queued += step.cost();
         self.queue.push(step);
         if self.queued < BATCH_BYTES {
             return Ok(());
@@ -158,8 +176,10 @@ impl Pipeline {
         let mut digester = self.settle().await?;
         let batch = std::mem::take(&mut self.queue);
         self.queued = 0;
+        let permit = self.permit.clone();
         self.lane = Lane::Busy(tokio::task::spawn_blocking(move || {
             digester.steps(batch);
+            drop(permit);
             digester
         }));
         Ok(())
@@ -190,5 +210,25 @@ impl Pipeline {
             digester.finish()
         });
         finished.await.map_err(|_| Lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn steps_of_single_bytes_are_handed_over_before_they_outweigh_a_batch() {
+        let mut pipeline = Pipeline::new(Digester::new(false, None), None);
+        let bytes = Bytes::from_static(b"x");
+        let mut longest = 0;
+        for _ in 0..3 * BATCH_BYTES / size_of::<Step>() {
+            pipeline.push(Step::Data(bytes.clone())).await.unwrap();
+            longest = longest.max(pipeline.queue.len());
+        }
+        assert!(longest * size_of::<Step>() <= BATCH_BYTES, "{longest} steps were queued");
+        let total = 3 * BATCH_BYTES / size_of::<Step>();
+        let expected: [u8; 16] = Md5::digest(vec![b'x'; total]).into();
+        assert_eq!(pipeline.finish().await.unwrap().md5, expected);
     }
 }

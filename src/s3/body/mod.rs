@@ -6,13 +6,14 @@
 pub mod checksum;
 pub mod chunked;
 mod digest;
-mod progress;
 mod watch;
 
 use super::error::{S3Error, S3ErrorCode};
 use super::operation::Operation;
 use super::response::BodyFailure;
 use super::sigv4::{ChunkChain, Payload};
+use crate::engine::Permit;
+use crate::listener::progress::Progress;
 use bytes::{Bytes, BytesMut};
 use checksum::{Promise, Promises, decode_value, header_name};
 use chunked::{ChunkDecoder, Framing, FramingError, Item};
@@ -21,7 +22,6 @@ use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
-use progress::Progress;
 use siltstone_log::event::{Checksum, ChecksumAlgorithm, ChecksumKind};
 use subtle::ConstantTimeEq;
 use tokio::time::{Instant, timeout};
@@ -95,6 +95,9 @@ pub enum BodyError {
     #[error("the digests of the body were lost")]
     DigestsLost,
 }
+
+/// The most bytes of a body that nobody asked for.
+const MAX_UNUSED_BYTES: usize = 64 * 1024;
 
 /// The SHA-256 of no bytes.
 const EMPTY_SHA256: [u8; 32] = [
@@ -320,7 +323,7 @@ impl BodyStream {
                 Some(Ok(frame)) => {
                     // HTTP's own trailers say nothing here; those of aws-chunked are in the data.
                     let Ok(bytes) = frame.into_data() else { continue };
-                    self.progress.received(bytes.len(), began.elapsed());
+                    self.progress.moved(bytes.len(), began.elapsed());
                     if !bytes.is_empty() {
                         return Ok(Some(bytes));
                     }
@@ -403,13 +406,33 @@ impl BodyStream {
         }
     }
 
+    /// Reads a body that nobody asked for and keeps nothing of it: it must be what was signed, and short.
+    pub async fn verify_unused(&mut self) -> Result<(), BodyError> {
+        if self.declared == Some(0) {
+            return Ok(());
+        }
+        while self.next().await?.is_some() {
+            if self.received > MAX_UNUSED_BYTES as u64 {
+                return Err(BodyError::TooLong(MAX_UNUSED_BYTES));
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds what was admitted for this body for as long as any of its bytes are here or being digested.
+    pub fn hold(&mut self, permit: Permit) {
+        self.pipeline.hold(permit);
+    }
+
     /// Reads a small body (an XML document) as a whole; one longer than `max` is refused, before it is read where it
     /// announces its length.
     pub async fn read_bounded(mut self, max: usize) -> Result<Bytes, BodyError> {
         if self.declared.is_some_and(|len| len > max as u64) {
             return Err(BodyError::TooLong(max));
         }
-        let mut whole = BytesMut::new();
+        // What was announced was checked above.
+        let announced = self.declared.and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
+        let mut whole = BytesMut::with_capacity(announced);
         while let Some(bytes) = self.next().await? {
             if whole.len() + bytes.len() > max {
                 return Err(BodyError::TooLong(max));

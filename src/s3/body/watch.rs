@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 /// How much of a refused body is read and thrown away, and for how long. Closing a connection on which bytes are
 /// still arriving resets it, and the client may never see why it was refused.
-const DISCARD_BYTES: usize = 1024 * 1024;
+const DISCARD_BYTES: usize = 4 * 1024 * 1024;
 const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 #[derive(Default)]

@@ -3,7 +3,6 @@
 
 use crate::s3::error::{S3Error, S3ErrorCode};
 use crate::s3::operation::Operation;
-use crate::s3::operations::Operations;
 use crate::s3::request::S3Request;
 use crate::s3::response::S3Response;
 use crate::s3::xml::bucket;
@@ -74,17 +73,14 @@ fn untruncated(root: &'static str) -> Unset {
 }
 
 /// Answers an operation that has no handler of its own.
-pub(in crate::s3) fn configuration(
-    operations: &Operations,
-    request: &S3Request,
-) -> Result<S3Response, S3Error> {
+pub(in crate::s3) fn configuration(request: &S3Request) -> Result<S3Response, S3Error> {
     let Some(unset) = unset(request.operation) else {
         return Err(S3Error::with_message(
             S3ErrorCode::NotImplemented,
             format!("{} is not implemented", request.operation.name()),
         ));
     };
-    let bucket = operations.open_bucket(request)?;
+    let bucket = request.open_bucket()?;
     match unset {
         Unset::Empty(root) => Ok(S3Response::xml(bucket::empty_configuration(root))),
         Unset::Value(root, name, value) => Ok(S3Response::xml(bucket::configuration(root, name, value))),

@@ -23,8 +23,8 @@ pub(in crate::s3) async fn create(
     let name = request.bucket()?.clone();
     let actor = request.context.actor();
     let owner = request.context.caller.identity.account;
-    let _permit = operations.engine().admit(Need::Manage)?;
-    let document = request.body.read_bounded(MAX_DOCUMENT_BYTES).await?;
+    let permit = operations.engine().admit(Need::Manage)?;
+    let document = operations.read_document(request.body, MAX_DOCUMENT_BYTES, &permit).await?;
     let configuration = if document.is_empty() {
         CreateBucketConfiguration::default()
     } else {
@@ -38,7 +38,7 @@ pub(in crate::s3) async fn create(
     check_location(&location, operations.region())?;
     let path = format!("/{name}");
     let stream = StreamId(draw(operations.engine().entropy()));
-    operations.submit(actor, CreateBucket { name, owner, location, stream }).await?;
+    operations.submit(actor, CreateBucket { name, owner, location, stream }, permit).await?;
     let location = HeaderValue::try_from(path).map_err(|_| S3ErrorCode::InvalidBucketName)?;
     Ok(S3Response::empty(StatusCode::OK).header(LOCATION, location))
 }

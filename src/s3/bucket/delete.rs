@@ -12,9 +12,9 @@ pub(in crate::s3) async fn delete(
     operations: &Operations,
     request: S3Request,
 ) -> Result<S3Response, S3Error> {
-    let bucket = operations.open_bucket(&request)?;
-    let _permit = operations.engine().admit(Need::Manage)?;
-    let action = DeleteBucket { name: bucket.name, stream: bucket.stream };
-    operations.submit(request.context.actor(), action).await?;
+    let bucket = request.open_bucket()?;
+    let permit = operations.engine().admit(Need::Manage)?;
+    let action = DeleteBucket { name: bucket.name.clone(), stream: bucket.stream };
+    operations.submit(request.context.actor(), action, permit).await?;
     Ok(S3Response::empty(StatusCode::NO_CONTENT))
 }

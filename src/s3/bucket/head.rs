@@ -8,8 +8,8 @@ use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 
 pub(in crate::s3) fn head(operations: &Operations, request: &S3Request) -> Result<S3Response, S3Error> {
-    let bucket = operations.open_bucket(request)?;
-    let region = HeaderValue::try_from(operations.region_of(&bucket.row));
+    let bucket = request.open_bucket()?;
+    let region = HeaderValue::try_from(operations.region_of(&bucket.location));
     let region = region.map_err(|_| S3ErrorCode::InternalError)?;
     Ok(S3Response::empty(StatusCode::OK)
         .header(HeaderName::from_static("x-amz-bucket-region"), region)

@@ -1,5 +1,6 @@
 //! `ListObjects` and `ListObjectsV2`.
 
+use crate::s3::OpenBucket;
 use crate::s3::error::S3Error;
 use crate::s3::list_params::ListObjectsParams;
 use crate::s3::operations::Operations;
@@ -26,17 +27,16 @@ async fn answer(
     request: S3Request,
     params: ListObjectsParams,
 ) -> Result<S3Response, S3Error> {
-    let bucket = operations.open_bucket(&request)?;
-    let owner = operations.owner(bucket.row.owner)?;
+    request.open_bucket()?;
     let query = ListQuery {
         prefix: params.prefix.clone(),
         delimiter: params.delimiter.clone(),
         after: params.after(),
         limit: usize::try_from(params.max_keys).unwrap_or(usize::MAX),
     };
-    let (stream, name) = (bucket.stream, bucket.name);
     let document = operations.scan(move |rows| {
-        let page = objects::list(rows, stream, &query)?;
+        let OpenBucket { name, stream, shown: owner, .. } = request.open_bucket()?;
+        let page = objects::list(rows, *stream, &query)?;
         let (mut objects, mut common_prefixes) = (Vec::with_capacity(page.entries.len()), Vec::new());
         for entry in &page.entries {
             match entry {
@@ -51,7 +51,7 @@ async fn answer(
             }
         }
         let next = page.next.as_ref();
-        Ok(ListPage { bucket: name.as_str(), params: &params, owner: &owner, objects, common_prefixes, next }
+        Ok(ListPage { bucket: name.as_str(), params: &params, owner, objects, common_prefixes, next }
             .render())
     });
     Ok(S3Response::xml(document.await?))

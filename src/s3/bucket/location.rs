@@ -7,6 +7,6 @@ use crate::s3::response::S3Response;
 use crate::s3::xml::bucket;
 
 pub(in crate::s3) fn location(operations: &Operations, request: &S3Request) -> Result<S3Response, S3Error> {
-    let found = operations.open_bucket(request)?;
-    Ok(S3Response::xml(bucket::location_constraint(operations.region_of(&found.row))))
+    let found = request.open_bucket()?;
+    Ok(S3Response::xml(bucket::location_constraint(operations.region_of(&found.location))))
 }

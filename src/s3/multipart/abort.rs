@@ -11,9 +11,9 @@ use http::StatusCode;
 
 pub(in crate::s3) async fn abort(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
     let upload = upload_id(&request.query)?;
-    let bucket = operations.open_bucket(&request)?;
-    let _permit = operations.engine().admit(Need::Manage)?;
-    let action = AbortMultipart { stream: bucket.stream, key: request.key()?.clone(), upload };
-    operations.submit(request.context.actor(), action).await?;
+    let stream = request.open_bucket()?.stream;
+    let permit = operations.engine().admit(Need::Manage)?;
+    let action = AbortMultipart { stream, key: request.key()?.clone(), upload };
+    operations.submit(request.context.actor(), action, permit).await?;
     Ok(S3Response::empty(StatusCode::NO_CONTENT))
 }

@@ -34,15 +34,16 @@ pub(in crate::s3) async fn complete(
         })?),
     };
     let size = expected_size(request.header("x-amz-mp-object-size")?)?;
-    let bucket = operations.open_bucket(&request)?;
+    let bucket = request.open_bucket()?.clone();
     let upload = upload_id(&request.query)?;
     let key = request.key()?.clone();
     let host = request.header(HOST.as_str())?.unwrap_or_default();
     let location = format!("http://{host}/{}/{}", bucket.name, encode_key(key.as_str(), true));
     let actor = request.context.actor();
-    let _permit = operations.engine().admit(Need::Store { bytes: 0 })?;
-    let document = request.body.read_bounded(MAX_COMPLETE_BYTES).await?;
+    let permit = operations.engine().admit(Need::Store { bytes: 0 })?;
+    let document = operations.read_document(request.body, MAX_COMPLETE_BYTES, &permit).await?;
     let parts = parse_complete(&document)?.into_iter().map(named).collect();
+    drop(document);
     let action = CompleteMultipart {
         stream: bucket.stream,
         key: key.clone(),
@@ -53,7 +54,7 @@ pub(in crate::s3) async fn complete(
         checksum_kind,
         conditions,
     };
-    let receipt = operations.submit(actor, action).await?;
+    let receipt = operations.submit(actor, action, permit).await?;
     let Outcome::MultipartCompleted(object) = receipt.outcome else {
         return Err(S3ErrorCode::InternalError.into());
     };

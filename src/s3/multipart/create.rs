@@ -25,9 +25,9 @@ pub(in crate::s3) async fn create(
         wanted_checksum(request.header("x-amz-checksum-algorithm")?, request.header("x-amz-checksum-type")?)?;
     let metadata = metadata(&request.headers)?;
     let headers = content_headers(&request.headers);
-    let bucket = operations.open_bucket(&request)?;
+    let bucket = request.open_bucket()?;
     let key = request.key()?.clone();
-    let _permit = operations.engine().admit(Need::Store { bytes: 0 })?;
+    let permit = operations.engine().admit(Need::Store { bytes: 0 })?;
     let upload = UploadId(draw(operations.engine().entropy()));
     let mut response = S3Response::xml(initiate_result(bucket.name.as_str(), key.as_str(), upload));
     if let Some((algorithm, kind)) = checksum {
@@ -37,7 +37,7 @@ pub(in crate::s3) async fn create(
             .header(HeaderName::from_static("x-amz-checksum-type"), text(checksum_kind_name(kind)));
     }
     let action = CreateMultipart { stream: bucket.stream, upload, key, headers, metadata, checksum };
-    operations.submit(request.context.actor(), action).await?;
+    operations.submit(request.context.actor(), action, permit).await?;
     Ok(response)
 }
 

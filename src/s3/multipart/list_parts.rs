@@ -14,15 +14,16 @@ pub(in crate::s3) async fn list_parts(
     request: S3Request,
 ) -> Result<S3Response, S3Error> {
     let params = ListPartsParams::parse(&request.query)?;
-    let bucket = operations.open_bucket(&request)?;
-    let (upload, row) = find_upload(operations, &request, bucket.stream)?;
-    let owner = operations.owner(bucket.row.owner)?;
     // No part has a greater number, so nothing is behind a greater marker.
     let after = u16::try_from(params.part_number_marker).unwrap_or(u16::MAX);
     let limit = usize::try_from(params.max_parts).unwrap_or(usize::MAX);
-    let stream = bucket.stream;
-    let page = operations.scan(move |rows| Ok(multipart::parts(rows, stream, upload, after, limit)?));
-    let page = page.await?;
+    let page = operations.scan(move |rows| {
+        let (upload, row) = find_upload(rows, &request)?;
+        let page = multipart::parts(rows, request.open_bucket()?.stream, upload, after, limit)?;
+        Ok((request, upload, row, page))
+    });
+    let (request, upload, row, page) = page.await?;
+    let bucket = request.open_bucket()?;
     let parts = page.parts.into_iter().map(|(number, part)| ListedPart {
         number,
         modified: part.at.hlc,
@@ -35,7 +36,7 @@ pub(in crate::s3) async fn list_parts(
         key: request.key()?.as_str(),
         upload,
         params,
-        owner: &owner,
+        owner: &bucket.shown,
         checksum: row.checksum,
         parts: parts.collect(),
         truncated: page.next.is_some(),

@@ -13,8 +13,7 @@ pub(in crate::s3) async fn list_uploads(
     request: S3Request,
 ) -> Result<S3Response, S3Error> {
     let params = ListUploadsParams::parse(&request.query)?;
-    let bucket = operations.open_bucket(&request)?;
-    let owner = operations.owner(bucket.row.owner)?;
+    let bucket = request.open_bucket()?;
     let query = UploadQuery {
         prefix: params.prefix.clone(),
         delimiter: params.delimiter.clone(),
@@ -35,7 +34,7 @@ pub(in crate::s3) async fn list_uploads(
     let page = UploadsPage {
         bucket: bucket.name.as_str(),
         params: &params,
-        owner: &owner,
+        owner: &bucket.shown,
         uploads,
         common_prefixes,
         next: page.next,

@@ -21,9 +21,13 @@ pub(in crate::s3) async fn upload_part(
     let size = request.body.declared_len()?;
     check_size(size, MAX_PUT_SIZE)?;
     refuse_unsupported(&request.headers)?;
-    let stream = operations.open_bucket(&request)?.stream;
+    let stream = request.open_bucket()?.stream;
     // Looked up before the body is read; the engine decides it again.
-    let (upload, row) = find_upload(operations, &request, stream)?;
+    let looked_up = operations.off_thread(move |operations| {
+        let (upload, row) = find_upload(&operations.view(), &request)?;
+        Ok((request, upload, row))
+    });
+    let (request, upload, row) = looked_up.await?;
     let key = request.key()?.clone();
     let actor = request.context.actor();
     let mut body = request.body;
@@ -40,14 +44,15 @@ pub(in crate::s3) async fn upload_part(
         (Some((expected, _)), None) => body.also_compute(expected),
         (Some(_) | None, _) => {}
     }
-    let _permit = operations.engine().admit(Need::Store { bytes: size })?;
-    let (content, summary) = operations.receive(body, Placement::Packs).await?;
+    let permit = operations.engine().admit(Need::Store { bytes: size })?;
+    let (content, summary) = operations.receive(body, Placement::Packs, &permit).await?;
     let etag = hex(&summary.md5);
     let mut response = S3Response::empty(StatusCode::OK).header(ETAG, etag_value(&etag));
     put_checksums(&summary.checksums, 0, &mut response.headers);
     response.headers.remove("x-amz-checksum-type");
     let checksums = summary.checksums;
-    operations.submit(actor, UploadPart { stream, key, upload, number, content, etag, checksums }).await?;
+    let action = UploadPart { stream, key, upload, number, content, etag, checksums };
+    operations.submit(actor, action, permit).await?;
     Ok(response)
 }
 

@@ -16,9 +16,9 @@ pub(in crate::s3) async fn delete(
 ) -> Result<S3Response, S3Error> {
     check_version(&request.query)?;
     let conditions = write_conditions(&request.headers)?;
-    let bucket = operations.open_bucket(&request)?;
-    let _permit = operations.engine().admit(Need::Manage)?;
-    let action = DeleteObject { stream: bucket.stream, key: request.key()?.clone(), conditions };
-    operations.submit(request.context.actor(), action).await?;
+    let stream = request.open_bucket()?.stream;
+    let permit = operations.engine().admit(Need::Manage)?;
+    let action = DeleteObject { stream, key: request.key()?.clone(), conditions };
+    operations.submit(request.context.actor(), action, permit).await?;
     Ok(S3Response::empty(StatusCode::NO_CONTENT))
 }

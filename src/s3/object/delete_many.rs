@@ -14,21 +14,25 @@ pub(in crate::s3) async fn delete_many(
     operations: &Operations,
     request: S3Request,
 ) -> Result<S3Response, S3Error> {
-    let bucket = operations.open_bucket(&request)?;
+    let stream = request.open_bucket()?.stream;
     if !request.body.has_integrity_header() {
         let message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";
         return Err(S3Error::with_message(S3ErrorCode::InvalidRequest, message));
     }
-    let _permit = operations.engine().admit(Need::Manage)?;
+    let permit = operations.engine().admit(Need::Manage)?;
     let actor = request.context.actor();
-    let document = request.body.read_bounded(MAX_DOCUMENT_BYTES).await?;
+    let document = operations.read_document(request.body, MAX_DOCUMENT_BYTES, &permit).await?;
+    if document.is_empty() {
+        return Err(S3ErrorCode::MissingRequestBodyError.into());
+    }
     let wanted = DeleteRequest::parse(&document)?;
+    drop(document);
     let parsed = wanted.objects.iter().map(parse).collect::<Vec<_>>();
     let keys = parsed.iter().filter_map(|parsed| parsed.as_ref().ok().cloned()).collect::<Vec<_>>();
     let mut outcomes = if keys.is_empty() {
         Vec::new()
     } else {
-        let receipt = operations.submit(actor, DeleteObjects { stream: bucket.stream, keys }).await?;
+        let receipt = operations.submit(actor, DeleteObjects { stream, keys }, permit.clone()).await?;
         match receipt.outcome {
             Outcome::DeletedEach(outcomes) => outcomes,
             _ => return Err(S3ErrorCode::InternalError.into()),

@@ -3,7 +3,7 @@
 //! The row that was read first names the content that is sent, whatever happens to the key meanwhile.
 
 use super::version::current;
-use crate::engine::ContentReader;
+use crate::engine::{ContentReader, EngineError};
 use crate::s3::conditional::{ReadConditions, ReadRefusal};
 use crate::s3::date::HttpDate;
 use crate::s3::error::{S3Error, S3ErrorCode};
@@ -20,6 +20,9 @@ use http::header::{
 use http::{HeaderMap, StatusCode};
 use siltstone_projections::rows::ObjectRow;
 
+/// An answer under way: the rest of it, and its first bytes.
+type Began = (ContentReader, Option<Bytes>);
+
 /// What is to be sent.
 struct Found {
     row: ObjectRow,
@@ -30,22 +33,49 @@ struct Found {
 }
 
 pub(in crate::s3) async fn get(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
-    let Found { row, range, response } = find(operations, &request)?;
-    let (first, length) = range.map_or((0, row.size), |range| (range.first, range.length));
+    let (Found { row, range, response }, began) =
+        operations.off_thread(move |operations| begin(operations, &request)).await?;
+    let (first, length) = span(&row, range);
     if length == 0 || response.status == StatusCode::NOT_MODIFIED {
         return Ok(response);
     }
-    let mut reader = operations.engine().read_content(&row, first..first + length);
-    // The first bytes are read before the status is sent: damage that shows there is answered as an error.
-    let bytes = reader.next().await?.ok_or(S3ErrorCode::InternalError)?;
+    let (reader, bytes) = if let Some(began) = began {
+        began
+    } else {
+        let permit = operations.engine().admit_read(length).await.map_err(EngineError::from)?;
+        let mut reader = operations.engine().read_content(&row, first..first + length, permit);
+        let bytes = reader.next().await?;
+        (reader, bytes)
+    };
+    let bytes = bytes.ok_or(S3ErrorCode::InternalError)?;
     if bytes.len() as u64 == length {
         return Ok(response.body(ResponseBody::bytes(bytes)));
     }
     Ok(response.body(ResponseBody::pulled(Some(length), Content { first: Some(bytes), reader })))
 }
 
-pub(in crate::s3) fn head(operations: &Operations, request: &S3Request) -> Result<S3Response, S3Error> {
-    let Found { row, range, response } = find(operations, request)?;
+/// Finds the object and reads its first bytes, where there is room for them at once: one way to the other thread for
+/// both. They are read before the status is sent: damage that shows there is answered as an error.
+fn begin(operations: &Operations, request: &S3Request) -> Result<(Found, Option<Began>), S3Error> {
+    let found = find(operations, request)?;
+    let (first, length) = span(&found.row, found.range);
+    if length == 0 || found.response.status == StatusCode::NOT_MODIFIED {
+        return Ok((found, None));
+    }
+    let Some(permit) = operations.engine().try_admit_read(length) else { return Ok((found, None)) };
+    let mut reader = operations.engine().read_content(&found.row, first..first + length, permit);
+    let bytes = reader.read_first()?;
+    Ok((found, Some((reader, bytes))))
+}
+
+/// What is sent of an object: the first byte, and how many.
+fn span(row: &ObjectRow, range: Option<ByteRange>) -> (u64, u64) {
+    range.map_or((0, row.size), |range| (range.first, range.length))
+}
+
+pub(in crate::s3) async fn head(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+    let found = operations.off_thread(move |operations| find(operations, &request)).await?;
+    let Found { row, range, response } = found;
     if response.status == StatusCode::NOT_MODIFIED {
         return Ok(response);
     }
@@ -57,7 +87,7 @@ pub(in crate::s3) fn head(operations: &Operations, request: &S3Request) -> Resul
 fn find(operations: &Operations, request: &S3Request) -> Result<Found, S3Error> {
     refuse_unsupported(request)?;
     let conditions = ReadConditions::parse(&request.headers)?;
-    let (_, row) = current(operations, request)?;
+    let row = current(operations, request)?;
     let mut response = S3Response::empty(StatusCode::OK)
         .header(ETAG, etag_value(&row.etag))
         .header(LAST_MODIFIED, shown(HttpDate(row.hlc)))

@@ -23,21 +23,21 @@ pub(in crate::s3) async fn put(operations: &Operations, request: S3Request) -> R
     let conditions = write_conditions(&request.headers)?;
     let metadata = metadata(&request.headers)?;
     let headers = content_headers(&request.headers);
-    let stream = operations.open_bucket(&request)?.stream;
+    let stream = request.open_bucket()?.stream;
     let key = request.key()?.clone();
     let actor = request.context.actor();
-    let _permit = operations.engine().admit(Need::Store { bytes: size })?;
+    let permit = operations.engine().admit(Need::Store { bytes: size })?;
     let mut body = request.body;
     if body.declared_checksum().is_none() {
         // S3 keeps this one for every object whose client gave none.
         body.also_compute(ChecksumAlgorithm::Crc64nvme);
     }
-    let (content, summary) = operations.receive(body, Placement::InlineIfSmall).await?;
+    let (content, summary) = operations.receive(body, Placement::InlineIfSmall, &permit).await?;
     let etag = hex(&summary.md5);
     let mut response = S3Response::empty(StatusCode::OK).header(ETAG, etag_value(&etag));
     put_checksums(&summary.checksums, 0, &mut response.headers);
     let checksums = summary.checksums;
     let action = PutObject { stream, key, content, etag, checksums, headers, metadata, conditions };
-    operations.submit(actor, action).await?;
+    operations.submit(actor, action, permit).await?;
     Ok(response)
 }

@@ -1,7 +1,7 @@
 //! `versionId` where buckets have no versions yet: only the null version is there, and it is the current one.
 
 use crate::s3::error::{S3Error, S3ErrorCode};
-use crate::s3::operations::{OpenBucket, Operations};
+use crate::s3::operations::Operations;
 use crate::s3::request::{Query, S3Request};
 use siltstone_log::id::VersionId;
 use siltstone_projections::objects;
@@ -18,16 +18,18 @@ pub(super) fn check_version(query: &Query) -> Result<(), S3Error> {
     }
 }
 
-/// The object a request names.
-pub(super) fn current(
-    operations: &Operations,
-    request: &S3Request,
-) -> Result<(OpenBucket, ObjectRow), S3Error> {
+/// Refuses a request for an object that is not there.
+pub(super) async fn check_exists(operations: &Operations, request: S3Request) -> Result<S3Request, S3Error> {
+    operations.off_thread(move |operations| current(operations, &request).map(|_| request)).await
+}
+
+/// The object a request names. Reads its row.
+pub(super) fn current(operations: &Operations, request: &S3Request) -> Result<ObjectRow, S3Error> {
     check_version(&request.query)?;
-    let bucket = operations.open_bucket(request)?;
+    let bucket = request.open_bucket()?;
     let key = request.key()?;
     match objects::current(&operations.view(), bucket.stream, key)? {
-        Some(row) => Ok((bucket, row)),
+        Some(row) => Ok(row),
         None => Err(S3Error::new(S3ErrorCode::NoSuchKey).extra("Key", key.as_str())),
     }
 }

@@ -2,7 +2,8 @@
 
 use super::Operations;
 use crate::auth::{Authenticator, Identity};
-use crate::engine::{Engine, EngineConfig, ROOT_ACCOUNT, ROOT_USER};
+use crate::engine::{Command, Engine, EngineConfig, EngineError, Need, ROOT_ACCOUNT, ROOT_USER, Rejection};
+use crate::s3::sigv4::Scope;
 use crate::s3::testing::{CountingEntropy, Recorder, Signer, clock, keys};
 use crate::s3::{S3State, handle};
 use base64::Engine as _;
@@ -74,15 +75,20 @@ impl Reply {
 
 impl Door {
     fn open() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(configure: impl FnOnce(&mut EngineConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = EngineConfig::new(dir.path());
         config.writer = WriterConfig { segment_bytes: 4 << 20, ..config.writer };
         config.packs = PackConfig { pack_bytes: 16 << 20, ..config.packs };
         config.limits.free_floor = 0;
+        configure(&mut config);
         let engine = Engine::open(config).unwrap();
         let root = Identity { account: ROOT_ACCOUNT, user: ROOT_USER.into(), root: true, policies: vec![] };
         let state = S3State {
-            authenticator: Authenticator::new(Arc::new(keys(root)), clock(), "us-east-1"),
+            authenticator: Authenticator::new(Arc::new(keys(root)), clock(), Scope::s3("us-east-1")),
             handler: Arc::new(Operations::new(engine.clone(), "us-east-1")),
             observer: Arc::new(Recorder::default()),
             clock: clock(),
@@ -98,11 +104,22 @@ impl Door {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Reply {
+        self.send_hashed(method, target, headers, body, UNSIGNED).await
+    }
+
+    async fn send_hashed(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+        hash: &str,
+    ) -> Reply {
         let body = body.into();
         let length = body.len().to_string();
         let mut headers = headers.to_vec();
         headers.push(("content-length", &length));
-        let head = Signer::default().signed(method, target, UNSIGNED, &headers);
+        let head = Signer::default().signed(method, target, hash, &headers);
         let mut request = Request::new(());
         *request.method_mut() = head.method;
         *request.uri_mut() = target.parse().unwrap();
@@ -170,6 +187,61 @@ async fn a_bucket_lives_from_its_creation_to_its_deletion() {
     door.delete("/bkt").await.expect(204);
     door.get("/bkt").await.refused(404, "NoSuchBucket");
     door.put("/bkt/key", "x").await.refused(404, "NoSuchBucket");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_made_anew_is_another_one_for_who_was_authorised_for_the_old() {
+    let door = Door::open();
+    door.put("/bkt", "").await.expect(200);
+    let name = siltstone_log::name::BucketName::parse("bkt").unwrap();
+    let found = door.state.handler.find_bucket(&name).await.unwrap().unwrap();
+    assert_eq!(door.state.handler.find_bucket(&name).await.unwrap(), Some(found.clone()), "remembered");
+    door.delete("/bkt").await.expect(204);
+    assert_eq!(door.state.handler.find_bucket(&name).await.unwrap(), None, "and forgotten");
+    door.put("/bkt", "").await.expect(200);
+    door.put("/bkt/key", "new").await.expect(200);
+    let again = door.state.handler.find_bucket(&name).await.unwrap().unwrap();
+    assert_ne!(again.stream, found.stream);
+    let actor = siltstone_log::event::Actor::server(siltstone_log::event::Door::S3);
+    let delete = crate::engine::command::DeleteObject {
+        stream: found.stream,
+        key: siltstone_log::name::ObjectKey::parse("key").unwrap(),
+        conditions: crate::engine::command::Conditions::default(),
+    };
+    let late = door.engine.submit(Command::new(actor, delete, door.engine.entropy())).await;
+    assert_eq!(late.map(drop), Err(EngineError::Rejected(Rejection::NoSuchBucket)));
+    assert_eq!(door.get("/bkt/key").await.expect(200).body, "new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_nobody_asked_for_is_what_was_signed_or_nothing_happens() {
+    let door = Door::open();
+    door.put("/bkt", "").await.expect(200);
+    door.put("/bkt/key", "x").await.expect(200);
+    let wrong = crate::s3::testing::sha256_hex(b"another body");
+    door.send_hashed("DELETE", "/bkt/key", &[], "a body", &wrong)
+        .await
+        .refused(400, "XAmzContentSHA256Mismatch");
+    door.get("/bkt/key").await.expect(200);
+    let large = vec![b'x'; 65 * 1024];
+    door.send("DELETE", "/bkt/key", &[], large).await.refused(400, "MaxMessageLengthExceeded");
+    let right = crate::s3::testing::sha256_hex(b"a body");
+    door.send_hashed("DELETE", "/bkt/key", &[], "a body", &right).await.expect(204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_is_charged_with_its_copies_before_it_is_read() {
+    let door = Door::with(|config| config.limits.bytes = 100_000);
+    door.put("/bkt", "").await.expect(200);
+    let held = door.engine.admit(Need::Store { bytes: 50_000 }).unwrap();
+    let keys = format!("<Delete><Object><Key>{}</Key></Object></Delete>", "k".repeat(1000));
+    let padded = format!("{keys}{}", " ".repeat(20_000));
+    let md5 = base64::engine::general_purpose::STANDARD.encode(Md5::digest(&padded));
+    let headers = [("content-md5", md5.as_str())];
+    door.send("POST", "/bkt?delete=", &headers, padded.clone()).await.refused(503, "SlowDown");
+    drop(held);
+    door.send("POST", "/bkt?delete=", &headers, padded).await.expect(200);
+    assert_eq!(door.engine.status().in_flight_bytes, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

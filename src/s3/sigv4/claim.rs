@@ -2,7 +2,7 @@ use super::canonical::{CanonicalTarget, canonical_request, string_to_sign};
 use super::chunk::ChunkSeed;
 use super::key::SigningKey;
 use super::timestamp::Timestamp;
-use super::{ALGORITHM, SERVICE, sha256};
+use super::{ALGORITHM, Scope, sha256};
 use crate::auth::AuthError;
 use crate::s3::request::RequestHead;
 use http::header::{AUTHORIZATION, DATE};
@@ -62,7 +62,7 @@ pub struct Claim {
 
 impl Claim {
     /// Reads the claim of a request; one without any is anonymous, one with two kinds is refused.
-    pub fn read(head: &RequestHead, region: &str) -> Result<Self, AuthError> {
+    pub fn read(head: &RequestHead, scope: &Scope) -> Result<Self, AuthError> {
         let query = auth_parameters(head)?;
         let mut authorizations = head.headers.get_all(AUTHORIZATION).iter();
         let authorization = authorizations.next();
@@ -72,14 +72,15 @@ impl Claim {
         match authorization {
             Some(value) => {
                 let value = value.to_str().map_err(|_| AuthError::UnsupportedMechanism)?;
-                Self::from_header(head, value, region)
+                Self::from_header(head, value, scope)
             }
             None if query.is_empty() => Err(AuthError::Anonymous),
-            None => Self::from_query(head, &query, region),
+            None if !scope.links => Err(AuthError::LinksRefused),
+            None => Self::from_query(head, &query, scope),
         }
     }
 
-    fn from_header(head: &RequestHead, value: &str, region: &str) -> Result<Self, AuthError> {
+    fn from_header(head: &RequestHead, value: &str, scope: &Scope) -> Result<Self, AuthError> {
         let malformed = |message: &'static str| AuthError::malformed(Form::Header, message);
         let (algorithm, fields) = value.trim().split_once(' ').unwrap_or((value, ""));
         if algorithm != ALGORITHM {
@@ -106,7 +107,7 @@ impl Claim {
         let timestamp = timestamp.ok_or(AuthError::MissingDate)?;
         let payload_hash = head.header("x-amz-content-sha256").ok_or(AuthError::PayloadHashMissing)?;
         let credential = field("Credential", "the Credential field is missing")?;
-        let (access_key, scope) = split_credential(Form::Header, credential, &timestamp, region)?;
+        let (access_key, scope) = split_credential(Form::Header, credential, &timestamp, scope)?;
         Ok(Self {
             form: Form::Header,
             access_key,
@@ -122,7 +123,7 @@ impl Claim {
     fn from_query(
         head: &RequestHead,
         query: &BTreeMap<String, String>,
-        region: &str,
+        scope: &Scope,
     ) -> Result<Self, AuthError> {
         let malformed = |message: &'static str| AuthError::malformed(Form::Query, message);
         let field = |name: &str| {
@@ -141,7 +142,7 @@ impl Claim {
             return Err(malformed("X-Amz-Expires must be from 1 second to one week"));
         }
         let (access_key, scope) =
-            split_credential(Form::Query, field("X-Amz-Credential")?, &timestamp, region)?;
+            split_credential(Form::Query, field("X-Amz-Credential")?, &timestamp, scope)?;
         let in_query = query.get("X-Amz-Content-Sha256").map(String::as_str);
         let payload_hash = in_query.or(head.header("x-amz-content-sha256")).unwrap_or("UNSIGNED-PAYLOAD");
         Ok(Self {
@@ -283,7 +284,7 @@ fn split_credential(
     form: Form,
     credential: &str,
     timestamp: &Timestamp,
-    region: &str,
+    scope: &Scope,
 ) -> Result<(String, String), AuthError> {
     let mut parts = credential.rsplitn(5, '/');
     let mut part = || {
@@ -295,17 +296,17 @@ fn split_credential(
     if terminal != "aws4_request" {
         return Err(AuthError::malformed(form, "the Credential must end with \"aws4_request\""));
     }
-    if service != SERVICE {
-        return Err(AuthError::malformed(form, "incorrect service; this endpoint belongs to \"s3\""));
+    if service != scope.service {
+        return Err(AuthError::malformed(form, scope.wrong_service));
     }
     if day != timestamp.day() {
         return Err(AuthError::malformed(form, "the credential's date is not the date of the request"));
     }
-    if found_region != region {
+    if found_region != scope.region {
         return Err(AuthError::WrongRegion {
             form,
             found: found_region.to_owned(),
-            expected: region.to_owned(),
+            expected: scope.region.clone(),
         });
     }
     Ok((access_key.to_owned(), format!("{day}/{found_region}/{service}/{terminal}")))

@@ -1,21 +1,21 @@
-use super::{SERVICE, hmac_sha256};
+use super::{Scope, hmac_sha256};
 use crate::auth::Secret;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// The key that signs one day's requests in one region.
+/// The key that signs one day's requests in one scope.
 #[derive(Clone)]
 pub struct SigningKey(Zeroizing<[u8; 32]>);
 
 impl SigningKey {
-    /// Derives the key for a day (`20130524`) and region.
-    pub fn derive(secret: &Secret, day: &str, region: &str) -> Self {
+    /// Derives the key for a day (`20130524`) and scope.
+    pub fn derive(secret: &Secret, day: &str, scope: &Scope) -> Self {
         let secret = Zeroizing::new(format!("AWS4{}", secret.expose()));
         let day = Zeroizing::new(hmac_sha256(secret.as_bytes(), day.as_bytes()));
-        let region = Zeroizing::new(hmac_sha256(&*day, region.as_bytes()));
-        let service = Zeroizing::new(hmac_sha256(&*region, SERVICE.as_bytes()));
+        let region = Zeroizing::new(hmac_sha256(&*day, scope.region.as_bytes()));
+        let service = Zeroizing::new(hmac_sha256(&*region, scope.service.as_bytes()));
         Self(Zeroizing::new(hmac_sha256(&*service, b"aws4_request")))
     }
 
@@ -37,7 +37,7 @@ struct Entry {
     key: SigningKey,
 }
 
-/// Signing keys of this region by access key and day: four HMACs less for each request.
+/// Signing keys of one scope by access key and day: four HMACs less for each request.
 #[derive(Default)]
 pub struct KeyCache(Mutex<BTreeMap<(String, String), Entry>>);
 
@@ -46,7 +46,7 @@ impl KeyCache {
     const CAPACITY: usize = 4096;
 
     /// The signing key, from the cache where it is there for this very secret.
-    pub fn get(&self, access_key: &str, secret: &Secret, day: &str, region: &str) -> SigningKey {
+    pub fn get(&self, access_key: &str, secret: &Secret, day: &str, scope: &Scope) -> SigningKey {
         let fingerprint = blake3::hash(secret.expose().as_bytes());
         let name = (access_key.to_owned(), day.to_owned());
         {
@@ -58,7 +58,7 @@ impl KeyCache {
                 return entry.key.clone();
             }
         }
-        let key = SigningKey::derive(secret, day, region);
+        let key = SigningKey::derive(secret, day, scope);
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= Self::CAPACITY {
             entries.clear();

@@ -22,8 +22,30 @@ pub use timestamp::Timestamp;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 
-/// The service that scopes name.
-pub const SERVICE: &str = "s3";
+/// What the signatures of one door name and may look like. Each door has a service name of its own, so that a request
+/// signed for one is worth nothing at another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    region: String,
+    service: &'static str,
+    /// Whether a signature may stand in the query.
+    links: bool,
+    wrong_service: &'static str,
+}
+
+impl Scope {
+    /// Of the S3 API.
+    pub fn s3(region: impl Into<String>) -> Self {
+        let wrong_service = "incorrect service; this endpoint belongs to \"s3\"";
+        Self { region: region.into(), service: "s3", links: true, wrong_service }
+    }
+
+    /// Of the console API. Nobody makes links to it.
+    pub fn console(region: impl Into<String>) -> Self {
+        let wrong_service = "incorrect service; this endpoint belongs to \"siltstone\"";
+        Self { region: region.into(), service: "siltstone", links: false, wrong_service }
+    }
+}
 
 /// The one algorithm that is accepted.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";

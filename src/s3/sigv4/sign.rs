@@ -3,7 +3,7 @@
 use super::canonical::{CanonicalTarget, canonical_request, string_to_sign};
 use super::key::SigningKey;
 use super::timestamp::Timestamp;
-use super::{ALGORITHM, SERVICE, push_hex, sha256};
+use super::{ALGORITHM, Scope, push_hex, sha256};
 use crate::auth::Secret;
 use crate::s3::request::RequestHead;
 use http::header::{AUTHORIZATION, HOST, HeaderValue};
@@ -31,7 +31,7 @@ pub fn sign(
     head: &mut RequestHead,
     access_key: &str,
     secret: &Secret,
-    region: &str,
+    scope: &Scope,
     unix_seconds: i64,
     body: &[u8],
 ) -> Result<(), SignError> {
@@ -48,8 +48,8 @@ pub fn sign(
     names.retain(|name| *name == "host" || name.starts_with("x-amz-"));
     names.sort_unstable();
     let signed_headers = names.join(";");
-    let scope = format!("{}/{region}/{SERVICE}/aws4_request", timestamp.day());
-    let key = SigningKey::derive(secret, timestamp.day(), region);
+    let key = SigningKey::derive(secret, timestamp.day(), scope);
+    let scope = format!("{}/{}/{}/aws4_request", timestamp.day(), scope.region, scope.service);
     let target = CanonicalTarget::candidates(head, None).into_iter().next().ok_or(SignError::Unwritable)?;
     let hash = sha256(&canonical_request(head, &target, &signed_headers, &payload_hash));
     let signature = hex(&key.sign(&string_to_sign(ALGORITHM, timestamp.as_str(), &scope, &[&hash])));
@@ -84,11 +84,13 @@ mod tests {
             let path = path.replace('%', "%25");
             let secret = Secret::new("the secret");
             let mut head = head(&path, &query);
-            sign(&mut head, "AKID", &secret, "us-east-1", 1_700_000_000, &body).unwrap();
-            let claim = Claim::read(&head, "us-east-1").unwrap();
+            let scope = Scope::console("us-east-1");
+            sign(&mut head, "AKID", &secret, &scope, 1_700_000_000, &body).unwrap();
+            let claim = Claim::read(&head, &scope).unwrap();
+            prop_assert!(Claim::read(&head, &Scope::s3("us-east-1")).is_err(), "worth nothing at the other door");
             claim.check_time(1_700_000_000).unwrap();
             claim.check_headers(&head).unwrap();
-            let key = |secret: &Secret| SigningKey::derive(secret, claim.day(), "us-east-1");
+            let key = |secret: &Secret| SigningKey::derive(secret, claim.day(), &scope);
             prop_assert!(claim.matches(&head, &key(&secret)));
             prop_assert!(!claim.matches(&head, &key(&Secret::new(other))));
         }
@@ -98,7 +100,7 @@ mod tests {
     fn a_request_without_a_host_is_not_signed() {
         let mut head = head("/", "");
         head.headers.remove(HOST);
-        let signed = sign(&mut head, "AKID", &Secret::new("s"), "us-east-1", 0, b"");
+        let signed = sign(&mut head, "AKID", &Secret::new("s"), &Scope::console("us-east-1"), 0, b"");
         assert_eq!(signed, Err(SignError::NoHost));
     }
 }

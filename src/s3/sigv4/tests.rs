@@ -1,4 +1,4 @@
-use super::{ChunkChain, Payload};
+use super::{ChunkChain, Payload, Scope};
 use crate::auth::{AuthError, Authenticator, Verified};
 use crate::s3::request::RequestHead;
 use crate::s3::testing::{ACCESS_KEY, EMPTY, Signer, authenticator, clock, head, identity, keys, sha256_hex};
@@ -12,7 +12,7 @@ const HOST: (&str, &str) = ("Host", "examplebucket.s3.amazonaws.com");
 const DATE: (&str, &str) = ("x-amz-date", "20130524T000000Z");
 
 fn authenticate(head: &RequestHead) -> Result<Verified, AuthError> {
-    authenticator().authenticate(head)
+    authenticator().authenticate_now(head)
 }
 
 fn example(
@@ -88,7 +88,8 @@ fn the_published_presigned_link_verifies_until_it_expires() {
         let clock = clock();
         let now = clock.0.load(Ordering::Relaxed).checked_add_signed(seconds * 1000).unwrap();
         clock.0.store(now, Ordering::Relaxed);
-        Authenticator::new(Arc::new(keys(identity(1, true, &[]))), clock, "us-east-1").authenticate(&link)
+        Authenticator::new(Arc::new(keys(identity(1, true, &[]))), clock, Scope::s3("us-east-1"))
+            .authenticate_now(&link)
     };
     assert!(matches!(at(0), Ok(Verified { payload: Payload::Unsigned, .. })));
     assert!(at(86_400).is_ok());
@@ -351,7 +352,8 @@ fn unknown_and_suspended_keys_look_the_same() {
         credential.status = Status::Suspended;
     }
     for known in [suspended, crate::s3::testing::Keys::default()] {
-        let result = Authenticator::new(Arc::new(known), clock(), "us-east-1").authenticate(&signed);
+        let result =
+            Authenticator::new(Arc::new(known), clock(), Scope::s3("us-east-1")).authenticate_now(&signed);
         assert!(matches!(result, Err(AuthError::UnknownKey)));
     }
 }
@@ -359,17 +361,17 @@ fn unknown_and_suspended_keys_look_the_same() {
 #[test]
 fn a_key_made_again_with_another_secret_is_not_served_from_the_cache() {
     let cache = super::KeyCache::default();
-    let old = cache.get(ACCESS_KEY, &crate::auth::Secret::new("old"), "20130524", "us-east-1");
-    let new = cache.get(ACCESS_KEY, &crate::auth::Secret::new("new"), "20130524", "us-east-1");
+    let old = cache.get(ACCESS_KEY, &crate::auth::Secret::new("old"), "20130524", &Scope::s3("us-east-1"));
+    let new = cache.get(ACCESS_KEY, &crate::auth::Secret::new("new"), "20130524", &Scope::s3("us-east-1"));
     assert_ne!(old.sign(b"m"), new.sign(b"m"));
-    let again = cache.get(ACCESS_KEY, &crate::auth::Secret::new("new"), "20130524", "us-east-1");
+    let again = cache.get(ACCESS_KEY, &crate::auth::Secret::new("new"), "20130524", &Scope::s3("us-east-1"));
     assert_eq!(new.sign(b"m"), again.sign(b"m"));
 }
 
 #[test]
 fn secrets_are_never_printed() {
     let secret = crate::auth::Secret::new("top-secret");
-    let key = super::SigningKey::derive(&secret, "20130524", "us-east-1");
+    let key = super::SigningKey::derive(&secret, "20130524", &Scope::s3("us-east-1"));
     assert!(!format!("{secret:?}{key:?}").contains("top-secret"));
     assert_eq!(format!("{key:?}"), "SigningKey(redacted)");
 }

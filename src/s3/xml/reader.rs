@@ -56,6 +56,10 @@ impl<'a> XmlReader<'a> {
     /// Begins a document and enters its root, which must have one of the given local names.
     pub fn root(body: &'a [u8], names: &[&str]) -> Result<Self, XmlError> {
         let text = std::str::from_utf8(body).map_err(|_| XmlError::Syntax)?;
+        // S3 refuses them too, and the answer, which repeats keys, could not carry them either.
+        if !text.chars().all(is_xml_char) {
+            return Err(XmlError::Syntax);
+        }
         // A byte order mark is no content.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut reader = Reader::from_str(text);
@@ -159,9 +163,14 @@ impl<'a> XmlReader<'a> {
     }
 }
 
+/// What a document may contain, as itself or as a reference (`Char` of XML 1.0).
+fn is_xml_char(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+}
+
 fn resolve(reference: &BytesRef<'_>) -> Result<char, XmlError> {
     if let Some(c) = reference.resolve_char_ref().map_err(|_| XmlError::Syntax)? {
-        return Ok(c);
+        return if is_xml_char(c) { Ok(c) } else { Err(XmlError::Syntax) };
     }
     match &**reference {
         "lt" => Ok('<'),
@@ -218,6 +227,9 @@ mod tests {
             ("<A><B/></A>", XmlError::Unexpected),
             ("<A>&nbsp;</A>", XmlError::Forbidden),
             ("<A>&#0;</A>", XmlError::Syntax),
+            ("<A>&#x1;</A>", XmlError::Syntax),
+            ("<A>\u{1}</A>", XmlError::Syntax),
+            ("<A>&#xffff;</A>", XmlError::Syntax),
             ("<A>&#xd800;</A>", XmlError::Syntax),
             ("<!DOCTYPE A [<!ENTITY e \"x\">]><A>&e;</A>", XmlError::Forbidden),
             ("<?php x?><A/>", XmlError::Forbidden),

@@ -1,4 +1,4 @@
-//! Slow senders are cut for lack of progress, never by a total time: a large body may take hours.
+//! Slow clients are cut for lack of progress, never by a total time: a large body may take hours.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ const WINDOW: Duration = Duration::from_mins(1);
 /// 1 KiB a second.
 const WINDOW_BYTES: usize = 60 * 1024;
 
-/// Counts what came while we waited for the client. Time in which we ourselves were busy does not count against it.
+/// Counts what came, or went, while we waited for the client. Time in which we ourselves were busy does not count against it.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     waited: Duration,
     bytes: usize,
 }
 
 impl Progress {
     /// How much longer to wait for the next bytes.
-    pub(super) fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         WINDOW.saturating_sub(self.waited)
     }
 
-    /// Bytes came after waiting this long.
-    pub(super) fn received(&mut self, bytes: usize, waited: Duration) {
+    /// Bytes came, or went, after waiting this long.
+    pub(crate) fn moved(&mut self, bytes: usize, waited: Duration) {
         self.waited += waited;
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes >= WINDOW_BYTES {
