@@ -13,6 +13,8 @@ use siltstone_log::event::{Content, ContentSlice, ContentSource};
 use siltstone_log::id::{BlobId, Hash, Salt, Seq};
 use siltstone_log::name::ObjectKey;
 use siltstone_log::record::{DraftContent, Salted};
+use siltstone_projections::rows::ObjectRow;
+use std::ops::Range;
 
 /// Where staged bytes may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,29 @@ pub struct SharedContent {
     pub seq: Seq,
     /// Which of its bytes, never inline ones: those are written again, which costs less than a reference.
     pub slices: Vec<ContentSlice>,
+}
+
+impl SharedContent {
+    /// A range of a version's bytes; none where it is empty or any of it is inline.
+    pub fn of(key: &ObjectKey, object: &ObjectRow, range: Range<u64>) -> Option<Self> {
+        let Content::Slices(slices) = &object.content else { return None };
+        let slices: Vec<_> = cut(slices, range).collect();
+        let in_packs = |slice: &ContentSlice| matches!(slice.source, ContentSource::Blob { .. });
+        let shares = !slices.is_empty() && slices.iter().all(in_packs);
+        shares.then(|| Self { key: key.clone(), seq: object.seq, slices })
+    }
+}
+
+/// The slices, or parts of them, that a range covers.
+fn cut(slices: &[ContentSlice], range: Range<u64>) -> impl Iterator<Item = ContentSlice> {
+    let mut at = 0_u64;
+    slices.iter().filter_map(move |slice| {
+        let end = at.saturating_add(slice.len);
+        let (first, last) = (range.start.max(at), range.end.min(end));
+        let offset = slice.offset.saturating_add(first.saturating_sub(at));
+        at = end;
+        (first < last).then(|| ContentSlice { source: slice.source, offset, len: last - first })
+    })
 }
 
 impl StagedContent {
