@@ -51,7 +51,9 @@ impl CopySource {
         let path = path.strip_prefix('/').unwrap_or(&path);
         if path.starts_with("arn:") {
             let message = "Access points and their ARNs are not implemented as a copy source";
-            return Err(S3Error::with_message(S3ErrorCode::NotImplemented, message).extra("Header", COPY_SOURCE));
+            return Err(
+                S3Error::with_message(S3ErrorCode::NotImplemented, message).extra("Header", COPY_SOURCE)
+            );
         }
         let (bucket, key) = path.split_once('/').ok_or_else(|| {
             refuse("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
@@ -162,10 +164,24 @@ mod tests {
         assert_eq!(range("bytes=0-9"), Ok((0, 10)));
         assert_eq!(range("bytes=3-3"), Ok((3, 1)));
         for value in [
-            "", "bytes=", "0-1", "bytes=-3", "bytes=3-", "bytes=5-4", "bytes=0-10", "bytes= 0-1", "bytes=0-1,3-4",
-            "Bytes=0-1", "bytes=+0-1", "bytes=0-99999999999999999999999",
+            "",
+            "bytes=",
+            "0-1",
+            "bytes=-3",
+            "bytes=3-",
+            "bytes=5-4",
+            "bytes=0-10",
+            "bytes= 0-1",
+            "bytes=0-1,3-4",
+            "Bytes=0-1",
+            "bytes=+0-1",
+            "bytes=0-99999999999999999999999",
         ] {
-            assert_eq!(range(value).map_err(|error| error.code), Err(S3ErrorCode::InvalidArgument), "{value}");
+            assert_eq!(
+                range(value).map_err(|error| error.code),
+                Err(S3ErrorCode::InvalidArgument),
+                "{value}"
+            );
         }
         assert!(parse_copy_range("bytes=0-0", 0).is_err());
         assert!(parse_copy_range("bytes=0-18446744073709551615", u64::MAX).is_err());

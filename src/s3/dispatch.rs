@@ -205,7 +205,8 @@ async fn admit(
         })
     });
     let key = key.transpose()?;
-    let source = if operation.copies() { Some(admit_source(state, head, known, caller).await?) } else { None };
+    let source =
+        if operation.copies() { Some(admit_source(state, head, known, caller).await?) } else { None };
     Ok(Admitted { operation, bucket, found, key, source, query })
 }
 

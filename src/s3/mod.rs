@@ -26,9 +26,10 @@ pub mod response;
 pub mod server;
 mod service;
 pub mod sigv4;
-mod transfer;
+pub mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
+mod transfer;
 pub mod xml;
 
 use crate::auth::Authenticator;

@@ -116,8 +116,7 @@ impl SourceRequest {
             Some(version) => match objects::find_version(&view, self.stream, key, *version)? {
                 Some(VersionRow::Object(row)) => row,
                 Some(VersionRow::Marker(_)) => {
-                    let message =
-                        "The source of a copy request may not specifically refer to a delete marker by version id.";
+                    let message = "The source of a copy request may not specifically refer to a delete marker by version id.";
                     return Err(S3Error::with_message(S3ErrorCode::InvalidRequest, message));
                 }
                 None => {

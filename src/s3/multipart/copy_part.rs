@@ -2,8 +2,8 @@
 
 use super::upload::find_upload;
 use super::upload_part::part_number;
-use crate::engine::command::UploadPart;
 use crate::engine::Placement;
+use crate::engine::command::UploadPart;
 use crate::s3::copy_source::{COPY_SOURCE_RANGE, parse_copy_range};
 use crate::s3::error::S3Error;
 use crate::s3::headers::{refuse_customer_keys, refuse_unsupported};

@@ -116,7 +116,11 @@ fn number(request: &S3Request, name: &'static str) -> Result<Option<u64>, S3Erro
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = if plain { text.parse().ok() } else { None };
     number.filter(|number| *number <= most).map(Some).ok_or_else(|| {
-        S3Error::invalid_argument(name, text, format!("Provided {name} not an integer or within integer range"))
+        S3Error::invalid_argument(
+            name,
+            text,
+            format!("Provided {name} not an integer or within integer range"),
+        )
     })
 }
 

@@ -16,6 +16,7 @@ use crate::s3::operations::Operations;
 use crate::s3::refusal::unsupported;
 use crate::s3::request::S3Request;
 use crate::s3::response::S3Response;
+use crate::s3::tags::{self, Tags};
 use crate::s3::transfer::{CopyError, FoundSource, Sharing, SourceRequest, Transfer, Transferred};
 use crate::s3::xml::object::copy_object_result;
 use http::HeaderMap;
@@ -41,7 +42,7 @@ struct Copy {
     source: SourceRequest,
     conditions: Conditions,
     described: Directive<(ContentHeaders, Vec<(String, String)>)>,
-    tags: Directive<Vec<(String, String)>>,
+    tags: Directive<Tags>,
     checksum: Option<ChecksumAlgorithm>,
 }
 
@@ -69,12 +70,13 @@ impl Copy {
         refuse_unsupported(headers)?;
         let conditions = write_conditions(headers)?;
         let checksum = request.header("x-amz-checksum-algorithm")?.map(checksum_algorithm).transpose()?;
-        let described = match replaces(request.header("x-amz-metadata-directive")?, "Unknown metadata directive.")? {
-            true => Directive::Replace((content_headers(headers), metadata(headers)?)),
-            false => Directive::Copy,
-        };
+        let described =
+            match replaces(request.header("x-amz-metadata-directive")?, "Unknown metadata directive.")? {
+                true => Directive::Replace((content_headers(headers), metadata(headers)?)),
+                false => Directive::Copy,
+            };
         let tags = match replaces(request.header("x-amz-tagging-directive")?, "Unknown tagging directive.")? {
-            true => Directive::Replace(Vec::new()),
+            true => Directive::Replace(tags::from_headers(headers)?),
             false => Directive::Copy,
         };
         let bucket = request.open_bucket()?;
@@ -149,8 +151,9 @@ fn replaces(directive: Option<&str>, unknown: &'static str) -> Result<bool, S3Er
     match directive {
         None | Some("COPY") => Ok(false),
         Some("REPLACE") => Ok(true),
-        Some(other) => Err(S3Error::with_message(S3ErrorCode::InvalidArgument, unknown)
-            .extra("ArgumentValue", other)),
+        Some(other) => {
+            Err(S3Error::with_message(S3ErrorCode::InvalidArgument, unknown).extra("ArgumentValue", other))
+        }
     }
 }
 

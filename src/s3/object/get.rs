@@ -103,7 +103,8 @@ fn find(operations: &Operations, request: &S3Request) -> Result<Found, S3Error> 
     }
     put_metadata(&row.metadata, &mut response.headers);
     override_headers(&request.query, &mut response.headers)?;
-    let span = select(request, &conditions, &row)?.put(&row, wants_checksums(&request.headers), &mut response);
+    let span =
+        select(request, &conditions, &row)?.put(&row, wants_checksums(&request.headers), &mut response);
     Ok(Found { row, span, response })
 }
 

@@ -9,6 +9,7 @@ pub mod list;
 pub mod multipart;
 pub mod object;
 pub mod reader;
+pub mod tagging;
 pub mod writer;
 
 pub use reader::XmlError;

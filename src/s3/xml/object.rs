@@ -125,9 +125,8 @@ mod tests {
         let inner = "<LastModified>2009-10-12T17:50:30.007Z</LastModified><ETag>&quot;e&quot;</ETag>\
                      <ChecksumCRC32>AAAAAQ==</ChecksumCRC32>";
         let kind = "<ChecksumType>FULL_OBJECT</ChecksumType>";
-        let expected = format!(
-            "{DECLARATION}<CopyObjectResult xmlns=\"{NAMESPACE}\">{inner}{kind}</CopyObjectResult>"
-        );
+        let expected =
+            format!("{DECLARATION}<CopyObjectResult xmlns=\"{NAMESPACE}\">{inner}{kind}</CopyObjectResult>");
         assert_eq!(copy_object_result(time, "e", &checksums), expected);
         let expected = format!("{DECLARATION}<CopyPartResult xmlns=\"{NAMESPACE}\">{inner}</CopyPartResult>");
         assert_eq!(copy_part_result(time, "e", &checksums), expected);
