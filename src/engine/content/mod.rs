@@ -163,3 +163,39 @@ impl std::fmt::Debug for BlobGuard {
         write!(f, "BlobGuard(armed: {})", self.0.is_some())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Every byte that slices stand for, one by one.
+    fn bytes_of(slices: &[ContentSlice]) -> Vec<(ContentSource, u64)> {
+        let each = |slice: &ContentSlice| {
+            let (source, offset) = (slice.source, slice.offset);
+            (0..slice.len).map(move |at| (source, offset + at)).collect::<Vec<_>>()
+        };
+        slices.iter().flat_map(each).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_range_of_slices_stands_for_the_bytes_of_the_range(
+            lens in proptest::collection::vec((0_u64..20, 0_u64..9, 0_u8..3), 0..8),
+            start in 0_u64..120,
+            end in 0_u64..120,
+        ) {
+            let slice = |(offset, len, blob): &(u64, u64, u8)| {
+                let source = ContentSource::Blob { blob: BlobId([*blob; 16]) };
+                ContentSlice { source, offset: *offset, len: *len }
+            };
+            let slices: Vec<_> = lens.iter().map(slice).collect();
+            let found: Vec<_> = cut(&slices, start..end).collect();
+            prop_assert!(found.iter().all(|slice| slice.len > 0));
+            let all = bytes_of(&slices).into_iter();
+            let skipped = usize::try_from(start).unwrap();
+            let wanted = usize::try_from(end.saturating_sub(start)).unwrap();
+            prop_assert_eq!(bytes_of(&found), all.skip(skipped).take(wanted).collect::<Vec<_>>());
+        }
+    }
+}
