@@ -1,7 +1,7 @@
 //! Headers that are stored with an object and come back with it, and headers that promise something this server does
 //! not do, which are refused.
 
-use super::body::checksum::{decode_value, header_name};
+use super::body::checksum::{decode_value, header_name, parse_wire_name};
 use super::error::{S3Error, S3ErrorCode};
 use super::refusal::unsupported;
 use base64::Engine as _;
@@ -232,6 +232,15 @@ pub fn parse_checksum_kind(name: &str) -> Option<ChecksumKind> {
     kinds.into_iter().find(|kind| checksum_kind_name(*kind).eq_ignore_ascii_case(name))
 }
 
+/// Reads the algorithm that `x-amz-checksum-algorithm` asks for.
+pub fn checksum_algorithm(name: &str) -> Result<ChecksumAlgorithm, S3Error> {
+    parse_wire_name(name).ok_or_else(|| {
+        let message = "Checksum algorithm provided is unsupported. Please try again with any of the valid types: \
+                       [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]";
+        S3Error::with_message(S3ErrorCode::InvalidRequest, message)
+    })
+}
+
 /// A checksum as text: base64, and for one over parts their number behind it.
 pub fn checksum_text(checksum: &Checksum, parts: usize) -> String {
     let mut text = BASE64.encode(&checksum.value);
@@ -267,19 +276,13 @@ pub fn etag_value(etag: &str) -> HeaderValue {
 }
 
 /// Refuses what a write's headers ask for and this server does not do. To store the object and ignore them would
-/// promise something: that it is encrypted, locked, public, tagged, or cheap.
+/// promise something: that it is encrypted, locked, public, or cheap.
 pub fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
     refuse_acl(headers)?;
     for name in headers.keys().map(HeaderName::as_str) {
         let refused = name.starts_with("x-amz-server-side-encryption")
             || name.starts_with("x-amz-object-lock-")
-            || matches!(
-                name,
-                "x-amz-tagging"
-                    | "x-amz-website-redirect-location"
-                    | "x-amz-write-offset-bytes"
-                    | "x-amz-mfa"
-            );
+            || matches!(name, "x-amz-website-redirect-location" | "x-amz-write-offset-bytes" | "x-amz-mfa");
         if refused {
             return Err(unsupported(name));
         }
@@ -290,6 +293,19 @@ pub fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses the keys that a client holds for an encrypted object: none is encrypted.
+pub fn refuse_customer_keys(headers: &HeaderMap) -> Result<(), S3Error> {
+    let keys = [
+        "x-amz-server-side-encryption-customer-algorithm",
+        "x-amz-copy-source-server-side-encryption-customer-algorithm",
+    ];
+    if keys.iter().any(|name| headers.contains_key(*name)) {
+        let message = "The encryption parameters are not applicable to this object.";
+        return Err(S3Error::with_message(S3ErrorCode::InvalidRequest, message));
+    }
+    Ok(())
 }
 
 /// Accepts the canned ACLs that say what holds anyway, the owner's full control; refuses every other grant.
@@ -420,7 +436,7 @@ mod tests {
         for pair in accepted {
             assert_eq!(refuse_unsupported(&headers(&[pair])), Ok(()), "{}", pair.0);
         }
-        let refused: [(&'static str, &[u8], _); 11] = [
+        let refused: [(&'static str, &[u8], _); 10] = [
             ("x-amz-acl", b"public-read", S3ErrorCode::AccessControlListNotSupported),
             ("x-amz-acl", b"everyone", S3ErrorCode::InvalidArgument),
             ("x-amz-grant-read", b"id=x", S3ErrorCode::AccessControlListNotSupported),
@@ -428,7 +444,6 @@ mod tests {
             ("x-amz-server-side-encryption-customer-algorithm", b"AES256", S3ErrorCode::NotImplemented),
             ("x-amz-object-lock-mode", b"GOVERNANCE", S3ErrorCode::NotImplemented),
             ("x-amz-object-lock-legal-hold", b"ON", S3ErrorCode::NotImplemented),
-            ("x-amz-tagging", b"a=b", S3ErrorCode::NotImplemented),
             ("x-amz-website-redirect-location", b"/", S3ErrorCode::NotImplemented),
             ("x-amz-write-offset-bytes", b"0", S3ErrorCode::NotImplemented),
             ("x-amz-storage-class", b"GLACIER", S3ErrorCode::InvalidStorageClass),

@@ -2,14 +2,16 @@
 
 use crate::engine::Need;
 use crate::engine::command::CreateMultipart;
-use crate::s3::body::checksum::{parse_wire_name, wire_name};
+use crate::s3::body::checksum::wire_name;
 use crate::s3::error::{S3Error, S3ErrorCode};
 use crate::s3::headers::{
-    checksum_kind_name, content_headers, metadata, parse_checksum_kind, refuse_unsupported,
+    checksum_algorithm, checksum_kind_name, content_headers, metadata, parse_checksum_kind,
+    refuse_unsupported,
 };
 use crate::s3::operations::Operations;
 use crate::s3::request::S3Request;
 use crate::s3::response::S3Response;
+use crate::s3::tags;
 use crate::s3::xml::multipart::initiate_result;
 use http::header::{HeaderName, HeaderValue};
 use siltstone_log::event::{ChecksumAlgorithm, ChecksumKind};
@@ -24,6 +26,7 @@ pub(in crate::s3) async fn create(
     let checksum =
         wanted_checksum(request.header("x-amz-checksum-algorithm")?, request.header("x-amz-checksum-type")?)?;
     let metadata = metadata(&request.headers)?;
+    let tags = tags::from_headers(&request.headers)?;
     let headers = content_headers(&request.headers);
     let bucket = request.open_bucket()?;
     let key = request.key()?.clone();
@@ -36,7 +39,6 @@ pub(in crate::s3) async fn create(
             .header(HeaderName::from_static("x-amz-checksum-algorithm"), text(wire_name(algorithm)))
             .header(HeaderName::from_static("x-amz-checksum-type"), text(checksum_kind_name(kind)));
     }
-    let tags = Vec::new();
     let action = CreateMultipart { stream: bucket.stream, upload, key, headers, metadata, checksum, tags };
     operations.submit(request.context.actor(), action, permit).await?;
     Ok(response)
@@ -65,13 +67,7 @@ fn wanted_checksum(
             )),
         };
     };
-    let algorithm = parse_wire_name(name).ok_or_else(|| {
-        invalid(
-            "Checksum algorithm provided is unsupported. Please try again with any of the valid types: \
-                 [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]"
-                .to_owned(),
-        )
-    })?;
+    let algorithm = checksum_algorithm(name)?;
     let kind = match (algorithm, kind) {
         (ChecksumAlgorithm::Crc32 | ChecksumAlgorithm::Crc32c, kind) => kind.unwrap_or(Composite),
         (ChecksumAlgorithm::Crc64nvme, None | Some(FullObject)) => FullObject,

@@ -1,5 +1,7 @@
 //! The whole door over a real engine in a temporary folder: signed requests in, answers out, no socket.
 
+mod copies;
+
 use super::Operations;
 use crate::auth::{Authenticator, Identity};
 use crate::engine::{Command, Engine, EngineConfig, EngineError, Need, ROOT_ACCOUNT, ROOT_USER, Rejection};
@@ -15,6 +17,8 @@ use siltstone_log::pack::PackConfig;
 use siltstone_log::writer::WriterConfig;
 use std::sync::Arc;
 use tempfile::TempDir;
+
+mod tags;
 
 const MIB: usize = 1 << 20;
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
