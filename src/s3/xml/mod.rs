@@ -9,6 +9,7 @@ pub mod list;
 pub mod multipart;
 pub mod reader;
 pub mod tagging;
+pub mod versions;
 pub mod writer;
 
 pub use reader::XmlError;
