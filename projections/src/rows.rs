@@ -527,7 +527,7 @@ impl Row for PastRow {
 }
 
 mod summary {
-    //! A listing decodes a thousand rows a page and shows six of their eleven fields.
+    //! A listing decodes a thousand rows a page and shows six of their twelve fields.
 
     use super::{Checksum, Hlc, ObjectRow, ObjectSummary, Row, RowError, Seq, VersionId, split};
     use serde::Deserialize;
@@ -541,6 +541,7 @@ mod summary {
         u64,
         String,
         Vec<Checksum>,
+        IgnoredAny,
         IgnoredAny,
         IgnoredAny,
         IgnoredAny,

@@ -267,19 +267,13 @@ pub fn etag_value(etag: &str) -> HeaderValue {
 }
 
 /// Refuses what a write's headers ask for and this server does not do. To store the object and ignore them would
-/// promise something: that it is encrypted, locked, public, tagged, or cheap.
+/// promise something: that it is encrypted, locked, public, or cheap.
 pub fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
     refuse_acl(headers)?;
     for name in headers.keys().map(HeaderName::as_str) {
         let refused = name.starts_with("x-amz-server-side-encryption")
             || name.starts_with("x-amz-object-lock-")
-            || matches!(
-                name,
-                "x-amz-tagging"
-                    | "x-amz-website-redirect-location"
-                    | "x-amz-write-offset-bytes"
-                    | "x-amz-mfa"
-            );
+            || matches!(name, "x-amz-website-redirect-location" | "x-amz-write-offset-bytes" | "x-amz-mfa");
         if refused {
             return Err(unsupported(name));
         }
@@ -420,7 +414,7 @@ mod tests {
         for pair in accepted {
             assert_eq!(refuse_unsupported(&headers(&[pair])), Ok(()), "{}", pair.0);
         }
-        let refused: [(&'static str, &[u8], _); 11] = [
+        let refused: [(&'static str, &[u8], _); 10] = [
             ("x-amz-acl", b"public-read", S3ErrorCode::AccessControlListNotSupported),
             ("x-amz-acl", b"everyone", S3ErrorCode::InvalidArgument),
             ("x-amz-grant-read", b"id=x", S3ErrorCode::AccessControlListNotSupported),
@@ -428,7 +422,6 @@ mod tests {
             ("x-amz-server-side-encryption-customer-algorithm", b"AES256", S3ErrorCode::NotImplemented),
             ("x-amz-object-lock-mode", b"GOVERNANCE", S3ErrorCode::NotImplemented),
             ("x-amz-object-lock-legal-hold", b"ON", S3ErrorCode::NotImplemented),
-            ("x-amz-tagging", b"a=b", S3ErrorCode::NotImplemented),
             ("x-amz-website-redirect-location", b"/", S3ErrorCode::NotImplemented),
             ("x-amz-write-offset-bytes", b"0", S3ErrorCode::NotImplemented),
             ("x-amz-storage-class", b"GLACIER", S3ErrorCode::InvalidStorageClass),

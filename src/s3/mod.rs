@@ -24,6 +24,7 @@ pub mod response;
 pub mod server;
 mod service;
 pub mod sigv4;
+pub mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod xml;

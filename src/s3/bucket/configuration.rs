@@ -34,7 +34,6 @@ fn unset(operation: Operation) -> Option<Unset> {
         Op::GetBucketPolicy | Op::GetBucketPolicyStatus => Unset::Error(Code::NoSuchBucketPolicy),
         Op::GetBucketLifecycleConfiguration => Unset::Error(Code::NoSuchLifecycleConfiguration),
         Op::GetBucketCors => Unset::Error(Code::NoSuchCORSConfiguration),
-        Op::GetBucketTagging => Unset::Error(Code::NoSuchTagSet),
         Op::GetBucketEncryption => Unset::Error(Code::ServerSideEncryptionConfigurationNotFoundError),
         Op::GetBucketWebsite => Unset::Error(Code::NoSuchWebsiteConfiguration),
         Op::GetObjectLockConfiguration => Unset::Error(Code::ObjectLockConfigurationNotFoundError),
@@ -58,7 +57,6 @@ fn unset(operation: Operation) -> Option<Unset> {
         Op::DeleteBucketPolicy
         | Op::DeleteBucketLifecycle
         | Op::DeleteBucketCors
-        | Op::DeleteBucketTagging
         | Op::DeleteBucketEncryption
         | Op::DeleteBucketWebsite
         | Op::DeleteBucketReplication

@@ -7,6 +7,7 @@ mod delete;
 mod head;
 mod list;
 mod location;
+mod tagging;
 
 pub(super) use acl::{accept_private, get_acl, put_acl};
 pub(super) use configuration::configuration;
@@ -15,3 +16,4 @@ pub(super) use delete::delete;
 pub(super) use head::head;
 pub(super) use list::{list, list_v2};
 pub(super) use location::location;
+pub(super) use tagging::{delete_tagging, get_tagging, put_tagging};

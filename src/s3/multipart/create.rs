@@ -10,6 +10,7 @@ use crate::s3::headers::{
 use crate::s3::operations::Operations;
 use crate::s3::request::S3Request;
 use crate::s3::response::S3Response;
+use crate::s3::tags;
 use crate::s3::xml::multipart::initiate_result;
 use http::header::{HeaderName, HeaderValue};
 use siltstone_log::event::{ChecksumAlgorithm, ChecksumKind};
@@ -24,6 +25,7 @@ pub(in crate::s3) async fn create(
     let checksum =
         wanted_checksum(request.header("x-amz-checksum-algorithm")?, request.header("x-amz-checksum-type")?)?;
     let metadata = metadata(&request.headers)?;
+    let tags = tags::from_headers(&request.headers)?;
     let headers = content_headers(&request.headers);
     let bucket = request.open_bucket()?;
     let key = request.key()?.clone();
@@ -36,7 +38,6 @@ pub(in crate::s3) async fn create(
             .header(HeaderName::from_static("x-amz-checksum-algorithm"), text(wire_name(algorithm)))
             .header(HeaderName::from_static("x-amz-checksum-type"), text(checksum_kind_name(kind)));
     }
-    let tags = Vec::new();
     let action = CreateMultipart { stream: bucket.stream, upload, key, headers, metadata, checksum, tags };
     operations.submit(request.context.actor(), action, permit).await?;
     Ok(response)

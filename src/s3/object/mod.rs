@@ -13,4 +13,4 @@ pub(super) use delete::delete;
 pub(super) use delete_many::delete_many;
 pub(super) use get::{get, head};
 pub(super) use put::put;
-pub(super) use tagging::get_tagging;
+pub(super) use tagging::{delete_tagging, get_tagging, put_tagging};

@@ -14,6 +14,7 @@ use crate::s3::operations::{Operations, hex};
 use crate::s3::refusal::check_size;
 use crate::s3::request::S3Request;
 use crate::s3::response::S3Response;
+use crate::s3::tags;
 use http::StatusCode;
 use http::header::ETAG;
 use siltstone_log::event::ChecksumAlgorithm;
@@ -24,6 +25,7 @@ pub(in crate::s3) async fn put(operations: &Operations, request: S3Request) -> R
     refuse_unsupported(&request.headers)?;
     let conditions = write_conditions(&request.headers)?;
     let metadata = metadata(&request.headers)?;
+    let tags = tags::from_headers(&request.headers)?;
     let headers = content_headers(&request.headers);
     let stream = request.open_bucket()?.stream;
     let key = request.key()?.clone();
@@ -47,7 +49,7 @@ pub(in crate::s3) async fn put(operations: &Operations, request: S3Request) -> R
         checksums,
         headers,
         metadata,
-        tags: Vec::new(),
+        tags,
         version: operations.fresh_version(),
         copied_from: None,
         conditions,

@@ -16,6 +16,8 @@ use siltstone_log::writer::WriterConfig;
 use std::sync::Arc;
 use tempfile::TempDir;
 
+mod tags;
+
 const MIB: usize = 1 << 20;
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 

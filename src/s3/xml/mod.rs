@@ -8,6 +8,7 @@ pub mod delete;
 pub mod list;
 pub mod multipart;
 pub mod reader;
+pub mod tagging;
 pub mod writer;
 
 pub use reader::XmlError;
