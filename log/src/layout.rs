@@ -7,6 +7,7 @@
 
 use crate::host::{Entropy, FilePath, Folder, draw};
 use crate::id::{LogId, NodeId};
+use crate::segment::{HEADER_BYTES, HeaderError, READER_VERSION, SegmentHeader, SegmentName};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -57,7 +58,7 @@ pub enum LayoutError {
         /// What this program reads.
         known: u16,
     },
-    /// `FORMAT` is missing beside a log, or damaged.
+    /// `FORMAT` is damaged, or missing beside a log that cannot say what it held.
     #[error("{path}: {what}")]
     Malformed {
         /// The file.
@@ -90,13 +91,13 @@ impl DataDir {
         let format = match read_format(root) {
             Ok(format) => format,
             Err(LayoutError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                // A directory with a log has had a FORMAT: making another would give the log a new name.
-                if holds_segments(root)? {
-                    let what = "missing beside a log; restore it from a copy";
-                    return Err(LayoutError::Malformed { path: root.join("FORMAT"), what });
-                }
-                let format =
-                    Format { version: FORMAT, log_id: LogId(draw(entropy)), node_id: NodeId(draw(entropy)) };
+                // A directory with a log has had a FORMAT: ids of its own would give the log a new name.
+                let made = || Format {
+                    version: FORMAT,
+                    log_id: LogId(draw(entropy)),
+                    node_id: NodeId(draw(entropy)),
+                };
+                let format = format_of_segments(root)?.unwrap_or_else(made);
                 write_format(root, &format)?;
                 format
             }
@@ -111,7 +112,12 @@ impl DataDir {
 
     /// Reads the format of a directory, without the lock, for commands that only read.
     pub fn inspect(root: &Path) -> Result<Format, LayoutError> {
-        read_format(root)
+        match read_format(root) {
+            Err(LayoutError::Io { path, source }) if source.kind() == ErrorKind::NotFound => {
+                format_of_segments(root)?.ok_or(LayoutError::Io { path, source })
+            }
+            format => format,
+        }
     }
 
     /// The directory.
@@ -145,19 +151,49 @@ fn sync_folder(path: &Path) -> Result<(), LayoutError> {
     File::open(path).and_then(|folder| folder.sync_all()).map_err(at(path))
 }
 
-fn holds_segments(root: &Path) -> Result<bool, LayoutError> {
-    let path = root.join(Folder::Log.name());
-    let entries = match std::fs::read_dir(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        entries => entries.map_err(at(&path))?,
+/// What the headers of a log's segments say where `FORMAT` is lost; none where there is no segment.
+fn format_of_segments(root: &Path) -> Result<Option<Format>, LayoutError> {
+    let folder = root.join(Folder::Log.name());
+    let entries = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        entries => entries.map_err(at(&folder))?,
     };
+    let malformed = |what| LayoutError::Malformed { path: root.join("FORMAT"), what };
+    let (mut known, mut any) = (None, false);
     for entry in entries {
-        let name = entry.map_err(at(&path))?.file_name();
-        if name.to_str().and_then(crate::segment::SegmentName::parse).is_some() {
-            return Ok(true);
+        let path = entry.map_err(at(&folder))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name.and_then(SegmentName::parse).is_none() {
+            continue;
+        }
+        any = true;
+        let Some(header) = read_header(&path)? else { continue };
+        let format = Format { version: FORMAT, log_id: header.log_id, node_id: header.node_id };
+        if known.is_some_and(|known| known != format) {
+            return Err(malformed("missing, and the segments belong to different logs"));
+        }
+        known = Some(format);
+    }
+    if any && known.is_none() {
+        return Err(malformed(
+            "missing, and no segment has a header to make it from; restore it from a copy",
+        ));
+    }
+    Ok(known)
+}
+
+/// The header of a segment; none where it is damaged, which costs only this copy of the ids.
+fn read_header(path: &Path) -> Result<Option<SegmentHeader>, LayoutError> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(HEADER_BYTES).read_to_end(&mut bytes));
+    read.map_err(at(path))?;
+    match SegmentHeader::decode(&bytes) {
+        Ok(header) => Ok(Some(header)),
+        Err(HeaderError::Damaged) => Ok(None),
+        Err(HeaderError::NeedsVersion { needed }) => {
+            Err(LayoutError::UnknownFormat { path: path.to_owned(), found: needed, known: READER_VERSION })
         }
     }
-    Ok(false)
 }
 
 fn lock(root: &Path, program: &str) -> Result<File, LayoutError> {
@@ -315,6 +351,46 @@ mod tests {
         std::fs::remove_file(&format).unwrap();
         std::fs::write(root.path().join("log/0000000000000001-0000.seg"), "").unwrap();
         assert!(matches!(open(root.path()), Err(LayoutError::Malformed { .. })));
+    }
+
+    fn put_segment(root: &Path, first: u64, log_id: LogId, min_reader_version: u16) {
+        let name = SegmentName { first: crate::id::Position(first), generation: 0 };
+        let header = SegmentHeader {
+            format_version: 1,
+            min_reader_version,
+            generation: 0,
+            epoch: crate::id::Epoch(0),
+            node_id: NodeId([5; 16]),
+            log_id,
+            segment_no: first,
+            first: name.first,
+            first_batch: crate::id::BatchSeq(first),
+            created: crate::hlc::Hlc(1),
+            prev_digest: crate::id::BatchDigest::default(),
+        };
+        std::fs::write(root.join("log").join(&*name.file().name), header.encode()).unwrap();
+    }
+
+    #[test]
+    fn a_lost_format_is_made_again_from_the_segments_that_know_it() {
+        let root = tempfile::tempdir().unwrap();
+        drop(open(root.path()).unwrap());
+        let (format, log_id) = (root.path().join("FORMAT"), LogId([4; 16]));
+        std::fs::remove_file(&format).unwrap();
+        std::fs::write(root.path().join("log/0000000000000001-0000.seg"), "rotten").unwrap();
+        put_segment(root.path(), 7, log_id, 1);
+        let expected = Format { version: FORMAT, log_id, node_id: NodeId([5; 16]) };
+        assert_eq!(DataDir::inspect(root.path()).unwrap(), expected);
+        assert!(!format.exists(), "readers write nothing");
+        assert_eq!(open(root.path()).unwrap().format(), expected);
+        assert_eq!(DataDir::inspect(root.path()).unwrap(), expected);
+        // One that does not agree with itself, or with this program, is not guessed at.
+        std::fs::remove_file(&format).unwrap();
+        put_segment(root.path(), 9, LogId([6; 16]), 1);
+        assert!(matches!(open(root.path()), Err(LayoutError::Malformed { .. })));
+        put_segment(root.path(), 9, log_id, 8);
+        assert!(matches!(open(root.path()), Err(LayoutError::UnknownFormat { found: 8, .. })));
+        assert!(!format.exists());
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use crate::batch::{
     BATCH_ALIGN, BatchContents, BatchFrame, FRAME_BYTES, MAX_BATCH_BYTES, Verify, decode_batch, short_log_id,
 };
 use crate::codec::is_zero;
-use crate::host::DiskError;
+use crate::host::{DiskError, DiskErrorKind};
 use crate::id::{BatchSeq, Position};
 use crate::script::Io;
 use crate::segment::{Footer, HEADER_BYTES, SegmentName};
@@ -325,29 +325,29 @@ impl Scan {
     }
 
     /// Reads a range. Where the disk cannot, reads it block by block and leaves zeros for those it has lost: a bad
-    /// sector is damage like any other, and costs the batches that touch it.
+    /// sector is damage like any other, and costs the batches that touch it. What the system refuses for another reason
+    /// (no permission, no descriptors, a file that is gone) says nothing of what is on the disk, and ends the walk.
     async fn read(&mut self, io: &Io, at: u64, len: u64) -> Result<Bytes, DiskError> {
         let file = self.config.name.file();
         let from_disk = self.config.from_disk;
-        let error = match io.read(&file, at, len, from_disk).await {
-            Ok(bytes) => return Ok(bytes),
-            Err(error) => error,
-        };
+        match io.read(&file, at, len, from_disk).await {
+            Err(error) if error.kind == DiskErrorKind::Io => {}
+            other => return other,
+        }
         let mut out = BytesMut::new();
         let (mut block_at, end) = (at, at.saturating_add(len).min(self.config.file_bytes));
-        let mut any = false;
         while block_at < end {
             let block_len = BATCH_ALIGN.min(end - block_at);
             match io.read(&file, block_at, block_len, from_disk).await {
-                Ok(block) => {
-                    any = true;
-                    out.extend_from_slice(&block);
+                Ok(block) => out.extend_from_slice(&block),
+                Err(error) if error.kind == DiskErrorKind::Io => {
+                    self.unreadable = Some(self.unreadable.map_or(block_at, |last| last.max(block_at)));
                 }
-                Err(_) => self.unreadable = Some(self.unreadable.map_or(block_at, |last| last.max(block_at))),
+                Err(error) => return Err(error),
             }
             out.resize(usize::try_from(block_at + block_len - at).unwrap_or(usize::MAX), 0);
             block_at += block_len;
         }
-        if any { Ok(out.freeze()) } else { Err(error) }
+        Ok(out.freeze())
     }
 }

@@ -127,6 +127,8 @@ pub struct Plan {
     pub failed_write_one_in: u64,
     /// Bytes of the volume.
     pub capacity: u64,
+    /// Bytes that the allocation of segments and packs leaves free.
+    pub leave_free: u64,
 }
 
 impl Plan {
@@ -152,6 +154,10 @@ impl Plan {
                 plan.capacity =
                     plan.segment_bytes * random.between(6, 14) + plan.pack_bytes * random.between(2, 4);
                 plan.mix.delete = 8;
+                if random.coin() {
+                    plan.leave_free = plan.segment_bytes * random.between(1, 4);
+                    plan.capacity += plan.leave_free;
+                }
             }
             Scenario::BucketProtocol => {
                 plan.buckets = random.between(1, 3);
@@ -210,6 +216,7 @@ impl Plan {
             failed_sync_one_in: 0,
             failed_write_one_in: 0,
             capacity: 1 << 40,
+            leave_free: 0,
         }
     }
 

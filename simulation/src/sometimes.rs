@@ -30,6 +30,8 @@ states! {
     TornTail "torn tail seen";
     /// Recovery put a range into quarantine.
     Quarantine "quarantine seen";
+    /// The last batch rotted after a crash, and the projections' witness told.
+    RottenTail "rot of the last batch found through the projections";
     /// A reader said that it cannot read records.
     UnreadableRecords "unreadable records reported";
     /// A repair was interrupted by a crash.
@@ -92,6 +94,7 @@ impl State {
         let of = |scenarios: &[Scenario]| scenario.is_none_or(|scenario| scenarios.contains(&scenario));
         match self {
             Self::Quarantine
+            | Self::RottenTail
             | Self::UnreadableRecords
             | Self::CrashInRepair
             | Self::RefusedByQuarantine

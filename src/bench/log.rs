@@ -243,7 +243,7 @@ fn bare_half(options: &LogBenchOptions, dir: &Path, batch: u64) -> Result<f64, B
         if offset + batch > FILE_BYTES {
             files += 1;
             file = FilePath::new(Folder::Log, format!("bare-{files}"));
-            disk.execute(&DiskOp::Create { file: file.clone(), len: FILE_BYTES.max(batch) })?;
+            disk.execute(&DiskOp::Create { file: file.clone(), len: FILE_BYTES.max(batch), leave_free: 0 })?;
             disk.execute(&DiskOp::Sync { file: file.clone() })?;
             offset = 0;
         }

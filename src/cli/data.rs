@@ -1,6 +1,7 @@
 //! Data directories as the offline commands open them.
 
 use super::CliError;
+use crate::engine::PROJECTIONS;
 use crate::server::PROGRAM;
 use siltstone_log::host::Folder;
 use siltstone_log::host::real::{RealDisk, RealEntropy};
@@ -8,6 +9,7 @@ use siltstone_log::id::StreamId;
 use siltstone_log::layout::DataDir;
 use siltstone_log::recovery::{Recovered, RecoveryConfig, plan};
 use siltstone_log::script::Script;
+use siltstone_projections::store::fjall::applied_witness;
 use std::path::{Path, PathBuf};
 
 /// Refuses a path where there is no log, before anything is made there.
@@ -39,11 +41,16 @@ impl Locked {
     /// Takes the lock.
     pub fn open(dir: &Path) -> Result<Self, CliError> {
         must_exist(dir)?;
+        // A folder that merely has one called `log` in it is not made into a data directory.
+        DataDir::inspect(dir)?;
         let dir = DataDir::open(dir, PROGRAM, &RealEntropy)?;
         let disk = RealDisk::new(dir.root());
         let format = dir.format();
-        let recovery =
-            RecoveryConfig { log_id: format.log_id, node_id: format.node_id, projection_witness: None };
+        let recovery = RecoveryConfig {
+            log_id: format.log_id,
+            node_id: format.node_id,
+            projection_witness: applied_witness(&dir.root().join(PROJECTIONS), format.log_id),
+        };
         let planned =
             Script::new(move |io| async move { plan(&io, &recovery).await }).run(&mut disk.clone())?;
         Ok(Self { dir, disk, recovery, log: planned.recovered })

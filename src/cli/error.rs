@@ -58,7 +58,7 @@ pub enum CliError {
     Bench(#[from] BenchError),
     /// A loss was not accepted.
     #[error(
-        "repair gives up what cannot be read, for good: repeat it with --accept-loss. Nothing was changed."
+        "a repair gives up what cannot be read, for good: repeat it with --accept-loss. Nothing was changed."
     )]
     LossNotAccepted,
     /// What was given makes no sense, beyond what the parser of arguments can tell.
@@ -108,7 +108,7 @@ impl CliError {
             Self::Api(error) => error.exit_code(),
             Self::NotReady(_) => ExitCode::Unavailable,
             Self::Layout(error) => of_layout(error),
-            Self::Read(error) => of_read(error),
+            Self::Read(error) | Self::Repair(RepairError::Read(error)) => of_read(error),
             Self::Recovery(error) | Self::Repair(RepairError::Recovery(error)) => of_recovery(error),
             Self::Store(error) => of_store(error),
             Self::Rebuild(_) | Self::ProjectionsUnusable(_) | Self::Repair(RepairError::StillDamaged(_)) => {
@@ -162,7 +162,7 @@ fn of_recovery(error: &RecoveryError) -> ExitCode {
 fn of_store(error: &StoreError) -> ExitCode {
     match error {
         StoreError::Io(_) => ExitCode::Failed,
-        StoreError::Damaged(_) => ExitCode::Integrity,
+        StoreError::Damaged(_) | StoreError::Ahead(_) => ExitCode::Integrity,
     }
 }
 

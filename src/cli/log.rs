@@ -3,6 +3,7 @@
 use super::exit::ExitCode;
 use super::output::{Format, OutputArgs, print_list, print_object};
 use super::{CliError, Out, data};
+use crate::engine::PROJECTIONS;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use siltstone_log::event::{Actor, Body, DecodeError, Door};
@@ -11,7 +12,7 @@ use siltstone_log::host::{Clock, draw};
 use siltstone_log::id::{Position, Salt};
 use siltstone_log::reader::{ReadItem, Replay, Tally, VerifyReport, stats, verify};
 use siltstone_log::record::Record;
-use siltstone_log::repair::{RepairConfig, repair};
+use siltstone_log::repair::{Damage, RepairConfig, RepairReport, repair, survey};
 use siltstone_log::script::Script;
 use siltstone_log::segment::AcceptedLoss;
 use siltstone_projections::store::fjall::condemn;
@@ -29,7 +30,7 @@ pub enum LogCommand {
     Inspect(InspectArgs),
     /// Count records and bytes by event and stream
     Stats(ReadArgs),
-    /// Give up what cannot be read, so that its streams take writes again
+    /// Look for everything that cannot be read, and give it up, so that its streams take writes again
     Repair(RepairArgs),
 }
 
@@ -68,7 +69,7 @@ pub struct InspectArgs {
 pub struct RepairArgs {
     /// The data directory
     dir: PathBuf,
-    /// Accept that what cannot be read is lost; without it nothing is done
+    /// Accept that what cannot be read is lost; without it, it is listed and nothing is changed
     #[arg(long)]
     accept_loss: bool,
     #[command(flatten)]
@@ -349,13 +350,38 @@ fn discard_projections(folder: &Path) -> Result<(), CliError> {
     condemn(folder).map_err(|error| CliError::File { path: folder.display().to_string(), error })
 }
 
+/// What a repair would do, for someone to decide.
+fn show_damage(damage: &Damage, format: Format, out: Out<'_>) -> Result<(), CliError> {
+    match format {
+        Format::Table => {
+            for range in &damage.ranges {
+                writeln!(out, "cannot be read: {range}")?;
+            }
+            for finding in &damage.findings {
+                writeln!(out, "  {finding}")?;
+            }
+        }
+        format => {
+            let value = json!({
+                "ranges": damage.ranges.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "findings": damage.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            });
+            print_object(out, format, &value)?;
+        }
+    }
+    Ok(())
+}
+
 fn run_repair(args: &RepairArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
-    if !args.accept_loss {
+    let locked = data::Locked::open(&args.dir)?;
+    let recovery = locked.recovery;
+    let damage = Script::new(move |io| survey(io, recovery)).run(&mut locked.disk.clone())?;
+    if !args.accept_loss && !damage.is_none() {
+        show_damage(&damage, args.output.format(), out)?;
         return Err(CliError::LossNotAccepted);
     }
-    let locked = data::Locked::open(&args.dir)?;
-    if !locked.log.quarantine.is_empty() {
-        discard_projections(&locked.path("projections"))?;
+    if args.accept_loss && !damage.ranges.is_empty() {
+        discard_projections(&locked.path(PROJECTIONS))?;
     }
     let config = RepairConfig {
         recovery: locked.recovery,
@@ -363,7 +389,11 @@ fn run_repair(args: &RepairArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
         salt: Salt(draw(&RealEntropy)),
         wall_millis: RealClock::default().wall_millis(),
     };
-    let report = Script::new(move |io| repair(io, config)).run(&mut locked.disk.clone())?;
+    let report = if damage.is_none() {
+        RepairReport::default()
+    } else {
+        Script::new(move |io| repair(io, config)).run(&mut locked.disk.clone())?
+    };
     let lost = |loss: &AcceptedLoss| json!({ "first": loss.first, "last": loss.last });
     let rewritten = report
         .rewritten
@@ -376,7 +406,7 @@ fn run_repair(args: &RepairArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
         "rewritten": rewritten.collect::<Vec<_>>(),
     });
     match args.output.format() {
-        Format::Table if report.ranges.is_empty() => writeln!(out, "nothing to repair")?,
+        Format::Table if damage.is_none() => writeln!(out, "nothing to repair")?,
         Format::Table => {
             for range in &report.ranges {
                 writeln!(out, "repaired: {range}")?;

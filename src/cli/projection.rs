@@ -4,6 +4,7 @@ use super::data::Locked;
 use super::exit::ExitCode;
 use super::output::{Format, OutputArgs, print_list, print_object};
 use super::{CliError, Out};
+use crate::engine::PROJECTIONS;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use siltstone_log::reader::{ReadItem, Replay};
@@ -16,8 +17,6 @@ use std::path::{Path, PathBuf};
 
 /// The differing rows that are shown.
 const SHOWN_DIFFERENCES: usize = 20;
-/// The live projections' folder.
-const LIVE: &str = "projections";
 /// Where a second copy is built to compare with.
 const COPY: &str = "projections.verify";
 
@@ -47,7 +46,7 @@ pub fn run(command: ProjectionCommand, out: Out<'_>) -> Result<ExitCode, CliErro
         ProjectionCommand::Verify(args) => run_verify(&args, out),
         ProjectionCommand::Rebuild(args) => {
             let locked = Locked::open(&args.dir)?;
-            let live = locked.path(LIVE);
+            let live = locked.path(PROJECTIONS);
             if live.is_dir() {
                 condemn(&live).map_err(|error| CliError::File { path: live.display().to_string(), error })?;
             }
@@ -57,7 +56,7 @@ pub fn run(command: ProjectionCommand, out: Out<'_>) -> Result<ExitCode, CliErro
         }
         ProjectionCommand::Digest(args) => {
             let locked = Locked::open(&args.dir)?;
-            let opened = open(&locked, &locked.path(LIVE))?;
+            let opened = open(&locked, &locked.path(PROJECTIONS))?;
             catch_up(&locked, &opened.store, None)?;
             show_digests(args.output.format(), &opened.store, out)
         }
@@ -118,10 +117,11 @@ fn remove(folder: &Path) -> Result<(), CliError> {
 
 fn run_verify(args: &ProjectionArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     let locked = Locked::open(&args.dir)?;
-    let live = open(&locked, &locked.path(LIVE))?;
+    let live = open(&locked, &locked.path(PROJECTIONS))?;
     if let Some(discarded) = live.discarded {
-        let reason = format!("{}; they were moved to {}", discarded.reason, discarded.moved_to.display());
-        return Err(CliError::ProjectionsUnusable(reason));
+        let moved = discarded.moved_to.map(|to| format!("; they were moved to {}", to.display()));
+        let moved = moved.unwrap_or_else(|| "; they were removed, for lack of space".to_owned());
+        return Err(CliError::ProjectionsUnusable(discarded.reason + &moved));
     }
     let copy = locked.path(COPY);
     // What an interrupted run left behind.

@@ -53,7 +53,11 @@ pub struct Admission {
     limits: Limits,
     bytes: AtomicU64,
     requests: AtomicU64,
+    /// Free bytes as the poller saw them, less what was written since.
     free: AtomicU64,
+    /// Bytes that requests under way were promised room for. ORDER: raised before the check, so that two requests cannot
+    /// both be promised the last room.
+    promised: AtomicU64,
     closed: AtomicBool,
     reads: Arc<Semaphore>,
 }
@@ -66,6 +70,7 @@ impl Admission {
             bytes: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             free: AtomicU64::new(free),
+            promised: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             reads: Arc::new(Semaphore::new(
                 usize::try_from(limits.read_bytes / READ_UNIT)
@@ -80,9 +85,12 @@ impl Admission {
         if self.closed.load(Ordering::Acquire) {
             return Err(Unavailable::ShuttingDown);
         }
+        let mut promise = Promise { admission: self.clone(), bytes: 0, kept: AtomicBool::new(false) };
         let wanted = match need {
             Need::Store { bytes } => {
-                if self.free.load(Ordering::Relaxed).saturating_sub(bytes) < self.limits.free_floor {
+                promise.bytes = bytes;
+                let promised = self.promised.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+                if self.free().saturating_sub(promised) < self.limits.free_floor {
                     return Err(Unavailable::NoSpace);
                 }
                 bytes.min(self.limits.per_request)
@@ -93,8 +101,10 @@ impl Admission {
             self.requests.fetch_sub(1, Ordering::Relaxed);
             return Err(Unavailable::SlowDown);
         }
-        let permit = Permit(Arc::new(Share { admission: self.clone(), bytes: AtomicU64::new(0) }));
+        let share = Share { admission: self.clone(), bytes: AtomicU64::new(0), promise };
+        let permit = Permit(Arc::new(share));
         permit.charge(wanted)?;
+        permit.0.promise.kept.store(true, Ordering::Relaxed);
         Ok(permit)
     }
 
@@ -156,6 +166,27 @@ pub struct Permit(Arc<Share>);
 struct Share {
     admission: Arc<Admission>,
     bytes: AtomicU64,
+    promise: Promise,
+}
+
+/// Room on the disk that a request was promised.
+#[derive(Debug)]
+struct Promise {
+    admission: Arc<Admission>,
+    bytes: u64,
+    /// Whether the request was let in.
+    kept: AtomicBool,
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if *self.kept.get_mut() {
+            // What was promised is written, as far as anyone knows before the poller's next look.
+            let less = |free: u64| Some(free.saturating_sub(self.bytes));
+            let _ = self.admission.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
+        self.admission.promised.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl Permit {
@@ -218,13 +249,29 @@ mod tests {
     #[test]
     fn bytes_under_way_are_bounded_and_given_back() {
         let admission = admission();
-        let first = admission.admit(Need::Store { bytes: 4000 }).unwrap();
+        let first = admission.admit(Need::Store { bytes: 3000 }).unwrap();
         assert_eq!(admission.in_flight(), (60, 1), "a large body holds no more than its buffers");
         assert_eq!(admission.admit(Need::Store { bytes: 41 }).unwrap_err(), Unavailable::SlowDown);
         assert_eq!(admission.in_flight(), (60, 1), "a refusal holds nothing");
         let second = admission.admit(Need::Store { bytes: 40 }).unwrap();
         drop((first, second));
         assert_eq!(admission.in_flight(), (0, 0));
+    }
+
+    #[test]
+    fn room_is_promised_once_and_what_was_written_counts_until_the_disk_is_looked_at_again() {
+        let limits =
+            Limits { bytes: 1 << 20, requests: 9, per_request: 1, free_floor: 1000, read_bytes: 1 << 20 };
+        let admission = Admission::new(limits, 5000);
+        let first = admission.admit(Need::Store { bytes: 3000 }).unwrap();
+        assert_eq!(admission.admit(Need::Store { bytes: 1001 }).unwrap_err(), Unavailable::NoSpace);
+        let second = admission.admit(Need::Store { bytes: 1000 }).unwrap();
+        drop(first);
+        assert_eq!(admission.admit(Need::Store { bytes: 1 }).unwrap_err(), Unavailable::NoSpace);
+        drop(second);
+        assert_eq!(admission.free(), 1000, "a refusal takes nothing away");
+        admission.set_free(5000);
+        assert_eq!(admission.admit(Need::Store { bytes: 4000 }).map(drop), Ok(()));
     }
 
     #[test]

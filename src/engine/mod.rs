@@ -15,6 +15,7 @@ pub mod admission;
 pub mod bucket_protocol;
 pub mod command;
 pub mod content;
+mod damage;
 pub mod decide;
 mod follower;
 pub mod observer;
@@ -33,7 +34,7 @@ pub use admission::{Limits, Need, Permit, ReadPermit};
 pub use command::{Action, Command};
 pub use content::{ContentReader, ContentSink, Placement, SharedContent, StagedContent};
 pub use observer::Observer;
-pub use open::{EngineConfig, OpenError};
+pub use open::{EngineConfig, OpenError, PROJECTIONS};
 pub use outcome::{Deleted, EngineError, Fault, Outcome, Receipt, Rejection, Unavailable};
 pub use recent::{ChangeCount, Recent};
 pub use status::EngineStatus;
@@ -81,6 +82,7 @@ struct Shared {
     denied: Mutex<AccessLimiter>,
     unfinished: Unfinished,
     progress: Arc<Progress>,
+    damage: Arc<damage::FoundDamage>,
     observer: Arc<dyn Observer>,
     recovered: Recovered,
     threads: Mutex<Option<open::Threads>>,
@@ -213,6 +215,7 @@ impl Engine {
             free_bytes: self.shared.admission.free(),
             has_space: self.shared.admission.has_space(),
             projections_stuck,
+            unreadable_ranges: self.shared.damage.count(),
             failure: self.shared.progress.failure(),
         }
     }

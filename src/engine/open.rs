@@ -5,6 +5,7 @@ use super::admission::{Admission, Limits};
 use super::bucket_protocol::{self, Unfinished};
 use super::command::{Action, Command, StartNode};
 use super::content::{Sources, Staging};
+use super::damage::FoundDamage;
 use super::follower::{FollowerCall, FollowerThread, LogOutlet, ShardNotices};
 use super::observer::{NoObserver, Observer};
 use super::outcome::{EngineError, Fault, Unavailable};
@@ -28,7 +29,7 @@ use siltstone_log::script::Script;
 use siltstone_log::writer::WriterConfig;
 use siltstone_projections::follower::AcceptedLoss;
 use siltstone_projections::rebuild::{Rebuild, RebuildError};
-use siltstone_projections::store::fjall::{FjallStore, LogState};
+use siltstone_projections::store::fjall::{FjallStore, LogState, Opened, applied_witness};
 use siltstone_projections::store::{Store, StoreError};
 use siltstone_projections::{Follower, Pace, identity};
 use std::collections::BTreeMap;
@@ -36,6 +37,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
+
+/// The folder of the projections in a data directory.
+pub const PROJECTIONS: &str = "projections";
 
 /// How an engine is set up.
 #[derive(Clone)]
@@ -127,6 +131,7 @@ struct Parts {
     follower: Follower,
     blobs: Arc<dyn BlobIndex>,
     pack_writer: PackWriter,
+    damage: Arc<FoundDamage>,
 }
 
 /// The running threads.
@@ -233,28 +238,50 @@ impl Engine {
 
 fn open_parts(data_dir: DataDir, config: &EngineConfig) -> Result<Parts, OpenError> {
     config.observer.starting("log", None);
-    let format = data_dir.format();
     let mut disk = RealDisk::new(data_dir.root());
-    let recovery =
-        RecoveryConfig { log_id: format.log_id, node_id: format.node_id, projection_witness: None };
-    let recovered = Script::new(move |io| recover(io, recovery)).run(&mut disk)?;
-    let log = LogState {
-        log_id: recovered.log_id,
-        next_position: recovered.next_position,
-        heads: &recovered.heads,
-    };
-    let opened = FjallStore::open(&data_dir.root().join("projections"), &log)?;
+    let (recovered, opened) = open_log_and_projections(&data_dir, &mut disk)?;
     if let Some(discarded) = &opened.discarded {
         tracing::warn!(reason = %discarded.reason, "the projections are rebuilt from the log");
     }
     let blobs: Arc<dyn BlobIndex> = Arc::new(opened.store.blobs());
     let store: Arc<dyn Store> = Arc::new(opened.store);
-    let follower = catch_up(&disk, &recovered, &*store, &*config.observer)?;
+    let damage = Arc::new(FoundDamage::new(recovered.log_id, &recovered.quarantine));
+    let follower = catch_up(&disk, &recovered, &*store, &*config.observer, &damage)?;
     config.observer.starting("packs", None);
     let (log_id, index) = (recovered.log_id, blobs.clone());
     let packs = Script::new(move |io| recover_packs(io, log_id, index)).run(&mut disk)?;
-    let pack_writer = PackWriter::new(&packs, config.packs);
-    Ok(Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer })
+    let leave_free = config.limits.free_floor;
+    let pack_writer = PackWriter::new(&packs, PackConfig { leave_free, ..config.packs });
+    Ok(Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer, damage })
+}
+
+/// Recovers the log, with the projections as a witness of what it had once.
+fn open_log_and_projections(
+    data_dir: &DataDir,
+    disk: &mut RealDisk,
+) -> Result<(Recovered, Opened), OpenError> {
+    let format = data_dir.format();
+    let folder = data_dir.root().join(PROJECTIONS);
+    let mut recover_log = |projection_witness| {
+        let config = RecoveryConfig { log_id: format.log_id, node_id: format.node_id, projection_witness };
+        Script::new(move |io| recover(io, config)).run(disk)
+    };
+    let open_store = |log: &Recovered| {
+        let state = LogState { log_id: log.log_id, next_position: log.next_position, heads: &log.heads };
+        FjallStore::open(&folder, &state)
+    };
+    let recovered = recover_log(applied_witness(&folder, format.log_id))?;
+    match open_store(&recovered) {
+        // The witness itself was lost, and the rows say more than the log. What they are ahead by was acknowledged:
+        // it goes into quarantine, and is never forgotten by building the rows anew without it.
+        Err(StoreError::Ahead(position)) => {
+            tracing::error!(%position, "the projections are ahead of the log, which has lost its end");
+            let recovered = recover_log(Some(position))?;
+            let opened = open_store(&recovered)?;
+            Ok((recovered, opened))
+        }
+        opened => Ok((recovered, opened?)),
+    }
 }
 
 /// Applies what the projections do not have yet. What cannot be read is passed over: its streams take no writes, and
@@ -264,6 +291,7 @@ fn catch_up(
     recovered: &Recovered,
     store: &dyn Store,
     observer: &dyn Observer,
+    damage: &FoundDamage,
 ) -> Result<Follower, OpenError> {
     let mut losses: Vec<AcceptedLoss> =
         recovered.quarantine.iter().map(|range| (range.first, range.last)).collect();
@@ -279,7 +307,9 @@ fn catch_up(
                     rebuild.push(records)?;
                 }
                 ReadItem::Unreadable(range) => {
-                    tracing::warn!(first = %range.first, last = %range.last, "records cannot be read");
+                    if !range.accepted {
+                        damage.note(range.first, range.last, "the records cannot be read".to_owned());
+                    }
                     rebuild.finish()?;
                     losses.push((range.first, range.last));
                     rebuild = begin(&losses)?;
@@ -313,7 +343,7 @@ fn channels(config: &EngineConfig) -> Channels {
 }
 
 fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError> {
-    let Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer } = parts;
+    let Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer, damage } = parts;
     let Channels { calls, inboxes, notices } = channels(&config);
     let last = Position(recovered.next_position.get().saturating_sub(1));
     let progress = Arc::new(Progress::new(last, follower.applied()));
@@ -327,8 +357,8 @@ fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError
         progress: progress.clone(),
         observer: config.observer.clone(),
     };
-    let (log, log_client) =
-        LogThread::start(&recovered, disk.clone(), config.clock.clone(), config.writer, outlet)?;
+    let writer = WriterConfig { leave_free: config.limits.free_floor, ..config.writer };
+    let (log, log_client) = LogThread::start(&recovered, disk.clone(), config.clock.clone(), writer, outlet)?;
     let (packs, pack_client) = start_packs(pack_writer, &disk, &blobs, &notices, &progress)?;
     let follower = FollowerThread {
         store: store.clone(),
@@ -346,7 +376,8 @@ fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError
         entropy: config.entropy.clone(),
         inline_max: config.inline_max,
     };
-    let sources = Sources { disk: disk.clone(), log_id: recovered.log_id, blobs, store: store.clone() };
+    let log_id = recovered.log_id;
+    let sources = Sources { disk: disk.clone(), log_id, blobs, store: store.clone(), damage: damage.clone() };
     let shared = Arc::new(Shared {
         calls,
         store,
@@ -358,6 +389,7 @@ fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError
         denied: Mutex::new(AccessLimiter::default()),
         unfinished: Unfinished::default(),
         progress,
+        damage: damage.clone(),
         observer: config.observer,
         recovered,
         threads: Mutex::new(None),
@@ -366,7 +398,7 @@ fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError
     let weak = Arc::downgrade(&shared);
     let poller = Builder::new()
         .name("poller".into())
-        .spawn(move || poller::run(&weak, &disk, &admission, &stopped))?;
+        .spawn(move || poller::run(&weak, &disk, &admission, &damage, &stopped))?;
     let threads = Threads { notices, shards, log, batches, follower, packs, poller_stop, poller, data_dir };
     *shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
     Ok(Engine { shared })

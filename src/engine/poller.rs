@@ -1,9 +1,10 @@
-//! The thread that looks at the disk's free space once a second, ends the minutes of refused requests, and repeats
-//! what was refused between the halves of creating and deleting buckets.
+//! The thread that, once a second, looks at the disk's free space, writes down what was found damaged, ends the minutes
+//! of refused requests, and repeats what was refused between the halves of creating and deleting buckets.
 
 use super::Engine;
 use super::admission::Admission;
 use super::command::{Command, RecordSuppressed};
+use super::damage::FoundDamage;
 use super::shard::ReplyTo;
 use crossbeam_channel::Receiver;
 use siltstone_log::event::{Actor, Door};
@@ -25,10 +26,19 @@ pub(super) fn free_bytes(disk: &RealDisk) -> Option<u64> {
 }
 
 /// Runs until the other side of `stop` is dropped, or the engine is.
-pub(super) fn run(engine: &Weak<super::Shared>, disk: &RealDisk, admission: &Admission, stop: &Receiver<()>) {
+pub(super) fn run(
+    engine: &Weak<super::Shared>,
+    disk: &RealDisk,
+    admission: &Admission,
+    damage: &FoundDamage,
+    stop: &Receiver<()>,
+) {
     while stop.recv_timeout(PERIOD) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
         if let Some(free) = free_bytes(disk) {
             admission.set_free(free);
+        }
+        if let Err(error) = damage.write_down(disk) {
+            tracing::warn!(%error, "cannot write down what was found damaged");
         }
         let Some(shared) = engine.upgrade() else { return };
         let engine = Engine { shared };

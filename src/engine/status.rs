@@ -84,6 +84,8 @@ pub struct EngineStatus {
     pub has_space: bool,
     /// Why nothing becomes visible any more, if so. Reads go on.
     pub projections_stuck: Option<Fault>,
+    /// Ranges of the log that are known to be unreadable.
+    pub unreadable_ranges: u64,
     /// The disk failure after which nothing is acknowledged any more, if there was one.
     pub failure: Option<Fault>,
 }

@@ -271,7 +271,9 @@ impl StreamTask {
         let Some(at) = self.waiting.iter().position(|waiting| waiting.token == token) else { return };
         let Some(refused) = self.waiting.remove(at) else { return };
         let (error, rest): (EngineError, Unavailable) = match reason {
-            Refusal::Busy => (Unavailable::SlowDown.into(), Unavailable::SlowDown),
+            Refusal::Busy | Refusal::Writer(WriteRefusal::Busy) => {
+                (Unavailable::SlowDown.into(), Unavailable::SlowDown)
+            }
             Refusal::Writer(WriteRefusal::NoSpace) => (Unavailable::NoSpace.into(), Unavailable::NoSpace),
             Refusal::Writer(WriteRefusal::Quarantined(_)) => {
                 (Unavailable::Quarantined.into(), Unavailable::Quarantined)

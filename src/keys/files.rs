@@ -67,7 +67,7 @@ pub fn create(disk: &RealDisk, name: &'static str, content: &[u8]) -> Result<(),
         Err(error) => return Err(error.into()),
     }
     let data = vec![Bytes::copy_from_slice(content)];
-    disk.execute(&DiskOp::Create { file: draft.clone(), len: 0 })?;
+    disk.execute(&DiskOp::Create { file: draft.clone(), len: 0, leave_free: 0 })?;
     disk.execute(&DiskOp::Write { file: draft.clone(), offset: 0, data })?;
     // ORDER: the bytes before the name, the name before its first use: a secret sealed under a key that a power cut
     // takes back could never be opened again.

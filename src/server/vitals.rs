@@ -76,6 +76,7 @@ impl Vitals {
             sample.disk_free = Some(status.free_bytes);
             sample.log_head = Some(status.durable.get());
             sample.s3_inflight = status.in_flight_requests;
+            sample.unreadable = status.unreadable_ranges;
             sample.projections_stuck = status.projections_stuck.is_some();
             sample.projections = Space::ALL.map(|space| (space.name(), status.applied.get())).to_vec();
         }

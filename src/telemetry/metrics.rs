@@ -130,6 +130,7 @@ metrics! {
     log_batch: Histogram = "log_batch_records", [], "Records that one group commit made durable.", BATCH_BUCKETS;
     log_bytes: IntGauge = "log_bytes", [], "Bytes that the log's segment files take.";
     log_segments: IntGaugeVec = "log_segments", ["state"], "Segment files of the log, active and sealed.";
+    log_unreadable: IntGauge = "log_unreadable_ranges", [], "Ranges of the log that are known to be unreadable.";
     projection_position: IntGaugeVec = "projection_position", ["name"], "The log position a projection has applied.";
     projection_lag: IntGauge = "projection_lag_events", [], "Durable records that the slowest projection has not applied.";
     projection_errors: IntCounter = "projection_apply_errors_total", [], "Records that a projection could not apply.";
@@ -172,6 +173,8 @@ pub struct Sample {
     pub log_head: Option<u64>,
     /// Segment files: active, sealed, bytes of both.
     pub segments: Option<(u64, u64, u64)>,
+    /// Ranges of the log that are known to be unreadable.
+    pub unreadable: u64,
     /// S3 requests under way.
     pub s3_inflight: u64,
     /// Whether the projections have stopped at a record that they cannot apply.
@@ -225,6 +228,7 @@ impl Metrics {
             self.log_segments.with_label_values(&["sealed"]).set(clamp(sealed));
         }
         self.s3_inflight.set(clamp(sample.s3_inflight));
+        self.log_unreadable.set(clamp(sample.unreadable));
         // They stop at the first record that fails, so there is never more than one before a restart.
         if sample.projections_stuck && self.projection_errors.get() == 0 {
             self.projection_errors.inc();
@@ -340,6 +344,7 @@ mod tests {
             disk_free: Some(77),
             log_head: Some(9),
             segments: Some((1, 4, 4096)),
+            unreadable: 1,
             s3_inflight: 2,
             projections_stuck: true,
             projections: vec![("state", 9), ("system", 6)],
@@ -357,6 +362,7 @@ mod tests {
             "siltstone_log_segments{state=\"sealed\"} 4",
             "siltstone_log_bytes 4096",
             "siltstone_s3_inflight_requests 2",
+            "siltstone_log_unreadable_ranges 1",
             "siltstone_projection_apply_errors_total 1",
             "siltstone_projection_position{name=\"system\"} 6",
             "siltstone_projection_lag_events 3",

@@ -63,13 +63,16 @@ impl fmt::Display for FilePath {
 /// One operation on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DiskOp {
-    /// Makes a new file whose first `len` bytes are allocated and read as zeros. Fails with `Exists` if it is there.
+    /// Makes a new file whose first `len` bytes are allocated and read as zeros. Fails with `Exists` if it is there, and
+    /// with `NoSpace` if the volume would be left with less than `leave_free` bytes.
     /// Neither the file nor its name is durable before `Sync` and `SyncFolder`.
     Create {
         /// The new file.
         file: FilePath,
         /// Bytes to allocate.
         len: u64,
+        /// Bytes that the allocation leaves to others.
+        leave_free: u64,
     },
     /// Writes the buffers one after the other, all or an error (which may leave any part of them written).
     Write {
@@ -174,7 +177,11 @@ pub enum DiskErrorKind {
     Exists,
     /// No space or quota left.
     NoSpace,
-    /// Anything else.
+    /// The process or the system has no descriptor left. It passes.
+    NoHandles,
+    /// The system does not allow it: permissions, a volume that is read-only.
+    Denied,
+    /// The device or its file system failed, or anything else.
     Io,
 }
 

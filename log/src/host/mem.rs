@@ -73,7 +73,7 @@ fn error(kind: DiskErrorKind, operation: &'static str, file: &FilePath) -> DiskE
 fn execute(files: &mut BTreeMap<FilePath, Vec<u8>>, op: &DiskOp) -> DiskResult {
     let missing = |operation, file: &FilePath| error(DiskErrorKind::NotFound, operation, file);
     match op {
-        DiskOp::Create { file, len } => {
+        DiskOp::Create { file, len, leave_free: _ } => {
             if files.contains_key(file) {
                 return Err(error(DiskErrorKind::Exists, "create", file));
             }

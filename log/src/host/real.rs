@@ -16,7 +16,7 @@ use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The most files kept open at once, well below the usual limit of 1,024 descriptors, which connections share.
@@ -27,7 +27,48 @@ const MAX_SLICES: usize = 1024;
 struct Shared {
     root: PathBuf,
     writable: bool,
-    open: Mutex<BTreeMap<FilePath, Open>>,
+    open: Mutex<Table>,
+}
+
+/// The files and folders that are kept open.
+#[derive(Default)]
+struct Table {
+    files: BTreeMap<FilePath, Open>,
+    /// ORDER: a folder that was synced once stays open. Its next sync makes a name durable which a record rests on, and
+    /// must not fail for want of a descriptor.
+    folders: BTreeMap<Folder, Arc<File>>,
+    /// Counts uses, to tell what is in use from what was.
+    uses: u64,
+}
+
+impl Table {
+    fn get(&mut self, file: &FilePath) -> Option<Arc<File>> {
+        self.uses += 1;
+        let kept = self.files.get_mut(file)?;
+        kept.used = self.uses;
+        Some(kept.file.clone())
+    }
+
+    /// Keeps a handle for the next operation on its file.
+    fn keep(&mut self, file: &FilePath, handle: Arc<File>) {
+        if self.files.len() >= MAX_OPEN {
+            self.close_cold();
+        }
+        self.uses += 1;
+        self.files
+            .insert(file.clone(), Open { file: handle, unsynced: false, written: false, used: self.uses });
+    }
+
+    /// Closes the half of the files that was used longest ago, save those that have to stay open. Says whether there
+    /// was one.
+    fn close_cold(&mut self) -> bool {
+        let mut uses: Vec<u64> =
+            self.files.values().filter(|kept| kept.is_cold()).map(|kept| kept.used).collect();
+        uses.sort_unstable();
+        let Some(middle) = uses.get(uses.len() / 2).copied() else { return false };
+        self.files.retain(|_, kept| !kept.is_cold() || kept.used > middle);
+        true
+    }
 }
 
 /// A file that is kept open.
@@ -36,6 +77,17 @@ struct Open {
     /// Written since its last successful sync. Such a file stays open: a writeback error is reported to descriptors
     /// that were open when it happened, and one that is opened afterwards could sync without ever seeing it.
     unsynced: bool,
+    /// One of the log's own files that is being written: to open it again could fail for want of a descriptor, and the
+    /// log would end.
+    written: bool,
+    /// When it was used last, as the table counts uses.
+    used: u64,
+}
+
+impl Open {
+    fn is_cold(&self) -> bool {
+        !self.unsynced && !self.written
+    }
 }
 
 /// The data directory on a real file system. Clones share open files; completions belong to the clone that
@@ -63,7 +115,7 @@ impl RealDisk {
     }
 
     fn with_access(root: PathBuf, writable: bool) -> Self {
-        let shared = Shared { root, writable, open: Mutex::new(BTreeMap::new()) };
+        let shared = Shared { root, writable, open: Mutex::new(Table::default()) };
         Self { shared: Arc::new(shared), done: VecDeque::new() }
     }
 
@@ -80,16 +132,45 @@ impl RealDisk {
         self.folder_path(file.folder).join(&*file.name)
     }
 
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.shared.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens something; where descriptors have run out, once more after files that nobody uses were closed.
+    fn with_handles<T>(table: &mut Table, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match open() {
+            Err(error) if is_out_of_handles(&error) && table.close_cold() => open(),
+            result => result,
+        }
+    }
+
     fn open(&self, file: &FilePath) -> io::Result<Arc<File>> {
         // The lock covers the table only; no read or write happens under it.
-        let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(handle) = open.get(file) {
-            return Ok(handle.file.clone());
+        let mut table = self.table();
+        if let Some(handle) = table.get(file) {
+            return Ok(handle);
         }
-        let handle = OpenOptions::new().read(true).write(self.shared.writable).open(self.path(file))?;
-        let handle = Arc::new(handle);
-        keep(&mut open, file, handle.clone());
+        let path = self.path(file);
+        let open = || OpenOptions::new().read(true).write(self.shared.writable).open(&path);
+        let handle = Arc::new(Self::with_handles(&mut table, open)?);
+        table.keep(file, handle.clone());
         Ok(handle)
+    }
+
+    fn sync_folder(&self, folder: Folder) -> io::Result<DiskReply> {
+        let handle = {
+            let mut table = self.table();
+            if let Some(handle) = table.folders.get(&folder) {
+                handle.clone()
+            } else {
+                let path = self.folder_path(folder);
+                let handle = Arc::new(Self::with_handles(&mut table, || File::open(&path))?);
+                table.folders.insert(folder, handle.clone());
+                handle
+            }
+        };
+        handle.sync_all()?;
+        Ok(DiskReply::Done)
     }
 
     /// Opens a file to be written. ORDER: marked before the first byte is written, so that it cannot be closed between
@@ -101,9 +182,9 @@ impl RealDisk {
     }
 
     fn mark(&self, file: &FilePath, unsynced: bool) {
-        let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = open.get_mut(file) {
+        if let Some(kept) = self.table().files.get_mut(file) {
             kept.unsynced = unsynced;
+            kept.written |= unsynced && file.folder == Folder::Log;
         }
     }
 
@@ -116,13 +197,15 @@ impl RealDisk {
     }
 
     fn forget(&self, file: &FilePath) {
-        self.shared.open.lock().unwrap_or_else(PoisonError::into_inner).remove(file);
+        self.table().files.remove(file);
     }
 
     /// Performs one operation and waits for it.
     pub fn execute(&self, op: &DiskOp) -> DiskResult {
         let (operation, target, result) = match op {
-            DiskOp::Create { file, len } => ("create", file.to_string(), self.create(file, *len)),
+            DiskOp::Create { file, len, leave_free } => {
+                ("create", file.to_string(), self.create(file, *len, *leave_free))
+            }
             DiskOp::Write { file, offset, data } => {
                 ("write", file.to_string(), self.write(file, *offset, data))
             }
@@ -131,8 +214,7 @@ impl RealDisk {
             }
             DiskOp::Sync { file } => ("fdatasync", file.to_string(), self.sync(file)),
             DiskOp::SyncFolder { folder } => {
-                let synced = File::open(self.folder_path(*folder)).and_then(|dir| dir.sync_all());
-                ("fsync of folder", folder.name().to_owned(), synced.map(|()| DiskReply::Done))
+                ("fsync of folder", folder.name().to_owned(), self.sync_folder(*folder))
             }
             DiskOp::Read { file, offset, len, from_disk } => {
                 ("read", file.to_string(), self.read(file, *offset, *len, *from_disk))
@@ -146,12 +228,11 @@ impl RealDisk {
             DiskOp::Punch { file, offset, len } => {
                 ("punch hole", file.to_string(), self.punch(file, *offset, *len))
             }
-            DiskOp::Truncate { file, len } => (
-                "truncate",
-                file.to_string(),
-                self.open(file).and_then(|f| f.set_len(*len)).map(|()| DiskReply::Done),
-            ),
-            DiskOp::FreeSpace { folder } => ("statvfs", folder.name().to_owned(), self.free_space(*folder)),
+            DiskOp::Truncate { file, len } => ("truncate", file.to_string(), self.truncate(file, *len)),
+            DiskOp::FreeSpace { folder } => {
+                let free = self.free_bytes(*folder).map(DiskReply::Free);
+                ("statvfs", folder.name().to_owned(), free)
+            }
         };
         result.map_err(|error| DiskError {
             kind: kind_of(&error),
@@ -161,10 +242,14 @@ impl RealDisk {
         })
     }
 
-    fn create(&self, file: &FilePath, len: u64) -> io::Result<DiskReply> {
+    fn create(&self, file: &FilePath, len: u64, leave_free: u64) -> io::Result<DiskReply> {
+        if leave_free > 0 && self.free_bytes(file.folder)? < leave_free.saturating_add(len) {
+            return Err(ErrorKind::StorageFull.into());
+        }
         let path = self.path(file);
         let mode = if file.folder == Folder::Keys { 0o600 } else { 0o640 };
-        let handle = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path)?;
+        let open = || OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path);
+        let handle = Self::with_handles(&mut self.table(), open)?;
         if len > 0
             && let Err(error) = fallocate(&handle, FallocateFlags::empty(), 0, len)
         {
@@ -173,8 +258,16 @@ impl RealDisk {
             fs::remove_file(&path)?;
             return Err(error.into());
         }
-        let mut open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
-        keep(&mut open, file, Arc::new(handle));
+        self.table().keep(file, Arc::new(handle));
+        Ok(DiskReply::Done)
+    }
+
+    /// Sealing is what cuts a file to its length: after it nothing is written there.
+    fn truncate(&self, file: &FilePath, len: u64) -> io::Result<DiskReply> {
+        self.open(file)?.set_len(len)?;
+        if let Some(kept) = self.table().files.get_mut(file) {
+            kept.written = false;
+        }
         Ok(DiskReply::Done)
     }
 
@@ -233,10 +326,7 @@ impl RealDisk {
     /// Reads what the page cache holds of an open file, without ever waiting for the disk: for threads that must not
     /// block. None where any of it would have to be waited for, or the file system does not offer this.
     pub fn read_cached(&self, file: &FilePath, offset: u64, len: u64) -> Option<Bytes> {
-        let handle = {
-            let open = self.shared.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.get(file)?.file.clone()
-        };
+        let handle = self.table().get(file)?;
         let available = handle.metadata().ok()?.len().saturating_sub(offset).min(len);
         let mut buffer = vec![0; usize::try_from(available).ok()?];
         let mut slices = [IoSliceMut::new(&mut buffer)];
@@ -271,19 +361,10 @@ impl RealDisk {
         Ok(DiskReply::Done)
     }
 
-    fn free_space(&self, folder: Folder) -> io::Result<DiskReply> {
+    fn free_bytes(&self, folder: Folder) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(self.folder_path(folder))?;
-        Ok(DiskReply::Free(stat.f_bavail.saturating_mul(stat.f_frsize)))
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
-}
-
-/// Keeps a handle for the next operation on its file. A full table gives up every file that has nothing unsynced: what
-/// is in use stays open with its user, and the few files that matter come back at once.
-fn keep(open: &mut BTreeMap<FilePath, Open>, file: &FilePath, handle: Arc<File>) {
-    if open.len() >= MAX_OPEN {
-        open.retain(|_, kept| kept.unsynced);
-    }
-    open.insert(file.clone(), Open { file: handle, unsynced: false });
 }
 
 impl Disk for RealDisk {
@@ -297,11 +378,18 @@ impl Disk for RealDisk {
     }
 }
 
+fn is_out_of_handles(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    matches!(code, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
+}
+
 fn kind_of(error: &io::Error) -> DiskErrorKind {
     match error.kind() {
         ErrorKind::NotFound => DiskErrorKind::NotFound,
         ErrorKind::AlreadyExists => DiskErrorKind::Exists,
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DiskErrorKind::NoSpace,
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => DiskErrorKind::Denied,
+        _ if is_out_of_handles(error) => DiskErrorKind::NoHandles,
         _ => DiskErrorKind::Io,
     }
 }
@@ -357,7 +445,7 @@ mod tests {
         let (_root, disk) = disk();
         let file = FilePath::new(Folder::Log, "a");
         let run = |op| disk.execute(&op);
-        run(DiskOp::Create { file: file.clone(), len: 16384 }).unwrap();
+        run(DiskOp::Create { file: file.clone(), len: 16384, leave_free: 0 }).unwrap();
         let data = vec![Bytes::new(), Bytes::from_static(b"abc"), Bytes::new(), Bytes::from_static(b"def")];
         run(DiskOp::Write { file: file.clone(), offset: 4094, data }).unwrap();
         run(DiskOp::Sync { file: file.clone() }).unwrap();
@@ -375,7 +463,7 @@ mod tests {
         let (_root, disk) = disk();
         for number in 0..MAX_OPEN * 3 {
             let file = FilePath::new(Folder::Packs, format!("{number}"));
-            disk.execute(&DiskOp::Create { file: file.clone(), len: 0 }).unwrap();
+            disk.execute(&DiskOp::Create { file: file.clone(), len: 0, leave_free: 0 }).unwrap();
             let data = vec![Bytes::from_static(b"x")];
             disk.execute(&DiskOp::Write { file: file.clone(), offset: 0, data }).unwrap();
             if number >= 10 {
@@ -383,12 +471,65 @@ mod tests {
             }
         }
         let open = disk.shared.open.lock().unwrap();
-        assert!(open.len() <= MAX_OPEN);
-        assert_eq!(open.values().filter(|kept| kept.unsynced).count(), 10, "what is not synced stays open");
+        assert!(open.files.len() <= MAX_OPEN);
+        assert_eq!(
+            open.files.values().filter(|kept| kept.unsynced).count(),
+            10,
+            "what is not synced stays open"
+        );
         drop(open);
         let first = FilePath::new(Folder::Packs, "0");
         let read = disk.execute(&DiskOp::Read { file: first, offset: 0, len: 1, from_disk: false });
         assert_eq!(read, Ok(DiskReply::Data(Bytes::from_static(b"x"))));
+    }
+
+    #[test]
+    fn cold_files_are_closed_first_and_what_the_log_writes_stays_open() {
+        let (_root, disk) = disk();
+        let log = FilePath::new(Folder::Log, "segment");
+        let run = |op| disk.execute(&op).unwrap();
+        run(DiskOp::Create { file: log.clone(), len: 0, leave_free: 0 });
+        run(DiskOp::Write { file: log.clone(), offset: 0, data: vec![Bytes::from_static(b"x")] });
+        run(DiskOp::Sync { file: log.clone() });
+        run(DiskOp::SyncFolder { folder: Folder::Log });
+        for number in 0..8 {
+            run(DiskOp::Create {
+                file: FilePath::new(Folder::Packs, format!("{number}")),
+                len: 0,
+                leave_free: 0,
+            });
+        }
+        run(DiskOp::Read { file: FilePath::new(Folder::Packs, "0"), offset: 0, len: 1, from_disk: false });
+        let is_open = |name: &str| disk.table().files.keys().any(|file| &*file.name == name);
+        assert!(disk.table().close_cold());
+        assert_eq!((is_open("0"), is_open("1"), is_open("segment")), (true, false, true));
+        while disk.table().close_cold() {}
+        assert_eq!((is_open("0"), is_open("segment"), disk.table().folders.len()), (false, true, 1));
+        // A sealed segment is a file like any other.
+        run(DiskOp::Truncate { file: log.clone(), len: 1 });
+        run(DiskOp::Sync { file: log });
+        assert!(disk.table().close_cold() && !is_open("segment"));
+    }
+
+    #[test]
+    fn a_lack_of_descriptors_is_told_from_a_failing_disk() {
+        for (code, kind) in [
+            (rustix::io::Errno::MFILE, DiskErrorKind::NoHandles),
+            (rustix::io::Errno::NFILE, DiskErrorKind::NoHandles),
+            (rustix::io::Errno::NOSPC, DiskErrorKind::NoSpace),
+            (rustix::io::Errno::ACCESS, DiskErrorKind::Denied),
+            (rustix::io::Errno::IO, DiskErrorKind::Io),
+        ] {
+            assert_eq!(kind_of(&code.into()), kind);
+        }
+        let mut table = Table::default();
+        let tries = std::cell::Cell::new(0);
+        let refused = || {
+            tries.set(tries.get() + 1);
+            Err::<(), _>(io::Error::from(rustix::io::Errno::MFILE))
+        };
+        RealDisk::with_handles(&mut table, refused).unwrap_err();
+        assert_eq!(tries.get(), 1, "nothing could be closed");
     }
 
     #[test]
@@ -397,8 +538,8 @@ mod tests {
         let file = FilePath::new(Folder::Packs, "x");
         let error = disk.execute(&DiskOp::Sync { file: file.clone() }).unwrap_err();
         assert_eq!((error.kind, error.operation), (DiskErrorKind::NotFound, "fdatasync"));
-        disk.execute(&DiskOp::Create { file: file.clone(), len: 0 }).unwrap();
-        let error = disk.execute(&DiskOp::Create { file, len: 0 }).unwrap_err();
+        disk.execute(&DiskOp::Create { file: file.clone(), len: 0, leave_free: 0 }).unwrap();
+        let error = disk.execute(&DiskOp::Create { file, len: 0, leave_free: 0 }).unwrap_err();
         assert_eq!((error.kind, error.target.as_str()), (DiskErrorKind::Exists, "packs/x"));
     }
 }

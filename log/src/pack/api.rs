@@ -14,11 +14,13 @@ pub struct PackConfig {
     pub pack_bytes: u64,
     /// The most content bytes in one extent: at most [`MAX_EXTENT`].
     pub extent_bytes: u32,
+    /// What the allocation of a pack leaves free on the volume, for the projections and for what makes room.
+    pub leave_free: u64,
 }
 
 impl Default for PackConfig {
     fn default() -> Self {
-        Self { pack_bytes: 256 * 1024 * 1024, extent_bytes: MAX_EXTENT }
+        Self { pack_bytes: 256 * 1024 * 1024, extent_bytes: MAX_EXTENT, leave_free: 0 }
     }
 }
 
@@ -65,6 +67,9 @@ pub enum PackRefusal {
     /// There is no space for another pack.
     #[error("no space left for content")]
     NoSpace,
+    /// The system has no descriptor left for another pack. It passes.
+    #[error("content storage cannot open its next file for now")]
+    Busy,
     /// A write or sync failed before: nothing is durable any more.
     #[error("content storage has failed")]
     Failed,

@@ -203,16 +203,17 @@ impl PackWriter {
             self.next_pack = number.saturating_add(1);
             self.spare = Some(number);
             self.packs.insert(number, OpenPack::new(number));
-            let op = DiskOp::Create { file: pack_file(number), len: self.config.pack_bytes };
+            let (len, leave_free) = (self.config.pack_bytes, self.config.leave_free);
+            let op = DiskOp::Create { file: pack_file(number), len, leave_free };
             self.submit(Task::Create(number), op, out);
         }
     }
 
-    fn no_space(&mut self, number: u32, out: &mut Out) {
+    fn not_created(&mut self, number: u32, reason: PackRefusal, out: &mut Out) {
         self.packs.remove(&number);
         self.spare = None;
         self.make_spare_early = false;
-        self.refuse_waiting(PackRefusal::NoSpace, out);
+        self.refuse_waiting(reason, out);
     }
 
     fn refuse_waiting(&mut self, reason: PackRefusal, out: &mut Out) {
@@ -399,7 +400,10 @@ impl PackWriter {
                 self.punched(pack, freed, ok, out);
             }
             (Task::Create(number), Err(error)) if error.kind == DiskErrorKind::NoSpace => {
-                self.no_space(number, out);
+                self.not_created(number, PackRefusal::NoSpace, out);
+            }
+            (Task::Create(number), Err(error)) if error.kind == DiskErrorKind::NoHandles => {
+                self.not_created(number, PackRefusal::Busy, out);
             }
             (Task::Remove(number), Err(error)) if error.kind == DiskErrorKind::NotFound => {
                 self.packs.remove(&number);

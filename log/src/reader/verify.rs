@@ -67,6 +67,8 @@ pub struct VerifyReport {
     pub accepted: Vec<AcceptedLoss>,
     /// What `log/QUARANTINE` says.
     pub quarantine: Vec<QuarantinedRange>,
+    /// The records among the findings, with the streams they can belong to.
+    pub damaged: Vec<QuarantinedRange>,
     /// Bytes of an append that is not complete: under way in a running server, or interrupted by a crash.
     pub tail_bytes: u64,
 }
@@ -85,9 +87,14 @@ impl VerifyReport {
 
 /// Checks the whole log.
 pub async fn verify(io: &Io) -> Result<VerifyReport, ReadError> {
-    let catalogue = Catalogue::load(io, false).await?;
+    verify_with(io, false).await
+}
+
+/// [`verify`], past the system's page cache where that is wanted.
+pub(crate) async fn verify_with(io: &Io, from_disk: bool) -> Result<VerifyReport, ReadError> {
+    let catalogue = Catalogue::load(io, from_disk).await?;
     let log_id = identify(io, &catalogue).await?;
-    let mut check = Check::new(log_id);
+    let mut check = Check::new(log_id, from_disk);
     for (at, segment) in catalogue.segments.iter().enumerate() {
         check.segment(io, segment, next_first(&catalogue.segments, at)).await?;
     }
@@ -106,15 +113,16 @@ pub async fn verify(io: &Io) -> Result<VerifyReport, ReadError> {
 }
 
 struct Check {
+    from_disk: bool,
     report: VerifyReport,
     streams: Streams,
     next: Position,
 }
 
 impl Check {
-    fn new(log_id: LogId) -> Self {
+    fn new(log_id: LogId, from_disk: bool) -> Self {
         let report = VerifyReport { log_id, ..VerifyReport::default() };
-        Self { report, streams: Streams::default(), next: Position(1) }
+        Self { from_disk, report, streams: Streams::default(), next: Position(1) }
     }
 
     fn find(&mut self, segment: Option<SegmentName>, position: Option<Position>, what: String) {
@@ -136,7 +144,8 @@ impl Check {
         if segment.footer.is_err() && (next.is_some() || segment.footer_at.is_some()) {
             self.find(Some(name), None, "the footer is damaged".to_owned());
         }
-        let header_bytes = io.read(&name.file(), 0, HEADER_BYTES, false).await?;
+        // A header that the disk cannot read is damaged, which was said above.
+        let header_bytes = io.read(&name.file(), 0, HEADER_BYTES, self.from_disk).await.unwrap_or_default();
         let header = segment.header.as_ref().ok();
         let first_batch = header.map_or(BatchSeq(0), |header| header.first_batch);
         let mut expected = header.map(|header| header.prev_digest);
@@ -150,7 +159,7 @@ impl Check {
             first: name.first,
             until: segment.until(next),
             verify: Verify::Hashes,
-            from_disk: false,
+            from_disk: self.from_disk,
             offset: 0,
         });
         loop {
@@ -259,6 +268,7 @@ impl Check {
             self.report.streams.entry(*stream).or_default().head = *head;
         }
         self.report.last = Position(self.next.0.saturating_sub(1));
+        self.report.damaged = self.streams.quarantine();
         self.report
     }
 }

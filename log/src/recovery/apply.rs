@@ -35,7 +35,8 @@ pub async fn apply(io: &Io, plan: &RecoveryPlan) -> Result<(), RecoveryError> {
                 io.run(DiskOp::Sync { file: segment.file() }).await?;
             }
             RecoveryStep::CreateCheckpoint => {
-                io.run(DiskOp::Create { file: checkpoint_file(), len: CHECKPOINT_BYTES }).await?;
+                io.run(DiskOp::Create { file: checkpoint_file(), len: CHECKPOINT_BYTES, leave_free: 0 })
+                    .await?;
                 io.run(DiskOp::Sync { file: checkpoint_file() }).await?;
             }
             RecoveryStep::StoreQuarantine => {
@@ -60,7 +61,7 @@ pub(crate) async fn copy(
     footer: &Bytes,
 ) -> Result<(), DiskError> {
     let len = end.saturating_add(footer.len() as u64);
-    io.run(DiskOp::Create { file: to.clone(), len }).await?;
+    io.run(DiskOp::Create { file: to.clone(), len, leave_free: 0 }).await?;
     let write = |offset, data: Bytes| {
         let op = DiskOp::Write { file: to.clone(), offset, data: vec![data] };
         async { io.run(op).await }

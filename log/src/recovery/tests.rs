@@ -425,34 +425,116 @@ fn another_log_and_a_newer_format_are_refused() {
     assert!(matches!(read, Err(ReadError::NeedsVersion { needed: 2, known: 1, .. })));
 }
 
+/// Runs a script on a disk that cannot read a part of a file.
+fn run_with_bad_sectors<T>(
+    mut script: Script<T>,
+    disk: &MemDisk,
+    file: &FilePath,
+    bad: std::ops::Range<u64>,
+) -> T {
+    let mut step = script.resume(None);
+    loop {
+        let op = match step {
+            crate::script::Step::Done(done) => return done,
+            crate::script::Step::Submit(op) => op,
+        };
+        let hit = match &op {
+            DiskOp::Read { file: read, offset, len, .. } => {
+                read == file && *offset < bad.end && bad.start < offset + len
+            }
+            _ => false,
+        };
+        let failed = || DiskError {
+            kind: crate::host::DiskErrorKind::Io,
+            operation: "read",
+            target: String::new(),
+            message: String::new(),
+        };
+        let result = if hit { Err(failed()) } else { disk.execute(&op) };
+        step = script.resume(Some(result));
+    }
+}
+
+#[test]
+fn megabytes_that_the_disk_cannot_read_are_quarantined_and_the_rest_is_kept() {
+    let mut rig =
+        Rig::new(MemDisk::new(), WriterConfig { segment_bytes: 8 << 20, ..WriterConfig::default() });
+    for _ in 0..40 {
+        rig.write(stream(1), 100_000);
+    }
+    let records = rig.records();
+    let [segment] = segment_files(&rig.disk.files()).try_into().unwrap();
+    let bad = 500_000..3_000_000;
+    let is_lost = |record: &Record| {
+        let at = u64::from(record.place.offset) / 4096 * 4096;
+        at < bad.end / 4096 * 4096 && bad.start < at + 104_000
+    };
+    let survivors: Vec<_> = records.iter().filter(|record| !is_lost(record)).cloned().collect();
+    assert!(survivors.len() > 10 && survivors.len() < 30);
+    for sealed in [false, true] {
+        if sealed {
+            rig.stop();
+        }
+        let disk = MemDisk::with_files(rig.disk.files());
+        if !sealed {
+            let script = Script::new(|io| recover(io, recovery_config()));
+            let recovered = run_with_bad_sectors(script, &disk, &segment, bad.clone()).unwrap();
+            assert!(!recovered.quarantine.is_empty() && recovered.tail_discarded.is_none());
+            let lost = |at: Position| recovered.quarantine.iter().any(|r| r.first <= at && at <= r.last);
+            assert!(survivors.iter().all(|record| !lost(record.place.position)));
+            assert!(disk.files().contains_key(&segment), "nothing was cut off");
+        }
+        let config = crate::repair::RepairConfig {
+            recovery: recovery_config(),
+            actor: crate::event::Actor::server(crate::event::Door::Offline),
+            salt: crate::id::Salt([8; 16]),
+            wall_millis: 5,
+        };
+        let script = Script::new(|io| crate::repair::repair(io, config));
+        let report = run_with_bad_sectors(script, &disk, &segment, bad.clone()).unwrap();
+        assert!(!report.given_up.is_empty(), "{report:?}");
+        assert!(verify_disk(&disk).is_intact());
+        let kept = logical(&read_all(&disk, 1).unwrap());
+        // A record at the edge may be there without its content.
+        let mut expected = survivors.iter().cloned().map(without_place);
+        assert!(expected.all(|record| kept.contains(&record)));
+    }
+}
+
+#[test]
+fn a_read_that_the_system_refuses_is_no_damage() {
+    let (files, ..) = crashed_log();
+    let disk = MemDisk::with_files(files.clone());
+    let mut script = Script::new(|io| recover(io, recovery_config()));
+    let mut step = script.resume(None);
+    let refused = loop {
+        match step {
+            crate::script::Step::Done(done) => break done,
+            crate::script::Step::Submit(DiskOp::Read { file, len, .. }) if len > HEADER_BYTES => {
+                let kind = crate::host::DiskErrorKind::NoHandles;
+                let target = file.to_string();
+                step = script.resume(Some(Err(DiskError {
+                    kind,
+                    operation: "read",
+                    target,
+                    message: String::new(),
+                })));
+            }
+            crate::script::Step::Submit(op) => step = script.resume(Some(disk.execute(&op))),
+        }
+    };
+    assert!(matches!(refused, Err(RecoveryError::Disk(_))), "{refused:?}");
+    assert_eq!(disk.files(), files, "nothing was changed");
+}
+
 #[test]
 fn a_bad_sector_in_the_last_batch_is_no_torn_append() {
     let (files, records, last_batch) = crashed_log();
     let [segment] = segment_files(&files).try_into().unwrap();
     let bad = u64::from(records.last().unwrap().place.offset) / 4096 * 4096;
     let disk = MemDisk::with_files(files);
-    let mut script = Script::new(|io| recover(io, recovery_config()));
-    let mut step = script.resume(None);
-    let recovered = loop {
-        match step {
-            crate::script::Step::Done(done) => break done.unwrap(),
-            crate::script::Step::Submit(op) => {
-                let hits = |offset: u64, len: u64| offset <= bad && bad < offset + len;
-                let result = match &op {
-                    DiskOp::Read { file, offset, len, .. } if *file == segment && hits(*offset, *len) => {
-                        Err(DiskError {
-                            kind: crate::host::DiskErrorKind::Io,
-                            operation: "read",
-                            target: String::new(),
-                            message: String::new(),
-                        })
-                    }
-                    op => disk.execute(op),
-                };
-                step = script.resume(Some(result));
-            }
-        }
-    };
+    let script = Script::new(|io| recover(io, recovery_config()));
+    let recovered = run_with_bad_sectors(script, &disk, &segment, bad..bad + 1).unwrap();
     assert_eq!(recovered.tail_discarded, None);
     assert_eq!(recovered.quarantine[0].first, Position(last_batch));
     assert!(disk.files().contains_key(&segment), "nothing was cut off");

@@ -13,15 +13,16 @@ use crate::event::{Actor, Body, Event, LogRepaired};
 use crate::hlc::{Hlc, HlcClock};
 use crate::host::{DiskError, DiskOp, Folder};
 use crate::id::{BatchDigest, BatchSeq, Epoch, Head, Position, Salt, Seq, StreamId};
+use crate::reader::{Finding, ReadError, verify_with};
 use crate::record::{DraftContent, RecordDraft, Salted};
-use crate::recovery::{Recovered, RecoveryConfig, RecoveryError, Streams, recover};
-use crate::scan::{Scan, ScanConfig, ScanItem};
+use crate::recovery::{Recovered, RecoveryConfig, RecoveryError, Streams, plan, recover};
+use crate::scan::{Lost, Scan, ScanConfig, ScanItem};
 use crate::script::Io;
 use crate::segment::{AcceptedLoss, FORMAT_VERSION, HEADER_BYTES, SegmentHeader, SegmentName, Tally};
 use crate::witness::{QuarantinedRange, store_quarantine};
 use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a repair is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,10 +37,26 @@ pub struct RepairConfig {
     pub wall_millis: u64,
 }
 
+/// What a repair would have to do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Damage {
+    /// Records that cannot be read, wherever they are.
+    pub ranges: Vec<QuarantinedRange>,
+    /// Everything that is not as it was written, that which costs no record included.
+    pub findings: Vec<Finding>,
+}
+
+impl Damage {
+    /// Whether there is nothing to repair.
+    pub fn is_none(&self) -> bool {
+        self.ranges.is_empty() && self.findings.is_empty()
+    }
+}
+
 /// What a repair did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RepairReport {
-    /// The ranges that were in quarantine.
+    /// The ranges that could not be read.
     pub ranges: Vec<QuarantinedRange>,
     /// Positions that are gone altogether.
     pub given_up: Vec<AcceptedLoss>,
@@ -55,6 +72,9 @@ pub enum RepairError {
     /// Recovery could not be done.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// The log could not be looked through.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -69,22 +89,49 @@ pub enum RepairError {
 /// Records of a repair in one batch; there are seldom more than a few.
 const RECORDS_A_BATCH: usize = 1000;
 
-/// Gives up what is in quarantine. Does nothing where nothing is.
+/// Looks for everything that a repair would give up or write anew; changes nothing.
+pub async fn survey(io: Io, recovery: RecoveryConfig) -> Result<Damage, RepairError> {
+    let planned = plan(&io, &recovery).await?;
+    find_damage(&io, planned.recovered.quarantine).await
+}
+
+/// What recovery found, which trusts the footers of sealed segments, and what is found where every byte is read.
+async fn find_damage(io: &Io, quarantine: Vec<QuarantinedRange>) -> Result<Damage, RepairError> {
+    let report = verify_with(io, true).await?;
+    let mut ranges = quarantine;
+    for found in report.damaged {
+        if !ranges.iter().any(|known| known.first <= found.first && found.last <= known.last) {
+            ranges.push(found);
+        }
+    }
+    ranges.sort_by_key(|range| (range.first, range.last));
+    Ok(Damage { ranges, findings: report.findings })
+}
+
+/// Gives up what cannot be read, in sealed segments as well as at the end. Does nothing where nothing is damaged.
 pub async fn repair(io: Io, config: RepairConfig) -> Result<RepairReport, RepairError> {
-    let recovered = recover(io.clone(), config.recovery).await?;
-    let mut report = RepairReport { ranges: recovered.quarantine.clone(), ..RepairReport::default() };
-    if recovered.quarantine.is_empty() {
+    let mut recovered = recover(io.clone(), config.recovery).await?;
+    let damage = find_damage(&io, std::mem::take(&mut recovered.quarantine)).await?;
+    let mut report = RepairReport { ranges: damage.ranges.clone(), ..RepairReport::default() };
+    if damage.is_none() {
         return Ok(report);
     }
-    // ORDER: the record of the loss is durable before the loss is accepted. Interrupted in between, the repair is done
-    // again and recorded twice.
-    record_repair(&io, &config, &recovered).await?;
-    let mut repair = Repair { io: io.clone(), recovered, report: &mut report, streams: Streams::default() };
+    recovered.quarantine = damage.ranges;
+    if !recovered.quarantine.is_empty() {
+        // ORDER: the record of the loss is durable before the loss is accepted. Interrupted in between, the repair is
+        // done again and recorded twice.
+        record_repair(&io, &config, &recovered).await?;
+    }
+    let unsound = damage.findings.iter().filter_map(|finding| Some(finding.segment?.first)).collect();
+    let mut repair =
+        Repair { io: io.clone(), recovered, unsound, report: &mut report, streams: Streams::default() };
     repair.rewrite_all().await?;
     store_quarantine(&io, config.recovery.log_id, &[]).await?;
-    let after = recover(io, config.recovery).await?;
-    match after.quarantine.first() {
-        Some(range) => Err(RepairError::StillDamaged(range.to_string())),
+    let after = recover(io.clone(), config.recovery).await?;
+    let left = find_damage(&io, after.quarantine).await?;
+    let range = left.ranges.first().map(ToString::to_string);
+    match range.or_else(|| left.findings.first().map(ToString::to_string)) {
+        Some(left) => Err(RepairError::StillDamaged(left)),
         None => Ok(report),
     }
 }
@@ -176,7 +223,7 @@ impl NewSegment {
         let bytes = header.encode();
         let prev_batch = BatchSeq(first_batch.0.saturating_sub(1));
         let tally = Tally::new(&bytes, name.first, prev_batch, prev_digest);
-        io.run(DiskOp::Create { file: name.file(), len: HEADER_BYTES }).await?;
+        io.run(DiskOp::Create { file: name.file(), len: HEADER_BYTES, leave_free: 0 }).await?;
         let segment = Self { io: io.clone(), name, tally, prev_digest };
         segment.write(0, vec![bytes]).await?;
         Ok(segment)
@@ -234,6 +281,8 @@ impl NewSegment {
 struct Repair<'a> {
     io: Io,
     recovered: Recovered,
+    /// The first positions of segments in which something is not as it was written.
+    unsound: BTreeSet<Position>,
     report: &'a mut RepairReport,
     streams: Streams,
 }
@@ -249,7 +298,7 @@ impl Repair<'_> {
             }
             let behind = catalogue.segments.get(at + 1).map(|next| next.name.first);
             next = match segment.whole_footer(&self.io).await {
-                Some(footer) if !self.is_quarantined(first, footer.last) => {
+                Some(footer) if !self.needs_rewriting(first, footer.last) => {
                     for loss in &footer.losses {
                         self.streams.accepted(loss.first, loss.last);
                     }
@@ -264,8 +313,9 @@ impl Repair<'_> {
         Ok(())
     }
 
-    fn is_quarantined(&self, first: Position, last: Position) -> bool {
-        self.recovered.quarantine.iter().any(|range| range.first <= last && first <= range.last)
+    fn needs_rewriting(&self, first: Position, last: Position) -> bool {
+        let mut ranges = self.recovered.quarantine.iter();
+        self.unsound.contains(&first) || ranges.any(|range| range.first <= last && first <= range.last)
     }
 
     /// Stands in for a segment that is missing.
@@ -317,6 +367,10 @@ impl Repair<'_> {
         loop {
             match scan.next(&self.io).await? {
                 ScanItem::Batch(batch) => self.keep(&mut file, *batch).await?,
+                ScanItem::Lost(Lost { first, last, .. }) if segment.gave_up(first, last) => {
+                    file.tally.loss(AcceptedLoss { first, last });
+                    self.streams.accepted(first, last);
+                }
                 ScanItem::Lost(lost) => self.give_up(&mut file, lost.first, lost.last),
                 ScanItem::End(_) => break,
             }

@@ -137,6 +137,78 @@ fn a_missing_segment_and_a_lost_end_are_given_up() {
     assert_eq!(report.given_up.len(), 2);
 }
 
+fn survey_disk(disk: &MemDisk) -> Damage {
+    Script::new(|io| survey(io, recovery_config())).run(&mut disk.clone()).unwrap()
+}
+
+/// A log that was stopped cleanly: every segment is sealed, so that recovery reads footers only.
+fn sealed_log() -> Rig {
+    let mut rig = log();
+    rig.stop();
+    rig
+}
+
+#[test]
+fn every_kind_of_damage_in_a_sealed_segment_is_repaired_and_costs_only_what_it_touches() {
+    let rig = sealed_log();
+    let records = rig.records();
+    let place = records[8].place;
+    let name = SegmentName { first: place.segment, generation: place.generation };
+    let record = usize::try_from(place.offset).unwrap();
+    let frame = record / 4096 * 4096;
+    let len = rig.disk.files()[&name.file()].len();
+    // Where a bit flips, and whether records are lost, emptied, or neither.
+    let cases = [
+        ("the body", record + 165, (false, true)),
+        ("a record's header", record + 20, (true, false)),
+        ("the batch's frame", frame + 9, (true, false)),
+        ("the batch's table", frame + 70, (false, false)),
+        ("the segment's header", 30, (false, false)),
+        ("the footer", len - 4096 + 20, (false, false)),
+    ];
+    for (what, at, (lost, emptied)) in cases {
+        let disk = MemDisk::with_files(rig.disk.files());
+        damage(&disk, &name.file(), at);
+        assert!(!verify_disk(&disk).is_intact(), "{what}");
+        let before = disk.files();
+        let found = survey_disk(&disk);
+        assert_eq!(disk.files(), before, "{what}: looking changes nothing");
+        assert!(!found.is_none(), "{what}");
+        if lost || emptied {
+            let (report, verified) = repaired(&disk);
+            assert_eq!((!report.given_up.is_empty(), !report.emptied.is_empty()), (lost, emptied), "{what}");
+            assert_eq!(verified.accepted, report.given_up, "{what}");
+        } else {
+            let report = repair_disk(&disk).unwrap();
+            assert!(report.given_up.is_empty() && report.emptied.is_empty(), "{what}: {report:?}");
+            let verified = verify_disk(&disk);
+            assert!(verified.is_intact(), "{what}: {:?}", verified.findings);
+            let kept = logical(&read_all(&disk, 1).unwrap());
+            let all: Vec<_> = records.iter().cloned().map(without_place).collect();
+            assert_eq!(kept[..all.len()], all, "{what}");
+        }
+        assert!(survey_disk(&disk).is_none(), "{what}");
+    }
+}
+
+#[test]
+fn what_was_given_up_once_is_not_given_up_again_by_the_next_repair_of_its_segment() {
+    let rig = sealed_log();
+    let records = rig.records();
+    let (one, other) = (records[8].place, records[2].place);
+    let name = SegmentName { first: one.segment, generation: one.generation };
+    assert_eq!(one.segment, other.segment);
+    damage(&rig.disk, &name.file(), usize::try_from(one.offset / 4096 * 4096).unwrap());
+    let (first, _) = repaired(&rig.disk);
+    let younger = name.next_generation().unwrap();
+    let place = Script::new(|io| async move { crate::reader::record_at(&io, other.position).await });
+    let place = place.run(&mut rig.disk.clone()).unwrap().place;
+    damage(&rig.disk, &younger.file(), usize::try_from(place.offset).unwrap() + 165);
+    let (second, verified) = repaired(&rig.disk);
+    assert_eq!((second.given_up.len(), second.emptied), (0, vec![other.position]));
+    assert_eq!(verified.accepted, first.given_up);
+}
+
 #[test]
 fn an_interrupted_repair_is_done_again() {
     let rig = log();

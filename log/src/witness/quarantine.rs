@@ -160,7 +160,7 @@ pub async fn store_quarantine(io: &Io, log_id: LogId, ranges: &[QuarantinedRange
     } else {
         let bytes = encode_quarantine(log_id, ranges);
         missing_is_fine(io.run(DiskOp::Remove { file: temporary_file() }).await)?;
-        io.run(DiskOp::Create { file: temporary_file(), len: bytes.len() as u64 }).await?;
+        io.run(DiskOp::Create { file: temporary_file(), len: bytes.len() as u64, leave_free: 0 }).await?;
         io.run(DiskOp::Write { file: temporary_file(), offset: 0, data: vec![bytes] }).await?;
         io.run(DiskOp::Sync { file: temporary_file() }).await?;
         io.run(DiskOp::Rename { file: temporary_file(), to: quarantine_file().name }).await?;

@@ -55,6 +55,9 @@ pub enum WriteRefusal {
     /// No space for another segment, and the submission has no right to the reserve (or that is used up too).
     #[error("the log's volume is full")]
     NoSpace,
+    /// The system has no descriptor left for another segment. It passes.
+    #[error("the log cannot open its next file for now")]
+    Busy,
     /// A damaged range may hold records of this stream.
     #[error("stream {0} is in quarantine")]
     Quarantined(StreamId),
@@ -119,6 +122,11 @@ pub struct WriterConfig {
     pub checkpoint_nanos: u64,
     /// How long after a failed allocation it is tried again.
     pub space_retry_nanos: u64,
+    /// What the allocation of a segment leaves free on the volume, for the projections and for what makes room.
+    pub leave_free: u64,
+    /// Bytes of the segments that are made where there is no space for a whole one, for priority submissions only and
+    /// down to the volume's last byte.
+    pub reserve_bytes: u64,
     /// The reign under which segments are created.
     pub epoch: Epoch,
 }
@@ -139,6 +147,8 @@ impl Default for WriterConfig {
             idle_nanos: 200_000_000,
             checkpoint_nanos: 5_000_000_000,
             space_retry_nanos: 1_000_000_000,
+            leave_free: 0,
+            reserve_bytes: 1024 * 1024,
             epoch: Epoch(0),
         }
     }

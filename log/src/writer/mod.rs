@@ -32,6 +32,8 @@ struct Active {
     name: SegmentName,
     segment_no: u64,
     tally: Tally,
+    /// What it may grow to.
+    limit: u64,
     /// Whether it has batches that no marker proves durable yet.
     unmarked: bool,
 }
@@ -51,10 +53,19 @@ enum Step {
 /// The file that becomes the next segment, and how many bytes it has.
 enum Spare {
     None,
-    Creating(Ticket, u64),
+    Creating(Creating),
     Ready(u64),
     /// Too small for what waits, or not needed any more.
     Removing(Ticket),
+}
+
+/// An allocation under way.
+#[derive(Clone, Copy)]
+struct Creating {
+    ticket: Ticket,
+    len: u64,
+    /// Whether it is a small one, for what makes room.
+    reserve: bool,
 }
 
 /// The writer's state machine.
@@ -77,9 +88,13 @@ pub struct Writer {
     step: Step,
     under_way: Option<Ticket>,
     spare: Spare,
-    /// Set while there is no space for a spare, to when it is tried again: what is left of the active segment is then
-    /// the reserve, for what makes room.
+    /// Set while there is no space for a spare, to when it is tried again: what is left of the active segment, and then
+    /// small segments, are the reserve for what makes room.
     no_space_until: Option<u64>,
+    /// Set when there was not even space for a small segment, until the next try for a whole one.
+    reserve_refused: bool,
+    /// What ordinary submissions are told meanwhile.
+    shortage: WriteRefusal,
     checkpoint_counter: u64,
     checkpointed: Position,
     /// When the last checkpoint was begun, or the writer's first input came.
@@ -113,6 +128,8 @@ impl Writer {
             under_way: None,
             spare: Spare::None,
             no_space_until: None,
+            reserve_refused: false,
+            shortage: WriteRefusal::NoSpace,
             checkpoint_counter: recovered.checkpoint_counter,
             checkpointed: durable,
             checkpoint_at: None,
@@ -179,7 +196,7 @@ impl Writer {
         }
         let bytes = submission_bytes(submission).ok_or(WriteRefusal::TooLarge)?;
         if self.is_low_on_space() && !submission.priority {
-            return Err(WriteRefusal::NoSpace);
+            return Err(self.shortage);
         }
         if !self.quarantine.is_empty() {
             let refused = |stream| crate::witness::is_refused(&self.quarantine, stream);
@@ -195,10 +212,10 @@ impl Writer {
         if matches!(self.step, Step::Failed | Step::Stopped) {
             return;
         }
-        if let Spare::Creating(creating, len) = self.spare
-            && creating == ticket
+        if let Spare::Creating(creating) = self.spare
+            && creating.ticket == ticket
         {
-            self.spare_created(now, len, result, out);
+            self.spare_created(now, creating, result, out);
         } else if matches!(self.spare, Spare::Removing(removing) if removing == ticket) {
             self.spare = Spare::None;
             if let Err(error) = result {
@@ -210,17 +227,33 @@ impl Writer {
         }
     }
 
-    fn spare_created(&mut self, now: Now, len: u64, result: DiskResult, out: &mut Vec<WriterEffect>) {
+    fn spare_created(
+        &mut self,
+        now: Now,
+        creating: Creating,
+        result: DiskResult,
+        out: &mut Vec<WriterEffect>,
+    ) {
         match result {
             Ok(_) => {
-                self.spare = Spare::Ready(len);
-                self.no_space_until = None;
+                self.spare = Spare::Ready(creating.len);
+                if !creating.reserve {
+                    self.no_space_until = None;
+                }
             }
-            Err(error) if error.kind == DiskErrorKind::NoSpace => {
+            Err(DiskError { kind: kind @ (DiskErrorKind::NoSpace | DiskErrorKind::NoHandles), .. }) => {
                 self.spare = Spare::None;
-                self.no_space_until = Some(now.monotonic_nanos.saturating_add(self.config.space_retry_nanos));
+                self.shortage =
+                    if kind == DiskErrorKind::NoSpace { WriteRefusal::NoSpace } else { WriteRefusal::Busy };
+                let reason = self.shortage;
+                // A small one is tried once, then whole ones are again: it must not be asked for without end.
+                self.reserve_refused = creating.reserve;
+                if !creating.reserve {
+                    self.no_space_until =
+                        Some(now.monotonic_nanos.saturating_add(self.config.space_retry_nanos));
+                }
                 self.queue.drain(false, |token| {
-                    out.push(WriterEffect::Refused { token, reason: WriteRefusal::NoSpace });
+                    out.push(WriterEffect::Refused { token, reason });
                 });
             }
             Err(error) => self.fail(error, out),
@@ -270,17 +303,17 @@ impl Writer {
                 continue;
             };
             let disk_bytes = taken.bytes().next_multiple_of(BATCH_ALIGN);
-            let fits = |active: &Active| {
-                active.tally.fits(disk_bytes, taken.streams.keys().copied(), self.config.segment_bytes)
-            };
+            let fits =
+                |active: &Active| active.tally.fits(disk_bytes, taken.streams.keys().copied(), active.limit);
             if self.active.as_ref().is_some_and(fits) {
                 self.append(now, taken, out);
                 return true;
             }
-            if matches!(self.spare, Spare::None) && self.is_low_on_space() {
+            let reserve = taken.priority && !self.reserve_refused;
+            if matches!(self.spare, Spare::None) && self.is_low_on_space() && !reserve {
                 // Without a successor the segment stays open, for what is small enough to fit.
                 for token in taken.tokens {
-                    out.push(WriterEffect::Refused { token, reason: WriteRefusal::NoSpace });
+                    out.push(WriterEffect::Refused { token, reason: self.shortage });
                 }
                 continue;
             }
@@ -294,20 +327,23 @@ impl Writer {
     fn open_next(&mut self, now: Now, out: &mut Vec<WriterEffect>) {
         match (&self.spare, &self.active) {
             // A batch that outgrew its file's allocation could find the volume full in mid-write, which is a failure.
-            (Spare::Ready(len), _) if *len < self.spare_bytes() => self.remove_spare(out),
+            (Spare::Ready(len), _) if *len < self.needed_bytes(self.is_low_on_space()) => {
+                self.remove_spare(out);
+            }
             (Spare::Ready(_), None) => self.open(now, out),
             (Spare::Ready(_), Some(_)) => self.seal(now, out),
-            (Spare::None | Spare::Creating(..) | Spare::Removing(_), _) => {}
+            (Spare::None | Spare::Creating(_) | Spare::Removing(_), _) => {}
         }
     }
 
     /// Bytes that the next segment needs: more than usual where a single submission is larger than a segment.
-    fn spare_bytes(&self) -> u64 {
+    fn needed_bytes(&self, reserve: bool) -> u64 {
         let waiting = self.taken.as_ref().map_or(0, |taken| {
             let footer = Footer::encoded_len(1, taken.streams.len(), 0);
             HEADER_BYTES.saturating_add(taken.bytes().next_multiple_of(BATCH_ALIGN)).saturating_add(footer)
         });
-        waiting.max(self.config.segment_bytes)
+        let usual = self.config.segment_bytes;
+        waiting.max(if reserve { self.config.reserve_bytes.min(usual) } else { usual })
     }
 
     fn remove_spare(&mut self, out: &mut Vec<WriterEffect>) {
@@ -320,20 +356,23 @@ impl Writer {
     fn reserve_spare(&mut self, now: Now, out: &mut Vec<WriterEffect>) {
         // ORDER: while a segment is being opened, the spare's name is still its own.
         let running = !matches!(self.step, Step::Failed | Step::Stopped | Step::Open(_));
-        let possible = self.no_space_until.is_none_or(|at| now.monotonic_nanos >= at);
-        if self.wants_spare() && running && possible && matches!(self.spare, Spare::None) {
+        let whole = self.no_space_until.is_none_or(|at| now.monotonic_nanos >= at);
+        // A small segment is made only for something that is written into it at once: an empty one cannot be sealed.
+        let reserve =
+            !whole && self.taken.as_ref().is_some_and(|taken| taken.priority && !self.reserve_refused);
+        if self.wants_spare() && running && (whole || reserve) && matches!(self.spare, Spare::None) {
             let ticket = self.ticket();
-            let len = self.spare_bytes();
-            self.spare = Spare::Creating(ticket, len);
-            let op = DiskOp::Create { file: spare_file(), len };
+            let len = self.needed_bytes(reserve);
+            self.spare = Spare::Creating(Creating { ticket, len, reserve });
+            let leave_free = if reserve { 0 } else { self.config.leave_free };
+            let op = DiskOp::Create { file: spare_file(), len, leave_free };
             out.push(WriterEffect::Disk(ticket, op));
         }
     }
 
     /// Once there was no space for one, it is wanted until there is: only that shows that the volume has space again.
     fn wants_spare(&self) -> bool {
-        let half = self.config.segment_bytes / 2;
-        let soon = self.active.as_ref().is_none_or(|active| active.tally.offset >= half);
+        let soon = self.active.as_ref().is_none_or(|active| active.tally.offset >= active.limit / 2);
         self.taken.is_some() || (!self.stopping && (soon || self.is_low_on_space()))
     }
 
@@ -347,7 +386,7 @@ impl Writer {
                     out.push(WriterEffect::Stopped);
                 }
                 Spare::Ready(_) => self.remove_spare(out),
-                Spare::Creating(..) | Spare::Removing(_) => {}
+                Spare::Creating(_) | Spare::Removing(_) => {}
             },
         }
     }

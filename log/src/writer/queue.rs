@@ -29,6 +29,8 @@ pub(super) struct Taken {
     pub streams: BTreeMap<StreamId, Seq>,
     /// When the oldest submission came.
     pub oldest: u64,
+    /// Whether all of it may use the last reserved space.
+    pub priority: bool,
     record_bytes: u64,
 }
 
@@ -108,6 +110,7 @@ impl Queue {
                     if taken.tokens.is_empty() {
                         taken.oldest = since;
                     }
+                    taken.priority = submission.priority && (taken.priority || taken.tokens.is_empty());
                     taken.streams.extend(streams);
                     taken.tokens.push(submission.token);
                     taken.drafts.extend(submission.drafts);

@@ -185,7 +185,7 @@ impl Writer {
     /// Writes the empty batch that proves the last one durable; once, until something else is written.
     pub(super) fn mark(&mut self, now: Now, out: &mut Vec<WriterEffect>) {
         let Some(segment) = &mut self.active else { return };
-        if segment.tally.fits(BATCH_ALIGN, std::iter::empty(), self.config.segment_bytes) {
+        if segment.tally.fits(BATCH_ALIGN, std::iter::empty(), segment.limit) {
             self.append(now, Taken::default(), out);
         } else {
             segment.unmarked = false;
@@ -258,9 +258,13 @@ impl Writer {
         let bytes: Bytes = header.encode();
         let prev_batch = crate::id::BatchSeq(self.next_batch.0.saturating_sub(1));
         let tally = Tally::new(&bytes, self.next_position, prev_batch, self.last_digest);
-        let active = Active { name, segment_no: self.next_segment, tally, unmarked: false };
+        let allocated = match std::mem::replace(&mut self.spare, Spare::None) {
+            Spare::Ready(len) => len,
+            Spare::None | Spare::Creating(_) | Spare::Removing(_) => 0,
+        };
+        let limit = allocated.min(self.config.segment_bytes);
+        let active = Active { name, segment_no: self.next_segment, tally, limit, unmarked: false };
         self.next_segment += 1;
-        self.spare = Spare::None;
         let op = DiskOp::Write { file: spare_file(), offset: 0, data: vec![bytes] };
         self.run(op, Step::Open(Box::new(Opening { active, step: OpenStep::WriteHeader })), out);
     }

@@ -239,6 +239,63 @@ fn without_space_for_another_segment_only_what_makes_room_is_written_until_there
     assert!(verify_disk(&rig.disk).is_intact());
 }
 
+#[test]
+fn a_restart_on_a_full_volume_has_room_for_what_makes_room_and_for_nothing_else() {
+    let config = WriterConfig {
+        segment_bytes: 256 * 1024,
+        leave_free: 1 << 20,
+        reserve_bytes: 16 * 1024,
+        ..WriterConfig::default()
+    };
+    let mut rig = Rig::new(MemDisk::new(), config);
+    rig.write(stream(1), 100);
+    rig.stop();
+    let mut rig = Rig::new(rig.disk.clone(), small_segments());
+    // Less than the floor is free: whole segments are refused, and so many small ones find room.
+    let small = Rc::new(RefCell::new(3));
+    let left = Rc::clone(&small);
+    let full = move |op: &DiskOp| match op {
+        DiskOp::Create { leave_free: 0, len, .. } if *left.borrow() > 0 => {
+            assert_eq!(*len, 16 * 1024);
+            *left.borrow_mut() -= 1;
+            None
+        }
+        DiskOp::Create { .. } => Some(error(DiskErrorKind::NoSpace)),
+        _ => None,
+    };
+    rig.stop();
+    let recovered = recover_disk(&rig.disk).unwrap();
+    rig.writer = Writer::new(&recovered, config);
+    rig.stopped = false;
+    rig.fault = Box::new(full);
+    rig.input(WriterInput::Tick);
+    rig.settle();
+    assert!(rig.writer.is_low_on_space());
+    assert_eq!(*small.borrow(), 3, "no small segment is made before something needs it");
+    let token = rig.submit(false, vec![draft(stream(1), 2, 0)]);
+    assert_eq!(rig.refused, [(token, WriteRefusal::NoSpace)]);
+    let mut written = 0;
+    loop {
+        let token = rig.submit(true, vec![draft(stream(2), written + 1, 0)]);
+        rig.settle();
+        if rig.refused.contains(&(token, WriteRefusal::NoSpace)) {
+            break;
+        }
+        written += 1;
+    }
+    assert!(written >= 6, "three small segments hold some records: {written}");
+    assert!(!rig.failed && rig.writer.is_low_on_space());
+    rig.fault = Box::new(|_| None);
+    rig.wait(2_000_000_000);
+    assert!(!rig.writer.is_low_on_space());
+    rig.submit(false, vec![draft(stream(1), 2, 200_000)]);
+    rig.settle();
+    rig.stop();
+    let report = verify_disk(&rig.disk);
+    assert!(report.is_intact(), "{:?}", report.findings);
+    assert_eq!(report.records, 2 + written);
+}
+
 /// Gives the writer every tick it asks for, until it asks for none that is due.
 fn give_due_ticks(rig: &mut Rig) {
     for _ in 0..10 {
@@ -414,7 +471,7 @@ fn no_write_outgrows_the_space_allocated_for_its_segment() {
     rig.fault = Box::new(move |op| {
         let mut seen = seen.borrow_mut();
         match op {
-            DiskOp::Create { file, len } => drop(seen.insert(file.clone(), *len)),
+            DiskOp::Create { file, len, .. } => drop(seen.insert(file.clone(), *len)),
             DiskOp::Rename { file, to } => {
                 let len = seen.remove(file).unwrap_or(first);
                 seen.insert(FilePath::new(file.folder, to.clone()), len);

@@ -11,8 +11,10 @@
 )]
 
 mod blobs;
+mod witness;
 
 pub use blobs::FjallBlobIndex;
+pub use witness::applied_witness;
 
 use crate::changes::{Batch, SpaceMeta, TRAIL_LENGTH, trail_key};
 use crate::follower::cursors;
@@ -22,14 +24,19 @@ use crate::store::{KeyRange, RowIter, Rows, Space, Store, StoreError, meta};
 use bytes::Bytes;
 use fjall::config::PartitioningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice, Snapshot};
+use siltstone_log::host::real::RealDisk;
+use siltstone_log::host::{DiskOp, DiskReply, Folder};
 use siltstone_log::id::{Head, LogId, Position, StreamId};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::ops::Bound;
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use witness::AppliedFile;
 
 const CACHE_BYTES: u64 = 128 << 20;
 const MEMTABLE_BYTES: u64 = 32 << 20;
@@ -53,8 +60,8 @@ pub struct LogState<'a> {
 /// Projections that could not be used and were put aside. They are rebuilt from the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discarded {
-    /// Where they are now. Only the last ones put aside are kept.
-    pub moved_to: PathBuf,
+    /// Where they are now: the last ones put aside are kept, where the volume has room for two copies.
+    pub moved_to: Option<PathBuf>,
     /// What was wrong with them.
     pub reason: String,
 }
@@ -72,6 +79,7 @@ pub struct FjallStore {
     database: Database,
     spaces: [Keyspace; 2],
     blobs: FjallBlobIndex,
+    applied: AppliedFile,
     health: Arc<Health>,
 }
 
@@ -94,13 +102,26 @@ impl Health {
 
 fn failed(error: fjall::Error) -> StoreError {
     match error {
-        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
-            StoreError::Io(error.to_string())
-        }
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => io_failed(&error),
         fjall::Error::Poisoned | fjall::Error::Locked | fjall::Error::KeyspaceDeleted => {
             StoreError::Io(error.to_string())
         }
         other => StoreError::Damaged(other.to_string()),
+    }
+}
+
+/// Tells files that are not as they were written from a system that refuses: no space, no permission, no descriptors,
+/// a sector that cannot be read. The latter may pass, and to begin anew would only cost the space of a second copy.
+fn io_failed(error: &io::Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::NotFound
+        | ErrorKind::AlreadyExists
+        | ErrorKind::UnexpectedEof
+        | ErrorKind::InvalidData
+        | ErrorKind::InvalidInput
+        | ErrorKind::IsADirectory
+        | ErrorKind::NotADirectory => StoreError::Damaged(error.to_string()),
+        _ => StoreError::Io(error.to_string()),
     }
 }
 
@@ -110,37 +131,34 @@ pub fn condemn(folder: &Path) -> std::io::Result<()> {
 }
 
 impl FjallStore {
-    /// Opens the projections in a folder. Where they are damaged, of another schema or log, or ahead of the log, the
-    /// folder is renamed to `<folder>.bad-<n>` and an empty store begins: the log is the truth.
+    /// Opens the projections in a folder. Where they are damaged, or of another schema or log, the folder is renamed to
+    /// `<folder>.bad-<n>` and an empty store begins: the log is the truth. Where the system refuses, or where they are
+    /// ahead of the log, nothing is changed.
     pub fn open(folder: &Path, log: &LogState<'_>) -> Result<Opened, StoreError> {
         let reason = match Self::open_checked(folder, log) {
             Ok(store) => return Ok(Opened { store, discarded: None }),
-            Err(OpenError::InUse) => return Err(StoreError::Io("another process has them open".to_owned())),
-            Err(OpenError::Unusable(reason)) => reason,
+            Err(StoreError::Damaged(reason)) => reason,
+            Err(error @ (StoreError::Io(_) | StoreError::Ahead(_))) => return Err(error),
         };
         let moved_to = put_aside(folder).map_err(|error| StoreError::Io(error.to_string()))?;
-        match Self::open_checked(folder, log) {
-            Ok(store) => Ok(Opened { store, discarded: Some(Discarded { moved_to, reason }) }),
-            Err(OpenError::InUse) => Err(StoreError::Io("another process has them open".to_owned())),
-            Err(OpenError::Unusable(reason)) => Err(StoreError::Io(reason)),
-        }
+        // What an empty folder lacks is no damage, and moving it too would not help.
+        let store = Self::open_checked(folder, log).map_err(|error| StoreError::Io(error.to_string()))?;
+        Ok(Opened { store, discarded: Some(Discarded { moved_to, reason }) })
     }
 
-    fn open_checked(folder: &Path, log: &LogState<'_>) -> Result<Self, OpenError> {
+    fn open_checked(folder: &Path, log: &LogState<'_>) -> Result<Self, StoreError> {
         if folder.join(CONDEMNED).exists() {
-            return Err(OpenError::Unusable("they were marked as damaged".to_owned()));
+            return Err(StoreError::Damaged("they were marked as damaged".to_owned()));
         }
         // fjall expects some of its own bytes to be whole and panics where they are not. Nothing of it outlives that.
         let opened = catch_unwind(AssertUnwindSafe(|| Self::open_database(folder, log.log_id)));
         let store =
-            opened.unwrap_or_else(|_| Err(OpenError::Unusable("fjall gave up on them".to_owned())))?;
-        match Space::ALL.into_iter().try_for_each(|space| check(&store, space, log)) {
-            Ok(()) => Ok(store),
-            Err(reason) => Err(OpenError::Unusable(reason)),
-        }
+            opened.unwrap_or_else(|_| Err(StoreError::Damaged("fjall gave up on them".to_owned())))?;
+        Space::ALL.into_iter().try_for_each(|space| check(&store, space, log))?;
+        Ok(store)
     }
 
-    fn open_database(folder: &Path, log_id: LogId) -> Result<Self, OpenError> {
+    fn open_database(folder: &Path, log_id: LogId) -> Result<Self, StoreError> {
         #[expect(
             deprecated,
             reason = "fjall calls it unsettled; without it all memtables together have no bound"
@@ -150,15 +168,16 @@ impl FjallStore {
             .manual_journal_persist(true)
             .max_journaling_size(JOURNAL_BYTES)
             .max_write_buffer_size(Some(WRITE_BUFFER_BYTES));
-        let database = builder.open()?;
+        let database = builder.open().map_err(failed)?;
         let spaces = [
-            database.keyspace(Space::System.name(), options)?,
-            database.keyspace(Space::State.name(), options)?,
+            database.keyspace(Space::System.name(), options).map_err(failed)?,
+            database.keyspace(Space::State.name(), options).map_err(failed)?,
         ];
-        let blobs = database.keyspace(blobs::KEYSPACE, options)?;
+        let blobs = database.keyspace(blobs::KEYSPACE, options).map_err(failed)?;
         let health = Arc::new(Health { folder: folder.to_owned(), condemned: AtomicBool::new(false) });
-        let blobs = blobs::open(&database, blobs, health.clone(), log_id).map_err(OpenError::Unusable)?;
-        Ok(Self { database, spaces, blobs, health })
+        let blobs = blobs::open(&database, blobs, health.clone(), log_id)?;
+        let applied = AppliedFile::open(folder, log_id).map_err(|error| io_failed(&error))?;
+        Ok(Self { database, spaces, blobs, applied, health })
     }
 
     /// Bytes on disk, about.
@@ -167,22 +186,9 @@ impl FjallStore {
     }
 }
 
-enum OpenError {
-    InUse,
-    Unusable(String),
-}
-
-impl From<fjall::Error> for OpenError {
-    fn from(error: fjall::Error) -> Self {
-        match error {
-            fjall::Error::Locked => Self::InUse,
-            other => Self::Unusable(other.to_string()),
-        }
-    }
-}
-
-/// Renames the folder out of the way, and removes what was put aside before.
-fn put_aside(folder: &Path) -> std::io::Result<PathBuf> {
+/// Renames the folder out of the way, and removes what was put aside before. Where the volume has no room for a second
+/// copy, the new one goes too: nobody learns so much from it that it may fill the disk. Says where it is, if it is.
+fn put_aside(folder: &Path) -> io::Result<Option<PathBuf>> {
     let name = |number: u32| {
         let mut name = folder.as_os_str().to_owned();
         name.push(format!(".bad-{number}"));
@@ -197,46 +203,68 @@ fn put_aside(folder: &Path) -> std::io::Result<PathBuf> {
         // Each copy may be as large as the live one, and only the last may still tell someone something.
         fs::remove_dir_all(name(older))?;
     }
-    Ok(name(number))
+    if free_bytes(folder).is_some_and(|free| free / 2 < folder_bytes(&name(number))) {
+        fs::remove_dir_all(name(number))?;
+        return Ok(None);
+    }
+    Ok(Some(name(number)))
+}
+
+/// Free bytes on the volume that a folder is on.
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let disk = RealDisk::read_only(folder.parent()?);
+    match disk.execute(&DiskOp::FreeSpace { folder: Folder::Root }) {
+        Ok(DiskReply::Free(bytes)) => Some(bytes),
+        Ok(DiskReply::Done | DiskReply::Data(_) | DiskReply::Files(_)) | Err(_) => None,
+    }
+}
+
+/// Bytes that a folder's files take on the disk; what cannot be looked at counts nothing.
+fn folder_bytes(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let sizes = entries.flatten().filter_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        // Blocks of 512 bytes: fjall's journals are sparse.
+        Some(if metadata.is_dir() {
+            folder_bytes(&entry.path())
+        } else {
+            metadata.blocks().saturating_mul(512)
+        })
+    });
+    sizes.fold(0, u64::saturating_add)
 }
 
 /// Whether a space is one of this log at a point this log has reached, and whole as far as can be told cheaply.
-fn check(store: &FjallStore, space: Space, log: &LogState<'_>) -> Result<(), String> {
-    let text = |error: StoreError| error.to_string();
-    let found = meta(store, space).map_err(text)?;
+fn check(store: &FjallStore, space: Space, log: &LogState<'_>) -> Result<(), StoreError> {
+    let damaged = |reason: String| Err(StoreError::Damaged(format!("{space}: {reason}")));
+    let found = meta(store, space)?;
     if found == SpaceMeta::default() {
         let rows = store.range(space, Bound::Unbounded, Bound::Unbounded).next();
-        return if rows.is_none() { Ok(()) } else { Err(format!("{space}: rows without their record")) };
+        return rows.map_or(Ok(()), |_| damaged("rows without their record".to_owned()));
     }
     if found.schema != SCHEMA {
-        return Err(format!("{space}: schema {}, not {SCHEMA}", found.schema));
+        return damaged(format!("schema {}, not {SCHEMA}", found.schema));
     }
     if found.log_id != log.log_id {
-        return Err(format!("{space}: of log {}, not {}", found.log_id, log.log_id));
+        return damaged(format!("of log {}, not {}", found.log_id, log.log_id));
     }
     if found.applied >= log.next_position {
-        return Err(format!(
-            "{space}: at position {}, the log ends before {}",
-            found.applied, log.next_position
-        ));
+        return Err(StoreError::Ahead(found.applied));
     }
     for cursor in cursors(store, space) {
-        let (stream, cursor) = cursor.map_err(text)?;
+        let (stream, cursor) = cursor?;
         let head = log.heads.get(&stream).copied().unwrap_or_default();
         if cursor.seq > head.seq || (cursor.seq == head.seq && cursor.hash != head.hash) {
-            return Err(format!("{space}: stream {stream} at record {} is not the log's", cursor.seq));
+            return damaged(format!("stream {stream} at record {} is not the log's", cursor.seq));
         }
     }
     check_trail(store, space, &found)
 }
 
-fn check_trail(store: &FjallStore, space: Space, found: &SpaceMeta) -> Result<(), String> {
+fn check_trail(store: &FjallStore, space: Space, found: &SpaceMeta) -> Result<(), StoreError> {
     let (from, to) = trail_range(found.commits);
-    let marks = store.range(space, from, to).map(|mark| {
-        let (key, _) = mark.map_err(|error| error.to_string())?;
-        Ok(key)
-    });
-    check_marks(marks, found.commits).map_err(|reason| format!("{space}: {reason}"))
+    let marks = store.range(space, from, to).map(|mark| mark.map(|(key, _)| key));
+    check_marks(marks, space.name(), found.commits)
 }
 
 /// Where the marks of the last commits lie.
@@ -247,7 +275,11 @@ fn trail_range(commits: u64) -> KeyRange {
 
 /// A damaged journal can make fjall drop commits silently, and go on with later ones from the next journal. Their
 /// marks are then missing among the last.
-fn check_marks(marks: impl Iterator<Item = Result<Bytes, String>>, commits: u64) -> Result<(), String> {
+fn check_marks(
+    marks: impl Iterator<Item = Result<Bytes, StoreError>>,
+    of: &str,
+    commits: u64,
+) -> Result<(), StoreError> {
     let mut expected = commits.saturating_sub(TRAIL_LENGTH) + 1;
     for mark in marks {
         if mark? != trail_key(expected) {
@@ -258,7 +290,7 @@ fn check_marks(marks: impl Iterator<Item = Result<Bytes, String>>, commits: u64)
     if expected == commits.saturating_add(1) {
         return Ok(());
     }
-    Err(format!("commit {expected} of {commits} is missing"))
+    Err(StoreError::Damaged(format!("{of}: commit {expected} of {commits} is missing")))
 }
 
 fn options() -> KeyspaceCreateOptions {
@@ -291,7 +323,7 @@ fn rows_of(found: fjall::Iter, health: Arc<Health>) -> RowIter<'static> {
 
 impl Store for FjallStore {
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        let space = batch.space();
+        let (space, applied) = (batch.space(), batch.applied());
         let writes = batch.into_writes(&meta(self, space)?)?;
         let keyspace = space.pick(&self.spaces);
         let mut atomic = self.database.batch();
@@ -301,11 +333,13 @@ impl Store for FjallStore {
                 None => atomic.remove(keyspace, key),
             }
         }
-        atomic.commit().map_err(|error| self.health.failed(error))
+        atomic.commit().map_err(|error| self.health.failed(error))?;
+        self.applied.raise(applied);
+        Ok(())
     }
 
     fn ingest(&self, batch: Batch) -> Result<(), StoreError> {
-        let space = batch.space();
+        let (space, applied) = (batch.space(), batch.applied());
         let writes = batch.into_writes(&meta(self, space)?)?;
         let mut ingestion =
             space.pick(&self.spaces).start_ingestion().map_err(|error| self.health.failed(error))?;
@@ -316,7 +350,9 @@ impl Store for FjallStore {
             }
             .map_err(|error| self.health.failed(error))?;
         }
-        ingestion.finish().map_err(|error| self.health.failed(error))
+        ingestion.finish().map_err(|error| self.health.failed(error))?;
+        self.applied.raise(applied);
+        Ok(())
     }
 
     fn snapshot(&self) -> Box<dyn Rows + Send + Sync> {

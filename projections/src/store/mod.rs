@@ -11,7 +11,7 @@ use crate::changes::{Batch, SpaceMeta};
 use crate::key::{StateKey, SystemKey};
 use crate::rows::{Row, RowError};
 use bytes::Bytes;
-use siltstone_log::id::StreamId;
+use siltstone_log::id::{Position, StreamId};
 use std::fmt;
 use std::ops::Bound;
 
@@ -88,6 +88,10 @@ pub enum StoreError {
     /// What is stored is not what was written. The projections have to be rebuilt.
     #[error("the projections are damaged: {0}")]
     Damaged(String),
+    /// They hold records up to this position, and the log ends before it. Only durable records are applied, so it is the
+    /// log that has lost something.
+    #[error("the projections are at position {0}, and the log ends before it")]
+    Ahead(Position),
 }
 
 impl From<RowError> for StoreError {

@@ -19,9 +19,17 @@ use siltstone_log::witness::is_refused;
 
 /// Where damage may fall. On a single node a damaged last batch cannot be told from a torn one without a witness, so
 /// the newest batch and the newest witness are the last good copies that damage is kept off (the fault atlas).
+/// [`World::rotten_tail_is_found`] damages that batch while its witness is there.
 struct Target {
     file: FilePath,
     end: u64,
+}
+
+/// The last record that can be read.
+struct LastRecord {
+    segment: SegmentName,
+    position: Position,
+    offset: u64,
 }
 
 impl World {
@@ -31,26 +39,27 @@ impl World {
         self.run_until(MOST_EVENTS, move |world| world.clock.monotonic_nanos() >= until && world.is_quiet())
     }
 
-    fn last_record(&self) -> Option<(SegmentName, u64)> {
+    fn last_record(&self) -> Option<LastRecord> {
         let mut disk = InstantDisk::new(self.observer());
         let items = Script::new(|io| read_log(io, Position(0))).run(&mut disk).ok()?;
         let place = items.iter().rev().find_map(|item| match item {
             ReadItem::Records(records) => Some(records.last()?.place),
             ReadItem::Unreadable(_) => None,
         })?;
-        Some((SegmentName { first: place.segment, generation: place.generation }, place.offset.into()))
+        let segment = SegmentName { first: place.segment, generation: place.generation };
+        Some(LastRecord { segment, position: place.position, offset: place.offset.into() })
     }
 
     fn rot_targets(&self) -> Vec<Target> {
-        let Some((last, offset)) = self.last_record() else { return Vec::new() };
-        let last = last.file();
+        let Some(last) = self.last_record() else { return Vec::new() };
+        let last_file = last.segment.file();
         let segments = self.disk.files(Folder::Log).into_iter().filter(|(name, _)| name.ends_with(".seg"));
         let log = segments.filter_map(|(name, len)| {
             let file = FilePath::new(Folder::Log, name);
-            match file.cmp(&last) {
+            match file.cmp(&last_file) {
                 std::cmp::Ordering::Less => Some(Target { file, end: len }),
                 // The newest batch begins at a page border before its last record.
-                std::cmp::Ordering::Equal => Some(Target { file, end: offset / 4096 * 4096 }),
+                std::cmp::Ordering::Equal => Some(Target { file, end: last.offset / 4096 * 4096 }),
                 std::cmp::Ordering::Greater => None,
             }
         });
@@ -69,6 +78,39 @@ impl World {
             offset = self.faults.below(end);
         }
         offset
+    }
+
+    /// Damages the last batch and nothing else, where the projections can tell of it. Says up to which position they do.
+    fn rot_last_batch(&mut self) -> Option<Position> {
+        let witness = self.projection_witness()?;
+        let last = self.last_record().filter(|last| witness >= last.position)?;
+        let bit = u8::try_from(self.faults.below(8)).unwrap_or(0);
+        let at = last.offset + self.faults.below(160);
+        self.disk.flip_bit(&last.segment.file(), at, bit);
+        self.rotten = true;
+        self.event("rot", &json!({"file": last.segment.to_string(), "at": at, "last_batch": true}));
+        Some(last.position)
+    }
+
+    /// A batch that was acknowledged and rotted between the crash and the start is damage and no torn append, and only
+    /// the projections know.
+    fn rotten_tail_is_found(&mut self) -> Checked {
+        let Some(last) = self.rot_last_batch() else { return Ok(()) };
+        // A power cut before recovery is done could take the witness, which is in no file that was synced.
+        let crashes = std::mem::take(&mut self.plan.crash_in_recovery_percent);
+        self.bring_up()?;
+        self.plan.crash_in_recovery_percent = crashes;
+        if let Some(node) = &self.node {
+            let (quarantine, tail) = (&node.recovered.quarantine, node.recovered.tail_discarded);
+            if tail.is_some_and(|tail| tail.first <= last) {
+                let what = format!("position {last} is known to have been durable, and {tail:?} was dropped");
+                return Err(Violation::new("a witnessed batch is never cut off", what));
+            }
+            let found = quarantine.iter().any(|range| range.first <= last && last <= range.last);
+            self.counters.sometimes(State::RottenTail, found);
+        }
+        self.settle_and_audit()?;
+        self.stop_cleanly().map(drop)
     }
 
     /// Damages some places of the log or the packs.
@@ -133,7 +175,7 @@ impl World {
                 recovery: RecoveryConfig {
                     log_id: self.log_id,
                     node_id: self.node_id,
-                    projection_witness: None,
+                    projection_witness: self.projection_witness(),
                 },
                 actor: Actor::server(Door::Offline),
                 salt: Salt(self.faults.bytes()),
@@ -213,8 +255,15 @@ pub(super) fn rot_and_report(world: &mut World) -> Checked {
     if world.faults.once_in(4) {
         world.stop_cleanly()?;
     } else {
+        // Without a pause nothing but the projections speaks of the last batch.
+        if world.faults.coin() {
+            world.work(world.plan.operations / 2, false)?;
+        }
         let down = world.draw_crash();
         world.go_down(down)?;
+        if world.faults.coin() {
+            world.rotten_tail_is_found()?;
+        }
     }
     world.rot();
     world.quarantined_round()?;

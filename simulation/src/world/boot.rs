@@ -120,8 +120,16 @@ impl World {
         Ok(())
     }
 
-    /// Projections that are ahead of the log are thrown away. Only damage can bring that about.
+    /// Projections whose streams are ahead of the log's are thrown away. Only damage can bring that about, and never so
+    /// that the log ends before them: recovery knows how far they are.
     fn check_store(&mut self, recovered: &Recovered) -> Result<(), Violation> {
+        if let Some(witness) = self.projection_witness().filter(|witness| *witness >= recovered.next_position)
+        {
+            return Err(Violation::new(
+                "the log never ends before the projections",
+                format!("position {witness} is applied, the next one is {}", recovered.next_position),
+            ));
+        }
         let failed =
             |error: siltstone_projections::StoreError| Violation::new("projections", error.to_string());
         let mut ahead = None;
@@ -222,13 +230,19 @@ impl World {
             batch_records: self.plan.batch_records,
             batch_bytes: self.plan.batch_bytes,
             checkpoint_nanos: 50_000_000,
+            leave_free: self.plan.leave_free,
+            reserve_bytes: WriterConfig::MIN_SEGMENT_BYTES,
             ..WriterConfig::default()
         }
     }
 
     /// The sizes of packs in this run.
     pub fn pack_config(&self) -> PackConfig {
-        PackConfig { pack_bytes: self.plan.pack_bytes, extent_bytes: self.plan.extent_bytes }
+        PackConfig {
+            pack_bytes: self.plan.pack_bytes,
+            extent_bytes: self.plan.extent_bytes,
+            leave_free: self.plan.leave_free,
+        }
     }
 }
 

@@ -358,6 +358,7 @@ impl World {
         let (op, blob) = (staging.op, staging.blob);
         let given_up = match staging.refused {
             Some(PackRefusal::NoSpace) => Some(Unavailable::NoSpace),
+            Some(PackRefusal::Busy) => Some(Unavailable::SlowDown),
             Some(PackRefusal::Failed | PackRefusal::Stopping | PackRefusal::NotReserved) => {
                 Some(Unavailable::ShuttingDown)
             }

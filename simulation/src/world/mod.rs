@@ -268,7 +268,7 @@ impl World {
             Owner::Boot => "boot".to_owned(),
         };
         let (target, offset, len) = match op {
-            DiskOp::Create { file, len } | DiskOp::Truncate { file, len } => (file.to_string(), 0, *len),
+            DiskOp::Create { file, len, .. } | DiskOp::Truncate { file, len } => (file.to_string(), 0, *len),
             DiskOp::Write { file, offset, data } => {
                 (file.to_string(), *offset, data.iter().map(|bytes| bytes.len() as u64).sum())
             }

@@ -4,6 +4,7 @@
 //! what is being sent, each of at most 256 KiB. Every chunk holds the permit that the reader was given.
 
 use crate::engine::admission::ReadPermit;
+use crate::engine::damage::FoundDamage;
 use crate::engine::outcome::Fault;
 use bytes::Bytes;
 use siltstone_log::event::{Content, ContentSlice, ContentSource};
@@ -11,7 +12,7 @@ use siltstone_log::host::DiskReply;
 use siltstone_log::host::real::RealDisk;
 use siltstone_log::id::{BlobId, LogId, Salt, Seq, StreamId};
 use siltstone_log::pack::{BlobIndex, BlobReader};
-use siltstone_log::reader::{read_cached_content, read_content};
+use siltstone_log::reader::{ReadError, read_cached_content, read_content};
 use siltstone_log::record::Place;
 use siltstone_projections::objects;
 use siltstone_projections::rows::{ObjectRow, VersionRow};
@@ -28,6 +29,7 @@ pub struct Sources {
     pub(crate) log_id: LogId,
     pub(crate) blobs: Arc<dyn BlobIndex>,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) damage: Arc<FoundDamage>,
 }
 
 type ReadResult = Result<Option<Bytes>, Fault>;
@@ -221,8 +223,12 @@ impl Cursor {
 
     fn inline(&self, inline: Inline, offset: u64, len: u64) -> Result<Bytes, Fault> {
         let place = inline.place.ok_or_else(|| Fault::Content("a record's place is unknown".to_owned()))?;
-        let read =
-            read_content(&self.sources.disk, place, inline.salted_len()).map_err(|error| damaged(&error))?;
+        let read = read_content(&self.sources.disk, place, inline.salted_len()).map_err(|error| {
+            if let ReadError::Damaged(position) = error {
+                self.sources.damage.note(position, position, error.to_string());
+            }
+            damaged(&error)
+        })?;
         cut_out(&read, offset, len)
             .ok_or_else(|| Fault::Content(format!("{} bytes where {} were expected", read.len(), inline.len)))
     }

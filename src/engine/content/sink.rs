@@ -220,7 +220,7 @@ fn write_piece(
 fn refusal(error: &PackError) -> EngineError {
     match error {
         PackError::Write(error) => Fault::Disk(error.clone()).into(),
-        PackError::Busy => Unavailable::SlowDown.into(),
+        PackError::Busy | PackError::Refused(PackRefusal::Busy) => Unavailable::SlowDown.into(),
         PackError::Refused(PackRefusal::NoSpace) => Unavailable::NoSpace.into(),
         PackError::Refused(PackRefusal::Stopping) | PackError::Closed => Unavailable::ShuttingDown.into(),
         PackError::Refused(PackRefusal::Failed) => Fault::LogStopped.into(),

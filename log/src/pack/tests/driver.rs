@@ -8,7 +8,8 @@ use crate::pack::{
 };
 use std::sync::mpsc::channel;
 
-const MEDIUM: PackConfig = PackConfig { pack_bytes: 4 * 1024 * 1024, extent_bytes: 512 * 1024 };
+const MEDIUM: PackConfig =
+    PackConfig { pack_bytes: 4 * 1024 * 1024, extent_bytes: 512 * 1024, leave_free: 0 };
 
 struct Store {
     _root: tempfile::TempDir,

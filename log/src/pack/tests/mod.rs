@@ -135,7 +135,7 @@ fn recover(disk: &MemDisk, index: &Arc<MemoryBlobIndex>) -> Result<RecoveredPack
 fn pack_with(ops: &[DiskOp], len: u64) -> MemDisk {
     let disk = MemDisk::new();
     let header = super::format::encode_pack_header(LOG, 1);
-    disk.execute(&DiskOp::Create { file: pack_file(1), len }).unwrap();
+    disk.execute(&DiskOp::Create { file: pack_file(1), len, leave_free: 0 }).unwrap();
     disk.execute(&DiskOp::Write { file: pack_file(1), offset: 0, data: vec![header] }).unwrap();
     for op in ops {
         disk.execute(op).unwrap();

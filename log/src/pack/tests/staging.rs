@@ -105,12 +105,12 @@ fn a_reader_gives_slices_of_what_was_read_and_reads_each_header_once() {
     let (mut reads, mut headers) = (0, 0);
     while let Some(op) = reader.next_read() {
         let DiskOp::Read { offset, len, .. } = &op else { panic!() };
-        assert!(*len <= MIB as u64 + PAGE);
+        assert!(*len <= MIB as u64 / 4 + PAGE, "a slow reader's answer keeps what was read in memory");
         reads += 1;
         headers += usize::from(place.extents.iter().any(|extent| extent.offset == *offset));
         let Ok(DiskReply::Data(bytes)) = disk.execute(&op) else { panic!() };
         let given = reader.accept(bytes.clone()).unwrap().unwrap();
         assert!(bytes.as_ptr_range().contains(&given.as_ptr()));
     }
-    assert_eq!((reads, headers), (5, 2));
+    assert_eq!((reads, headers), (20, 2));
 }

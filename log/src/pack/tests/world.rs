@@ -8,7 +8,7 @@ use crate::script::Step;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-const SMALL: PackConfig = PackConfig { pack_bytes: 64 * 1024, extent_bytes: 12 * 1024 };
+const SMALL: PackConfig = PackConfig { pack_bytes: 64 * 1024, extent_bytes: 12 * 1024, leave_free: 0 };
 
 struct Client {
     stager: BlobStager,

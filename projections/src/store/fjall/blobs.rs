@@ -4,10 +4,11 @@
 //! Keys: `01` the index itself (log id, number of writes); `02 [number u64]` the trail of the last writes, as in
 //! [`crate::key::TRAIL`]; `10 [blob 16]` a blob's place in its encoded form; `11 [pack u32]` a pack that was indexed.
 
-use super::{FjallStore, Health, check_marks};
+use super::{FjallStore, Health, check_marks, failed};
 use crate::changes::{TRAIL_LENGTH, trail_key};
 use crate::key::META;
 use crate::rows::{Row, RowError};
+use crate::store::StoreError;
 use bytes::Bytes;
 use fjall::{Database, Keyspace, Slice};
 use serde::{Deserialize, Serialize};
@@ -54,20 +55,18 @@ pub(super) fn open(
     keyspace: Keyspace,
     health: Arc<Health>,
     log_id: LogId,
-) -> Result<FjallBlobIndex, String> {
-    let stored = keyspace.get([META]).map_err(|error| error.to_string())?;
+) -> Result<FjallBlobIndex, StoreError> {
+    let stored = keyspace.get([META]).map_err(failed)?;
     let state = match stored {
         None => IndexRow { log_id, writes: 0 },
-        Some(stored) => IndexRow::from_stored(&stored).map_err(|error| damaged(&error))?,
+        Some(stored) => IndexRow::from_stored(&stored)?,
     };
     if state.log_id != log_id {
-        return Err(format!("blob index: of log {}, not {log_id}", state.log_id));
+        return Err(StoreError::Damaged(format!("blob index: of log {}, not {log_id}", state.log_id)));
     }
-    let marks = keyspace.range(super::trail_range(state.writes)).map(|mark| {
-        let key = mark.key().map_err(|error| error.to_string())?;
-        Ok(Bytes::from(key))
-    });
-    check_marks(marks, state.writes).map_err(|reason| format!("blob index: {reason}"))?;
+    let marks = keyspace.range(super::trail_range(state.writes));
+    let marks = marks.map(|mark| Ok(Bytes::from(mark.key().map_err(failed)?)));
+    check_marks(marks, "blob index", state.writes)?;
     Ok(FjallBlobIndex { database: database.clone(), keyspace, health, state: Arc::new(Mutex::new(state)) })
 }
 

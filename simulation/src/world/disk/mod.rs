@@ -218,7 +218,7 @@ impl SimDisk {
     pub fn complete(&mut self, in_flight: &InFlight) -> DiskResult {
         let InFlight { op, covers, inode, fails, .. } = in_flight;
         match op {
-            DiskOp::Create { file, len } => self.create(op, file, *len),
+            DiskOp::Create { file, len, leave_free } => self.create(op, file, *len, *leave_free),
             DiskOp::Write { file, offset, data } => self.write(op, file, *offset, data, *fails),
             DiskOp::StartWriteback { file, .. } => self.existing(op, file).map(|_| DiskReply::Done),
             DiskOp::Sync { file } => {
@@ -274,11 +274,11 @@ impl SimDisk {
         inode.ok_or_else(|| error(op, DiskErrorKind::NotFound, file))
     }
 
-    fn create(&mut self, op: &DiskOp, file: &FilePath, len: u64) -> DiskResult {
+    fn create(&mut self, op: &DiskOp, file: &FilePath, len: u64, leave_free: u64) -> DiskResult {
         if self.number(file).is_some() {
             return Err(error(op, DiskErrorKind::Exists, file));
         }
-        if len > self.free() {
+        if len.saturating_add(leave_free) > self.free() {
             return Err(error(op, DiskErrorKind::NoSpace, file));
         }
         let inode = self.next_inode;

@@ -10,7 +10,7 @@ fn disk(seed: u64) -> InstantDisk {
 }
 
 fn create(disk: &mut InstantDisk, name: &str, len: u64) {
-    disk.execute(DiskOp::Create { file: file(name), len }).unwrap();
+    disk.execute(DiskOp::Create { file: file(name), len, leave_free: 0 }).unwrap();
     disk.execute(DiskOp::Sync { file: file(name) }).unwrap();
     disk.execute(DiskOp::SyncFolder { folder: Folder::Log }).unwrap();
 }
@@ -78,7 +78,7 @@ proptest! {
     #[test]
     fn a_kill_loses_nothing_that_was_written(seed: u64, fill in 1u8..) {
         let mut disk = disk(seed);
-        disk.execute(DiskOp::Create { file: file("a"), len: 0 }).unwrap();
+        disk.execute(DiskOp::Create { file: file("a"), len: 0, leave_free: 0 }).unwrap();
         write(&mut disk, "a", 100, &[fill; 5000]);
         disk.disk.crash(Crash::Kill, &[]);
         prop_assert_eq!(read(&mut disk, "a", 100, 9999, true), vec![fill; 5000]);
@@ -106,7 +106,7 @@ fn share(case: impl Fn(u64) -> bool) -> usize {
 fn an_unsynced_file_a_rename_and_a_removal_may_or_may_not_survive_a_power_cut() {
     let survives = share(|seed| {
         let mut disk = disk(seed);
-        disk.execute(DiskOp::Create { file: file("a"), len: 4096 }).unwrap();
+        disk.execute(DiskOp::Create { file: file("a"), len: 4096, leave_free: 0 }).unwrap();
         disk.execute(DiskOp::Sync { file: file("a") }).unwrap();
         disk.disk.crash(Crash::PowerCut, &[]);
         !disk.disk.files(Folder::Log).is_empty()
@@ -196,13 +196,13 @@ fn a_failed_sync_loses_its_bytes_for_good_though_the_cache_shows_them_and_the_ne
 fn space_runs_out_and_comes_back() {
     let options = DiskOptions { capacity: 4 * 4096, ..DiskOptions::default() };
     let mut disk = InstantDisk::new(SimDisk::new(1, options));
-    disk.execute(DiskOp::Create { file: file("a"), len: 3 * 4096 }).unwrap();
+    disk.execute(DiskOp::Create { file: file("a"), len: 3 * 4096, leave_free: 0 }).unwrap();
     let no_space = |result: DiskResult| result.map_err(|error| error.kind) == Err(DiskErrorKind::NoSpace);
-    assert!(no_space(disk.execute(DiskOp::Create { file: file("b"), len: 2 * 4096 })));
+    assert!(no_space(disk.execute(DiskOp::Create { file: file("b"), len: 2 * 4096, leave_free: 0 })));
     assert_eq!(disk.disk.files(Folder::Log).len(), 1, "a failed allocation leaves no file");
     disk.execute(DiskOp::Punch { file: file("a"), offset: 0, len: 4096 }).unwrap();
     assert_eq!(disk.execute(DiskOp::FreeSpace { folder: Folder::Log }), Ok(DiskReply::Free(2 * 4096)));
-    disk.execute(DiskOp::Create { file: file("b"), len: 2 * 4096 }).unwrap();
+    disk.execute(DiskOp::Create { file: file("b"), len: 2 * 4096, leave_free: 0 }).unwrap();
     let data = vec![Bytes::from_static(b"x")];
     assert!(no_space(disk.execute(DiskOp::Write { file: file("a"), offset: 0, data })));
     disk.execute(DiskOp::Remove { file: file("b") }).unwrap();
@@ -232,7 +232,7 @@ fn rot_shows_at_the_next_read_and_a_lost_sector_fails_until_it_is_written_again(
 fn the_operations_answer_as_the_real_disk_does() {
     let mut disk = disk(1);
     let a = file("a");
-    disk.execute(DiskOp::Create { file: a.clone(), len: 16384 }).unwrap();
+    disk.execute(DiskOp::Create { file: a.clone(), len: 16384, leave_free: 0 }).unwrap();
     let data = vec![Bytes::new(), Bytes::from_static(b"abc"), Bytes::new(), Bytes::from_static(b"def")];
     disk.execute(DiskOp::Write { file: a.clone(), offset: 4094, data }).unwrap();
     assert_eq!(read(&mut disk, "a", 4093, 8, true), b"\0abcdef\0");
@@ -241,7 +241,7 @@ fn the_operations_answer_as_the_real_disk_does() {
     disk.execute(DiskOp::Punch { file: a.clone(), offset: 4096, len: 4096 }).unwrap();
     assert_eq!(read(&mut disk, "a", 4093, 8, false), b"\0ab\0\0\0\0\0");
     assert_eq!(
-        disk.execute(DiskOp::Create { file: a.clone(), len: 0 }).unwrap_err().kind,
+        disk.execute(DiskOp::Create { file: a.clone(), len: 0, leave_free: 0 }).unwrap_err().kind,
         DiskErrorKind::Exists
     );
     disk.execute(DiskOp::Remove { file: a.clone() }).unwrap();
