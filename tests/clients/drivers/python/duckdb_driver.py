@@ -31,4 +31,4 @@ def listing(bucket, prefix, delimiter):
     return {"keys": [row[0].removeprefix(f"s3://{bucket}/") for row in found], "prefixes": []}
 
 
-serve({"put": put, "upload": lambda bucket, key, file: put(bucket, key, file, {}), "get": get, "list": listing})
+serve({"put": put, "get": get, "list": listing})

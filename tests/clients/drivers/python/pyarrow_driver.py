@@ -16,7 +16,8 @@ MIB = 1 << 20
 
 
 def put(bucket, key, file, metadata):
-    with fs.open_output_stream(f"{bucket}/{key}", metadata=metadata or None) as target:
+    assert not metadata, "it sends the headers of S3 that it knows, and no user metadata"
+    with fs.open_output_stream(f"{bucket}/{key}") as target:
         target.write(read(file))
 
 
@@ -39,11 +40,6 @@ def listing(bucket, prefix, delimiter):
     return {"keys": names(arrow.FileType.File), "prefixes": [f"{name}/" for name in names(arrow.FileType.Directory)]}
 
 
-def metadata(bucket, key):
-    with fs.open_input_stream(f"{bucket}/{key}") as source:
-        return {name.decode().lower(): value.decode() for name, value in source.metadata().items()}
-
-
 def delete_many(bucket, keys):
     fs.delete_dir_contents(f"{bucket}/{keys[0].partition('/')[0]}")
 
@@ -53,7 +49,6 @@ serve({
     "put": put,
     "upload": upload,
     "get": get,
-    "metadata": metadata,
     "list": listing,
     "copy": lambda bucket, source, key: fs.copy_file(f"{bucket}/{source}", f"{bucket}/{key}"),
     "delete": lambda bucket, key: fs.delete_file(f"{bucket}/{key}"),

@@ -29,7 +29,7 @@ def get(bucket, key, file, version=None, first=None, last=None):
         with versioned.open(path, "rb", version_id=version) as source:
             write(file, source.read())
     else:
-        write(file, fs.cat_file(path, first, None if last is None else last + 1))
+        write(file, fs.cat_file(path, start=first, end=None if last is None else last + 1))
 
 
 def listing(bucket, prefix, delimiter):
