@@ -4,7 +4,7 @@
 //! with the write itself, so that two racing writes have one winner.
 
 use super::date::{HttpDate, parse_http_date};
-use super::error::S3Error;
+use super::error::{S3Error, S3ErrorCode};
 use super::refusal::unsupported;
 use crate::engine::command::{Conditions, EtagMatch};
 use http::HeaderMap;
@@ -39,21 +39,58 @@ pub enum ReadRefusal {
 impl ReadConditions {
     /// Reads the headers. A date that is none is ignored, as RFC 9110 asks.
     pub fn parse(headers: &HeaderMap) -> Result<Self, S3Error> {
-        let date =
-            |name: &'static str| Ok::<_, S3Error>(joined(headers, name)?.and_then(|v| parse_http_date(&v)));
-        // A weak tag never matches strongly, so it can match nothing here.
-        let strong = |etags: Vec<Etag>| etags.into_iter().filter(|etag| !etag.weak).collect();
         let range = joined(headers, IF_RANGE.as_str())?.map(|value| match parse_http_date(&value) {
             Some(date) => IfRange::Date(date),
             None => IfRange::Etag(value.trim_matches('"').to_owned()),
         });
+        let names = [
+            IF_MATCH.as_str(),
+            IF_NONE_MATCH.as_str(),
+            IF_MODIFIED_SINCE.as_str(),
+            IF_UNMODIFIED_SINCE.as_str(),
+        ];
+        Ok(Self { range, ..Self::named(headers, names)? })
+    }
+
+    /// Reads the conditions that a copy puts on its source.
+    pub fn of_copy_source(headers: &HeaderMap) -> Result<Self, S3Error> {
+        Self::named(
+            headers,
+            [
+                "x-amz-copy-source-if-match",
+                "x-amz-copy-source-if-none-match",
+                "x-amz-copy-source-if-modified-since",
+                "x-amz-copy-source-if-unmodified-since",
+            ],
+        )
+    }
+
+    fn named(headers: &HeaderMap, names: [&'static str; 4]) -> Result<Self, S3Error> {
+        let [matching, none_matching, modified_since, unmodified_since] = names;
+        let date =
+            |name: &'static str| Ok::<_, S3Error>(joined(headers, name)?.and_then(|v| parse_http_date(&v)));
+        // A weak tag never matches strongly, so it can match nothing here.
+        let strong = |etags: Vec<Etag>| etags.into_iter().filter(|etag| !etag.weak).collect();
         Ok(Self {
-            matching: etag_match(headers, IF_MATCH.as_str(), strong)?,
-            none_matching: etag_match(headers, IF_NONE_MATCH.as_str(), |etags| etags)?,
-            modified_since: date(IF_MODIFIED_SINCE.as_str())?,
-            unmodified_since: date(IF_UNMODIFIED_SINCE.as_str())?,
-            range,
+            matching: etag_match(headers, matching, strong)?,
+            none_matching: etag_match(headers, none_matching, |etags| etags)?,
+            modified_since: date(modified_since)?,
+            unmodified_since: date(unmodified_since)?,
+            range: None,
         })
+    }
+
+    /// Decides for the source of a copy, with the precedence of reads. Whatever does not hold is 412 here: there is
+    /// nothing that the client could have already.
+    pub fn check_copy_source(&self, etag: &str, modified: Hlc) -> Result<(), S3Error> {
+        let condition = match self.check(etag, modified) {
+            Ok(()) => return Ok(()),
+            Err(ReadRefusal::PreconditionFailed(condition)) => condition,
+            Err(ReadRefusal::NotModified) if self.none_matching.is_some() => "If-None-Match",
+            Err(ReadRefusal::NotModified) => "If-Modified-Since",
+        };
+        let condition = format!("x-amz-copy-source-{condition}");
+        Err(S3Error::new(S3ErrorCode::PreconditionFailed).extra("Condition", condition))
     }
 
     /// Decides. An ETag condition overrules the date condition beside it: `If-Match` that holds beats
@@ -171,7 +208,6 @@ fn joined(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, S3E
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::error::S3ErrorCode;
     use http::HeaderValue;
     use proptest::prelude::*;
 
@@ -267,6 +303,26 @@ mod tests {
                 assert_eq!(check(&pairs), expected, "{pairs:?}");
             }
         }
+    }
+
+    #[test]
+    fn conditions_on_the_source_of_a_copy_have_the_precedence_of_reads_and_fail_as_412() {
+        for (if_match, unmodified, failed) in PRECONDITIONS {
+            for (none_match, modified, unchanged) in CHANGES {
+                let pairs = [if_match, unmodified, none_match, modified].concat();
+                let named = pairs.iter().map(|(name, value)| {
+                    let name = http::HeaderName::try_from(format!("x-amz-copy-source-{name}")).unwrap();
+                    (name, HeaderValue::from_static(value))
+                });
+                let conditions = ReadConditions::of_copy_source(&named.collect()).unwrap();
+                let code = conditions.check_copy_source("abc", MODIFIED).map_err(|error| error.code);
+                let holds = failed.is_none() && !unchanged;
+                let expected = if holds { Ok(()) } else { Err(S3ErrorCode::PreconditionFailed) };
+                assert_eq!(code, expected, "{pairs:?}");
+            }
+        }
+        let plain = ReadConditions::of_copy_source(&headers(MATCH_FAILS)).unwrap();
+        assert_eq!(plain, ReadConditions::default());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Previous hop: [`super::server`]. Next hop: the [`Handler`](super::Handler).
 
 use super::body::{BodySource, BodyStream, BodyWatch};
+use super::copy_source::{AuthorisedSource, COPY_SOURCE, CopySource};
 use super::error::{S3Error, S3ErrorCode};
 use super::operation::Operation;
 use super::request::{Query, RequestContext, RequestHead, RequestId, S3Request, Target};
@@ -126,7 +127,7 @@ async fn run(
     };
     known.caller = Some(verified.caller.clone());
     let admitted = admit(state, head, known, &verified.caller).await;
-    let Admitted { operation, bucket, found, key, query } = match admitted {
+    let Admitted { operation, bucket, found, key, source: copied, query } = match admitted {
         Ok(admitted) => admitted,
         Err(error) => {
             watch.keep(source);
@@ -144,6 +145,7 @@ async fn run(
         bucket,
         found,
         key,
+        source: copied,
         query,
         headers: std::mem::take(&mut head.headers),
         context: RequestContext {
@@ -163,6 +165,7 @@ struct Admitted {
     bucket: Option<BucketName>,
     found: Option<Arc<OpenBucket>>,
     key: Option<ObjectKey>,
+    source: Option<AuthorisedSource>,
     query: Query,
 }
 
@@ -201,7 +204,31 @@ async fn admit(
             ObjectKeyError::Empty => S3ErrorCode::InvalidURI.into(),
         })
     });
-    Ok(Admitted { operation, bucket, found, key: key.transpose()?, query })
+    let key = key.transpose()?;
+    let source =
+        if operation.copies() { Some(admit_source(state, head, known, caller).await?) } else { None };
+    Ok(Admitted { operation, bucket, found, key, source, query })
+}
+
+/// What a copy reads: whoever copies has to be allowed to read it.
+async fn admit_source(
+    state: &S3State,
+    head: &RequestHead,
+    known: &mut Known,
+    caller: &Authenticated,
+) -> Result<AuthorisedSource, S3Error> {
+    let mut values = head.headers.get_all(COPY_SOURCE).iter();
+    let source = CopySource::parse(values.next().map(HeaderValue::as_bytes).unwrap_or_default())?;
+    if values.next().is_some() {
+        return Err(S3Error::invalid_argument(COPY_SOURCE, "", "A copy has one source"));
+    }
+    let found = state.handler.find_bucket(&source.bucket).await?;
+    let owner = found.as_ref().map(|found| found.owner);
+    if !authorize(caller, Operation::GetObject.action(), owner).is_allowed() {
+        known.denied = true;
+        return Err(S3ErrorCode::AccessDenied.into());
+    }
+    Ok(AuthorisedSource { source, found })
 }
 
 fn agent_of(head: &RequestHead) -> String {

@@ -1,7 +1,7 @@
 //! Headers that are stored with an object and come back with it, and headers that promise something this server does
 //! not do, which are refused.
 
-use super::body::checksum::{decode_value, header_name};
+use super::body::checksum::{decode_value, header_name, parse_wire_name};
 use super::error::{S3Error, S3ErrorCode};
 use super::refusal::unsupported;
 use base64::Engine as _;
@@ -232,6 +232,15 @@ pub fn parse_checksum_kind(name: &str) -> Option<ChecksumKind> {
     kinds.into_iter().find(|kind| checksum_kind_name(*kind).eq_ignore_ascii_case(name))
 }
 
+/// Reads the algorithm that `x-amz-checksum-algorithm` asks for.
+pub fn checksum_algorithm(name: &str) -> Result<ChecksumAlgorithm, S3Error> {
+    parse_wire_name(name).ok_or_else(|| {
+        let message = "Checksum algorithm provided is unsupported. Please try again with any of the valid types: \
+                       [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]";
+        S3Error::with_message(S3ErrorCode::InvalidRequest, message)
+    })
+}
+
 /// A checksum as text: base64, and for one over parts their number behind it.
 pub fn checksum_text(checksum: &Checksum, parts: usize) -> String {
     let mut text = BASE64.encode(&checksum.value);
@@ -284,6 +293,19 @@ pub fn refuse_unsupported(headers: &HeaderMap) -> Result<(), S3Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses the keys that a client holds for an encrypted object: none is encrypted.
+pub fn refuse_customer_keys(headers: &HeaderMap) -> Result<(), S3Error> {
+    let keys = [
+        "x-amz-server-side-encryption-customer-algorithm",
+        "x-amz-copy-source-server-side-encryption-customer-algorithm",
+    ];
+    if keys.iter().any(|name| headers.contains_key(*name)) {
+        let message = "The encryption parameters are not applicable to this object.";
+        return Err(S3Error::with_message(S3ErrorCode::InvalidRequest, message));
+    }
+    Ok(())
 }
 
 /// Accepts the canned ACLs that say what holds anyway, the owner's full control; refuses every other grant.

@@ -5,6 +5,7 @@
 pub mod body;
 mod bucket;
 pub mod conditional;
+pub mod copy_source;
 pub mod date;
 mod dispatch;
 mod engine_error;
@@ -12,6 +13,7 @@ pub mod error;
 #[cfg(test)]
 mod fuzz;
 pub mod headers;
+mod keep_alive;
 pub mod list_params;
 mod multipart;
 mod object;
@@ -27,6 +29,7 @@ pub mod sigv4;
 pub mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
+mod transfer;
 pub mod xml;
 
 use crate::auth::Authenticator;

@@ -3,6 +3,7 @@
 //!
 //! Next hop: [`crate::auth::authorize`] with the operation's [`Action`], then the handler.
 
+use super::copy_source::COPY_SOURCE;
 use super::error::{S3Error, S3ErrorCode};
 use super::request::Query;
 use crate::auth::{Action, Class};
@@ -250,9 +251,14 @@ impl Operation {
         let looks_only = ["Get", "Head", "List", "Delete", "Abort"].iter().any(|verb| name.starts_with(verb));
         match self {
             Self::DeleteObjects => true,
-            Self::CreateMultipartUpload => false,
+            Self::CreateMultipartUpload | Self::CopyObject | Self::UploadPartCopy => false,
             _ => !looks_only,
         }
+    }
+
+    /// Whether it reads a second object, which `x-amz-copy-source` names.
+    pub fn copies(self) -> bool {
+        matches!(self, Self::CopyObject | Self::UploadPartCopy)
     }
 
     /// Recognises the operation of a request.
@@ -300,7 +306,7 @@ impl Operation {
         if method == Method::HEAD {
             return Ok(Self::HeadObject);
         }
-        let copies = headers.contains_key("x-amz-copy-source");
+        let copies = headers.contains_key(COPY_SOURCE);
         if let Some(subresource) = find_subresource(query, OF_OBJECT, OF_BUCKET, "key")? {
             let operation = subresource.operation(method);
             let operation = operation.ok_or_else(|| method_not_allowed(method, subresource.name))?;

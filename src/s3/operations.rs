@@ -106,8 +106,18 @@ impl Operations {
         action: impl Into<Action>,
         permit: Permit,
     ) -> Result<Receipt, S3Error> {
+        Ok(self.try_submit(actor, action, permit).await?)
+    }
+
+    /// Submits a mutation whose refusal the handler looks at.
+    pub(super) async fn try_submit(
+        &self,
+        actor: Actor,
+        action: impl Into<Action>,
+        permit: Permit,
+    ) -> Result<Receipt, EngineError> {
         let command = Command::new(actor, action, self.engine.entropy()).holding(permit);
-        Ok(self.engine.submit(command).await?)
+        self.engine.submit(command).await
     }
 
     /// Takes a body in, into memory or packs. Nothing is kept of one that fails on its way: what was staged is given
@@ -160,6 +170,8 @@ impl Operations {
             Operation::DeleteObject => object::delete(self, request).await,
             Operation::GetObjectAcl => object::get_acl(self, request).await,
             Operation::PutObjectAcl => object::put_acl(self, request).await,
+            Operation::CopyObject => object::copy(self, request).await,
+            Operation::GetObjectAttributes => object::attributes(self, request).await,
             Operation::GetObjectTagging => object::get_tagging(self, request).await,
             Operation::PutObjectTagging => object::put_tagging(self, request).await,
             Operation::DeleteObjectTagging => object::delete_tagging(self, request).await,
@@ -168,6 +180,7 @@ impl Operations {
             Operation::DeleteBucketTagging => bucket::delete_tagging(self, request).await,
             Operation::CreateMultipartUpload => multipart::create(self, request).await,
             Operation::UploadPart => multipart::upload_part(self, request).await,
+            Operation::UploadPartCopy => multipart::copy_part(self, request).await,
             Operation::CompleteMultipartUpload => multipart::complete(self, request).await,
             Operation::AbortMultipartUpload => multipart::abort(self, request).await,
             Operation::ListParts => multipart::list_parts(self, request).await,

@@ -2,6 +2,7 @@
 
 use super::OpenBucket;
 use super::body::BodyStream;
+use super::copy_source::{AuthorisedSource, CopySource};
 use super::error::{S3Error, S3ErrorCode};
 use super::operation::{Operation, Scope};
 use crate::auth::Authenticated;
@@ -41,7 +42,7 @@ pub struct Query(Vec<(String, String)>);
 
 /// Decodes a part of the target. A `%` that begins no escape and bytes that are no UTF-8 are refused: taken as they
 /// stand, two different targets would name one key.
-fn decode(text: &str) -> Result<String, S3Error> {
+pub(super) fn decode(text: &str) -> Result<String, S3Error> {
     let mut escapes = text.split('%').skip(1).map(|rest| rest.as_bytes().first_chunk::<2>());
     if !escapes.all(|digits| digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))) {
         return Err(S3Error::new(S3ErrorCode::InvalidURI));
@@ -174,6 +175,8 @@ pub struct S3Request {
     pub found: Option<Arc<OpenBucket>>,
     /// The key; there for every operation on objects.
     pub key: Option<ObjectKey>,
+    /// What a copy reads; there for every copy.
+    pub source: Option<AuthorisedSource>,
     /// The decoded query.
     pub query: Query,
     /// The headers.
@@ -193,15 +196,15 @@ impl S3Request {
     /// The bucket that a request was authorised for, if it exists and belongs to whom the client expects.
     pub fn open_bucket(&self) -> Result<&OpenBucket, S3Error> {
         let name = self.bucket()?;
-        let Some(found) = self.found.as_deref() else {
-            return Err(S3Error::new(S3ErrorCode::NoSuchBucket).extra("BucketName", name.as_str()));
-        };
-        match self.header("x-amz-expected-bucket-owner")? {
-            Some(expected) if expected != found.shown.id && expected != found.owner.to_string() => {
-                Err(S3ErrorCode::AccessDenied.into())
-            }
-            Some(_) | None => Ok(found),
-        }
+        expected_bucket(name, self.found.as_deref(), self.header("x-amz-expected-bucket-owner")?)
+    }
+
+    /// What a copy reads, and its bucket, if that exists and belongs to whom the client expects.
+    pub fn copy_source(&self) -> Result<(&CopySource, &OpenBucket), S3Error> {
+        // The dispatcher parsed and authorised it for every operation that copies.
+        let AuthorisedSource { source, found } = self.source.as_ref().ok_or(S3ErrorCode::InternalError)?;
+        let expected = self.header("x-amz-source-expected-bucket-owner")?;
+        Ok((source, expected_bucket(&source.bucket, found.as_deref(), expected)?))
     }
 
     /// The key of an operation that has one.
@@ -214,6 +217,22 @@ impl S3Request {
         let Some(value) = self.headers.get(name) else { return Ok(None) };
         let refusal = || S3Error::invalid_argument(name, "", "The header's value is not readable text");
         std::str::from_utf8(value.as_bytes()).map(Some).map_err(|_| refusal())
+    }
+}
+
+fn expected_bucket<'a>(
+    name: &BucketName,
+    found: Option<&'a OpenBucket>,
+    expected: Option<&str>,
+) -> Result<&'a OpenBucket, S3Error> {
+    let Some(found) = found else {
+        return Err(S3Error::new(S3ErrorCode::NoSuchBucket).extra("BucketName", name.as_str()));
+    };
+    match expected {
+        Some(expected) if expected != found.shown.id && expected != found.owner.to_string() => {
+            Err(S3ErrorCode::AccessDenied.into())
+        }
+        Some(_) | None => Ok(found),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::error::{S3Error, S3ErrorCode};
 use super::request::{RequestHead, RequestId};
+use super::xml::writer::DECLARATION;
 use super::{Observation, Observer};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -192,7 +193,7 @@ impl S3Response {
     pub fn from_error(error: S3Error, head: &RequestHead, ids: &RequestId) -> Self {
         let mut answer = Self::empty(error.code.status());
         if error.code != S3ErrorCode::NotModified {
-            let document = render(&error, head, ids);
+            let document = error_document(&error, &head.raw_path, ids);
             answer = answer
                 .header(CONTENT_TYPE, HeaderValue::from_static("application/xml"))
                 .body(ResponseBody::bytes(document));
@@ -202,10 +203,12 @@ impl S3Response {
     }
 }
 
-fn render(error: &S3Error, head: &RequestHead, ids: &RequestId) -> String {
+/// The document that says what went wrong; `about` is what it is about where the error itself does not say.
+pub(super) fn error_document(error: &S3Error, about: &str, ids: &RequestId) -> String {
     let mut out = String::with_capacity(512);
-    out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
-    let resource = error.resource.as_deref().unwrap_or(&head.raw_path);
+    out.push_str(DECLARATION);
+    out.push_str("<Error>");
+    let resource = error.resource.as_deref().unwrap_or(about);
     let first = [("Code", error.code.as_str()), ("Message", &error.message)];
     let extra = error.extra.iter().map(|(name, value)| (*name, value.as_str()));
     let last = [("Resource", resource), ("RequestId", &ids.id), ("HostId", &ids.host_id)];

@@ -13,6 +13,8 @@ use siltstone_log::event::{Content, ContentSlice, ContentSource};
 use siltstone_log::id::{BlobId, Hash, Salt, Seq};
 use siltstone_log::name::ObjectKey;
 use siltstone_log::record::{DraftContent, Salted};
+use siltstone_projections::rows::ObjectRow;
+use std::ops::Range;
 
 /// Where staged bytes may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,29 @@ pub struct SharedContent {
     pub seq: Seq,
     /// Which of its bytes, never inline ones: those are written again, which costs less than a reference.
     pub slices: Vec<ContentSlice>,
+}
+
+impl SharedContent {
+    /// A range of a version's bytes; none where it is empty or any of it is inline.
+    pub fn of(key: &ObjectKey, object: &ObjectRow, range: Range<u64>) -> Option<Self> {
+        let Content::Slices(slices) = &object.content else { return None };
+        let slices: Vec<_> = cut(slices, range).collect();
+        let in_packs = |slice: &ContentSlice| matches!(slice.source, ContentSource::Blob { .. });
+        let shares = !slices.is_empty() && slices.iter().all(in_packs);
+        shares.then(|| Self { key: key.clone(), seq: object.seq, slices })
+    }
+}
+
+/// The slices, or parts of them, that a range covers.
+fn cut(slices: &[ContentSlice], range: Range<u64>) -> impl Iterator<Item = ContentSlice> {
+    let mut at = 0_u64;
+    slices.iter().filter_map(move |slice| {
+        let end = at.saturating_add(slice.len);
+        let (first, last) = (range.start.max(at), range.end.min(end));
+        let offset = slice.offset.saturating_add(first.saturating_sub(at));
+        at = end;
+        (first < last).then(|| ContentSlice { source: slice.source, offset, len: last - first })
+    })
 }
 
 impl StagedContent {
@@ -136,5 +161,41 @@ impl Drop for BlobGuard {
 impl std::fmt::Debug for BlobGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "BlobGuard(armed: {})", self.0.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Every byte that slices stand for, one by one.
+    fn bytes_of(slices: &[ContentSlice]) -> Vec<(ContentSource, u64)> {
+        let each = |slice: &ContentSlice| {
+            let (source, offset) = (slice.source, slice.offset);
+            (0..slice.len).map(move |at| (source, offset + at)).collect::<Vec<_>>()
+        };
+        slices.iter().flat_map(each).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_range_of_slices_stands_for_the_bytes_of_the_range(
+            lens in proptest::collection::vec((0_u64..20, 0_u64..9, 0_u8..3), 0..8),
+            start in 0_u64..120,
+            end in 0_u64..120,
+        ) {
+            let slice = |(offset, len, blob): &(u64, u64, u8)| {
+                let source = ContentSource::Blob { blob: BlobId([*blob; 16]) };
+                ContentSlice { source, offset: *offset, len: *len }
+            };
+            let slices: Vec<_> = lens.iter().map(slice).collect();
+            let found: Vec<_> = cut(&slices, start..end).collect();
+            prop_assert!(found.iter().all(|slice| slice.len > 0));
+            let all = bytes_of(&slices).into_iter();
+            let skipped = usize::try_from(start).unwrap();
+            let wanted = usize::try_from(end.saturating_sub(start)).unwrap();
+            prop_assert_eq!(bytes_of(&found), all.skip(skipped).take(wanted).collect::<Vec<_>>());
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! A [`ContentReader`] walks the slices that make an object's content. Reads run on blocking threads, one ahead of
 //! what is being sent, each of at most 256 KiB. Every chunk holds the permit that the reader was given.
 
+use super::cut;
 use crate::engine::admission::ReadPermit;
 use crate::engine::damage::FoundDamage;
 use crate::engine::outcome::Fault;
@@ -53,7 +54,7 @@ impl ContentReader {
                 let whole = Inline { place: object.place, len: object.size };
                 VecDeque::from([Part { source: PartSource::Own(whole), offset: range.start, len }])
             }
-            Content::Slices(slices) => cut(slices, range),
+            Content::Slices(slices) => cut(slices, range).map(Part::of).collect(),
         };
         Self { cursor: Some(Box::new(Cursor { sources, parts: slices, blob: None, permit })), ahead: None }
     }
@@ -99,25 +100,6 @@ impl ContentReader {
     }
 }
 
-/// The slices, or parts of them, that a range covers.
-fn cut(slices: &[ContentSlice], range: Range<u64>) -> VecDeque<Part> {
-    let mut parts = VecDeque::new();
-    let mut at = 0u64;
-    for slice in slices {
-        let end = at.saturating_add(slice.len);
-        let (first, last) = (range.start.max(at), range.end.min(end));
-        if first < last {
-            let source = match slice.source {
-                ContentSource::Inline { stream, seq } => PartSource::Record(stream, seq),
-                ContentSource::Blob { blob } => PartSource::Blob(blob),
-            };
-            parts.push_back(Part { source, offset: slice.offset + (first - at), len: last - first });
-        }
-        at = end;
-    }
-    parts
-}
-
 /// Inline content: where its record lies, and how many bytes it has.
 #[derive(Clone, Copy)]
 struct Inline {
@@ -143,6 +125,16 @@ struct Part {
     source: PartSource,
     offset: u64,
     len: u64,
+}
+
+impl Part {
+    fn of(slice: ContentSlice) -> Self {
+        let source = match slice.source {
+            ContentSource::Inline { stream, seq } => PartSource::Record(stream, seq),
+            ContentSource::Blob { blob } => PartSource::Blob(blob),
+        };
+        Self { source, offset: slice.offset, len: slice.len }
+    }
 }
 
 /// What is still to be read.

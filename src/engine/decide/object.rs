@@ -113,8 +113,11 @@ pub(super) fn check_shared(
         Some(Content::Slices(held)) => held,
         Some(Content::Empty | Content::Inline) | None => Vec::new(),
     };
+    // What is shared comes in the order of what is held, each of it from another slice: one pass, since an object can
+    // have as many slices as an upload has parts.
+    let mut held = held.iter();
     let within = |slice: &ContentSlice| {
-        held.iter().any(|of| {
+        held.any(|of| {
             let end = |slice: &ContentSlice| slice.offset.saturating_add(slice.len);
             of.source == slice.source && of.offset <= slice.offset && end(slice) <= end(of)
         })

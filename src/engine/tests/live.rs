@@ -1,5 +1,7 @@
 //! The real thing in a temporary folder: threads, disk and projections.
 
+mod copies;
+
 use super::{key, name};
 use crate::engine::bucket_protocol::SecondHalf;
 use crate::engine::command::{

@@ -1,12 +1,13 @@
 //! Digests of a body: what proves it, and what is stored with it. Runs beside the I/O where a body is large.
 
+use super::BodyError;
 use super::checksum::Hasher;
 use crate::engine::Permit;
 use crate::s3::sigv4::ChunkChain;
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
-use siltstone_log::event::ChecksumAlgorithm;
+use siltstone_log::event::{Checksum, ChecksumAlgorithm, ChecksumKind};
 use tokio::task::JoinHandle;
 
 /// A body up to this size is digested where it is read: handing it to another thread would cost more.
@@ -54,6 +55,15 @@ pub(super) struct Digests {
     /// Whether every chunk signature was right.
     pub(super) chain_holds: bool,
     pub(super) checksums: Vec<(ChecksumAlgorithm, Vec<u8>)>,
+}
+
+impl Digests {
+    /// The checksums, as they are stored with an object.
+    pub(super) fn into_checksums(self) -> Vec<Checksum> {
+        let kind = ChecksumKind::FullObject;
+        let checksum = |(algorithm, value)| Checksum { algorithm, kind, value };
+        self.checksums.into_iter().map(checksum).collect()
+    }
 }
 
 impl Digester {
@@ -210,6 +220,36 @@ impl Pipeline {
             digester.finish()
         });
         finished.await.map_err(|_| Lost)
+    }
+}
+
+/// Digests of content that is stored already, for copies of it.
+pub(in crate::s3) struct ContentDigest(Pipeline);
+
+impl ContentDigest {
+    /// What `len` bytes at most hold while they wait to be digested.
+    pub(in crate::s3) fn memory(len: u64) -> u64 {
+        len.min(2 * BATCH_BYTES as u64)
+    }
+
+    /// MD5 and these checksums, over so many bytes.
+    pub(in crate::s3) fn new(checksums: &[ChecksumAlgorithm], len: u64, permit: Permit) -> Self {
+        let mut digester = Digester::new(false, None);
+        checksums.iter().for_each(|algorithm| digester.add(*algorithm));
+        let mut pipeline = Pipeline::new(digester, Some(len));
+        pipeline.hold(permit);
+        Self(pipeline)
+    }
+
+    /// Takes more bytes.
+    pub(in crate::s3) async fn push(&mut self, bytes: Bytes) -> Result<(), BodyError> {
+        self.0.push(Step::Data(bytes)).await.map_err(|_| BodyError::DigestsLost)
+    }
+
+    /// MD5 and checksums.
+    pub(in crate::s3) async fn finish(mut self) -> Result<([u8; 16], Vec<Checksum>), BodyError> {
+        let digests = self.0.finish().await.map_err(|_| BodyError::DigestsLost)?;
+        Ok((digests.md5, digests.into_checksums()))
     }
 }
 

@@ -17,12 +17,13 @@ use crate::listener::progress::Progress;
 use bytes::{Bytes, BytesMut};
 use checksum::{Promise, Promises, decode_value, header_name};
 use chunked::{ChunkDecoder, Framing, FramingError, Item};
+pub(super) use digest::ContentDigest;
 use digest::{Digester, Digests, Pipeline, Step};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
-use siltstone_log::event::{Checksum, ChecksumAlgorithm, ChecksumKind};
+use siltstone_log::event::{Checksum, ChecksumAlgorithm};
 use subtle::ConstantTimeEq;
 use tokio::time::{Instant, timeout};
 pub use watch::BodyWatch;
@@ -364,12 +365,7 @@ impl BodyStream {
         }
         let digests = self.pipeline.finish().await.map_err(|_| BodyError::DigestsLost)?;
         self.check(&digests)?;
-        let checksums = digests.checksums.into_iter().map(|(algorithm, value)| Checksum {
-            algorithm,
-            kind: ChecksumKind::FullObject,
-            value,
-        });
-        Ok(BodySummary { size: self.received, md5: digests.md5, checksums: checksums.collect() })
+        Ok(BodySummary { size: self.received, md5: digests.md5, checksums: digests.into_checksums() })
     }
 
     fn check(&self, digests: &Digests) -> Result<(), BodyError> {

@@ -100,6 +100,28 @@ async fn a_wrong_signature_is_noted_with_the_key_that_was_claimed_and_tells_noth
 }
 
 #[tokio::test]
+async fn a_copy_needs_permission_to_read_its_source_too() {
+    let writer = || identity(1, false, &["writeonly"]);
+    for (identity, source, status) in [
+        (root(), "/bucket/k", 200),
+        (root(), "/missing/k", 200),
+        (root(), "/foreign/k", 403),
+        (root(), "%2Fforeign%2Fk", 403),
+        (root(), "/bucket", 400),
+        (root(), "arn:aws:s3:::foreign/k", 501),
+        (writer(), "/bucket/k", 403),
+    ] {
+        for target in ["/bucket/copy", "/bucket/copy?partNumber=1&uploadId=u"] {
+            let head = Signer::default().signed("PUT", target, EMPTY, &[("x-amz-copy-source", source)]);
+            let (answer, recorder) = send(identity.clone(), head, b"").await;
+            assert_eq!(answer.status.as_u16(), status, "{source}");
+            let denied = recorder.denied.lock().unwrap().len();
+            assert_eq!(denied, usize::from(status == 403), "{source}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn permission_is_asked_for_the_operation_and_the_owner_of_the_bucket() {
     let reader = || identity(1, false, &["readonly"]);
     for (identity, method, target, status) in [

@@ -7,6 +7,7 @@ use crate::s3::body::checksum::{ALGORITHMS, header_name};
 use crate::s3::conditional::write_conditions;
 use crate::s3::error::{S3Error, S3ErrorCode};
 use crate::s3::headers::{parse_checksum, parse_checksum_kind, put_version};
+use crate::s3::keep_alive::{Finished, Subject, keep_alive};
 use crate::s3::list_params::encode_key;
 use crate::s3::operations::Operations;
 use crate::s3::request::S3Request;
@@ -40,6 +41,7 @@ pub(in crate::s3) async fn complete(
     let host = request.header(HOST.as_str())?.unwrap_or_default();
     let location = format!("http://{host}/{}/{}", bucket.name, encode_key(key.as_str(), true));
     let actor = request.context.actor();
+    let subject = Subject::of(&request)?;
     let permit = operations.engine().admit(Need::Store { bytes: 0 })?;
     let document = operations.read_document(request.body, MAX_COMPLETE_BYTES, &permit).await?;
     let parts = parse_complete(&document)?.into_iter().map(named).collect();
@@ -55,15 +57,20 @@ pub(in crate::s3) async fn complete(
         version: operations.fresh_version(),
         conditions,
     };
-    let receipt = operations.submit(actor, action, permit).await?;
-    let Outcome::MultipartCompleted(object) = receipt.outcome else {
-        return Err(S3ErrorCode::InternalError.into());
-    };
-    let checksums = (object.checksums.as_slice(), object.parts);
-    let result = complete_result(&location, bucket.name.as_str(), key.as_str(), &object.etag, checksums);
-    let mut response = S3Response::xml(result);
-    put_version(object.version, &mut response.headers);
-    Ok(response)
+    let operations = operations.clone();
+    keep_alive(subject, async move {
+        let receipt = operations.submit(actor, action, permit).await?;
+        let Outcome::MultipartCompleted(object) = receipt.outcome else {
+            return Err(S3ErrorCode::InternalError.into());
+        };
+        let checksums = (object.checksums.as_slice(), object.parts);
+        let document =
+            complete_result(&location, bucket.name.as_str(), key.as_str(), &object.etag, checksums);
+        let mut headers = HeaderMap::new();
+        put_version(object.version, &mut headers);
+        Ok(Finished { document, headers })
+    })
+    .await
 }
 
 /// A number that no part can have stays one: the engine refuses it.

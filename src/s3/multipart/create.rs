@@ -2,10 +2,11 @@
 
 use crate::engine::Need;
 use crate::engine::command::CreateMultipart;
-use crate::s3::body::checksum::{parse_wire_name, wire_name};
+use crate::s3::body::checksum::wire_name;
 use crate::s3::error::{S3Error, S3ErrorCode};
 use crate::s3::headers::{
-    checksum_kind_name, content_headers, metadata, parse_checksum_kind, refuse_unsupported,
+    checksum_algorithm, checksum_kind_name, content_headers, metadata, parse_checksum_kind,
+    refuse_unsupported,
 };
 use crate::s3::operations::Operations;
 use crate::s3::request::S3Request;
@@ -66,13 +67,7 @@ fn wanted_checksum(
             )),
         };
     };
-    let algorithm = parse_wire_name(name).ok_or_else(|| {
-        invalid(
-            "Checksum algorithm provided is unsupported. Please try again with any of the valid types: \
-                 [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]"
-                .to_owned(),
-        )
-    })?;
+    let algorithm = checksum_algorithm(name)?;
     let kind = match (algorithm, kind) {
         (ChecksumAlgorithm::Crc32 | ChecksumAlgorithm::Crc32c, kind) => kind.unwrap_or(Composite),
         (ChecksumAlgorithm::Crc64nvme, None | Some(FullObject)) => FullObject,

@@ -57,7 +57,8 @@ pub(in crate::s3) async fn upload_part(
     Ok(response)
 }
 
-fn part_number(query: &Query) -> Result<u16, S3Error> {
+/// The number that a request names a part by.
+pub(in crate::s3) fn part_number(query: &Query) -> Result<u16, S3Error> {
     let text = query.get("partNumber").unwrap_or_default();
     let number = text.parse::<u16>().ok().filter(|number| (1..=MAX_PARTS).contains(number));
     number.ok_or_else(|| {

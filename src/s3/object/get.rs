@@ -2,20 +2,20 @@
 //!
 //! The row that was read first names the content that is sent, whatever happens to the key meanwhile.
 
+use super::part::select;
 use super::version::{FoundObject, find_object};
 use crate::engine::{ContentReader, EngineError};
 use crate::s3::conditional::{ReadConditions, ReadRefusal};
 use crate::s3::date::HttpDate;
 use crate::s3::error::{S3Error, S3ErrorCode};
-use crate::s3::headers::{etag_value, put_checksums, put_content_headers, put_metadata, put_version};
+use crate::s3::headers::{etag_value, put_content_headers, put_metadata, put_version, refuse_customer_keys};
 use crate::s3::operations::Operations;
-use crate::s3::range::{ByteRange, RangeRequest, Unsatisfiable};
 use crate::s3::request::{Query, S3Request};
 use crate::s3::response::{BodyFailure, ChunkSource, ResponseBody, S3Response};
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, HeaderName, HeaderValue, LAST_MODIFIED, RANGE,
+    CONTENT_TYPE, ETAG, EXPIRES, HeaderName, HeaderValue, LAST_MODIFIED,
 };
 use http::{HeaderMap, StatusCode};
 use siltstone_projections::rows::ObjectRow;
@@ -26,16 +26,15 @@ type Began = (ContentReader, Option<Bytes>);
 /// What is to be sent.
 struct Found {
     row: ObjectRow,
-    /// `None`: all of it.
-    range: Option<ByteRange>,
+    /// The first byte that is sent, and how many.
+    span: (u64, u64),
     /// Status and headers.
     response: S3Response,
 }
 
 pub(in crate::s3) async fn get(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
-    let (Found { row, range, response }, began) =
+    let (Found { row, span: (first, length), response }, began) =
         operations.off_thread(move |operations| begin(operations, &request)).await?;
-    let (first, length) = span(&row, range);
     if length == 0 || response.status == StatusCode::NOT_MODIFIED {
         return Ok(response);
     }
@@ -58,7 +57,7 @@ pub(in crate::s3) async fn get(operations: &Operations, request: S3Request) -> R
 /// both. They are read before the status is sent: damage that shows there is answered as an error.
 fn begin(operations: &Operations, request: &S3Request) -> Result<(Found, Option<Began>), S3Error> {
     let found = find(operations, request)?;
-    let (first, length) = span(&found.row, found.range);
+    let (first, length) = found.span;
     if length == 0 || found.response.status == StatusCode::NOT_MODIFIED {
         return Ok((found, None));
     }
@@ -68,24 +67,18 @@ fn begin(operations: &Operations, request: &S3Request) -> Result<(Found, Option<
     Ok((found, Some((reader, bytes))))
 }
 
-/// What is sent of an object: the first byte, and how many.
-fn span(row: &ObjectRow, range: Option<ByteRange>) -> (u64, u64) {
-    range.map_or((0, row.size), |range| (range.first, range.length))
-}
-
 pub(in crate::s3) async fn head(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
     let found = operations.off_thread(move |operations| find(operations, &request)).await?;
-    let Found { row, range, response } = found;
+    let Found { span: (_, length), response, .. } = found;
     if response.status == StatusCode::NOT_MODIFIED {
         return Ok(response);
     }
-    let length = range.map_or(row.size, |range| range.length);
     Ok(response.header(CONTENT_LENGTH, HeaderValue::from(length)))
 }
 
 /// Finds the object and decides what of it is sent: all, a range, or (304) nothing.
 fn find(operations: &Operations, request: &S3Request) -> Result<Found, S3Error> {
-    refuse_unsupported(request)?;
+    refuse_customer_keys(&request.headers)?;
     let conditions = ReadConditions::parse(&request.headers)?;
     let FoundObject { row, version } = find_object(operations, request)?;
     let mut response = S3Response::empty(StatusCode::OK)
@@ -102,7 +95,7 @@ fn find(operations: &Operations, request: &S3Request) -> Result<Found, S3Error> 
         Ok(()) => {}
         Err(ReadRefusal::NotModified) => {
             response.status = StatusCode::NOT_MODIFIED;
-            return Ok(Found { row, range: None, response });
+            return Ok(Found { row, span: (0, 0), response });
         }
         Err(ReadRefusal::PreconditionFailed(condition)) => {
             return Err(S3Error::new(S3ErrorCode::PreconditionFailed).extra("Condition", condition));
@@ -110,52 +103,14 @@ fn find(operations: &Operations, request: &S3Request) -> Result<Found, S3Error> 
     }
     put_metadata(&row.metadata, &mut response.headers);
     override_headers(&request.query, &mut response.headers)?;
-    let range = wanted_range(request, &conditions, &row)?;
-    match range {
-        Some(range) => {
-            response.status = StatusCode::PARTIAL_CONTENT;
-            response.headers.insert(CONTENT_RANGE, shown(range));
-        }
-        // A checksum covers the whole object; beside a part of it clients would compare the wrong bytes.
-        None if wants_checksums(&request.headers) => {
-            put_checksums(&row.checksums, row.parts.len(), &mut response.headers);
-        }
-        None => {}
-    }
-    Ok(Found { row, range, response })
+    let span =
+        select(request, &conditions, &row)?.put(&row, wants_checksums(&request.headers), &mut response);
+    Ok(Found { row, span, response })
 }
 
-fn refuse_unsupported(request: &S3Request) -> Result<(), S3Error> {
-    if request.query.contains("partNumber") {
-        return Err(S3Error::with_message(S3ErrorCode::NotImplemented, "partNumber is not implemented"));
-    }
-    if request.headers.contains_key("x-amz-server-side-encryption-customer-algorithm") {
-        let message = "The encryption parameters are not applicable to this object.";
-        return Err(S3Error::with_message(S3ErrorCode::InvalidRequest, message));
-    }
-    Ok(())
-}
-
+/// Whether the client asks for checksums.
 fn wants_checksums(headers: &HeaderMap) -> bool {
     headers.get("x-amz-checksum-mode").is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"enabled"))
-}
-
-fn wanted_range(
-    request: &S3Request,
-    conditions: &ReadConditions,
-    row: &ObjectRow,
-) -> Result<Option<ByteRange>, S3Error> {
-    let Some(header) = request.headers.get(RANGE).and_then(|value| value.to_str().ok()) else {
-        return Ok(None);
-    };
-    let asked = RangeRequest::parse(header).filter(|_| conditions.range_applies(&row.etag, row.hlc));
-    let Some(asked) = asked else { return Ok(None) };
-    asked.of(row.size).map(Some).map_err(|Unsatisfiable { size }| {
-        S3Error::new(S3ErrorCode::InvalidRange)
-            .extra("RangeRequested", header)
-            .extra("ActualObjectSize", size.to_string())
-            .header(CONTENT_RANGE, shown(format_args!("bytes */{size}")))
-    })
 }
 
 /// `response-content-type` and its like: the client asks for other headers than were stored. Only signed requests come
@@ -180,7 +135,7 @@ fn override_headers(query: &Query, out: &mut HeaderMap) -> Result<(), S3Error> {
 }
 
 /// Something whose text is always a header's value: dates, ranges, numbers.
-fn shown(value: impl std::fmt::Display) -> HeaderValue {
+pub(super) fn shown(value: impl std::fmt::Display) -> HeaderValue {
     HeaderValue::try_from(value.to_string()).unwrap_or(HeaderValue::from_static(""))
 }
 

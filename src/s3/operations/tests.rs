@@ -1,5 +1,7 @@
 //! The whole door over a real engine in a temporary folder: signed requests in, answers out, no socket.
 
+mod copies;
+
 use super::Operations;
 use crate::auth::{Authenticator, Identity};
 use crate::engine::{Command, Engine, EngineConfig, EngineError, Need, ROOT_ACCOUNT, ROOT_USER, Rejection};

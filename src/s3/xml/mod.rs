@@ -7,6 +7,7 @@ pub mod bucket;
 pub mod delete;
 pub mod list;
 pub mod multipart;
+pub mod object;
 pub mod reader;
 pub mod tagging;
 pub mod writer;

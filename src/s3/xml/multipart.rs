@@ -96,7 +96,8 @@ pub fn complete_result(
     })
 }
 
-fn write_checksums(w: &mut XmlWriter, checksums: &[Checksum], parts: usize) {
+/// The checksums, each in an element of its own name.
+pub(super) fn write_checksums(w: &mut XmlWriter, checksums: &[Checksum], parts: usize) {
     for checksum in checksums {
         w.plain(checksum_element(checksum.algorithm), checksum_text(checksum, parts));
     }

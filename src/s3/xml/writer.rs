@@ -6,6 +6,9 @@ use std::fmt::Write as _;
 /// The namespace of every S3 document but errors.
 pub const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
+/// What every document begins with.
+pub const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
 /// Writes one document. Elements are opened and closed by [`XmlWriter::element`] alone, so the tags always match.
 #[derive(Debug)]
 pub struct XmlWriter {
@@ -34,7 +37,7 @@ impl XmlWriter {
 
     fn begin(capacity: usize) -> Self {
         let mut out = String::with_capacity(capacity);
-        out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        out.push_str(DECLARATION);
         Self { out }
     }
 

@@ -1,0 +1,102 @@
+//! Copies that share bytes in packs, on the real engine.
+
+use super::{Live, pattern, put};
+use crate::engine::command::{
+    CompleteMultipart, Conditions, CreateMultipart, NamedPart, PutObject, UploadPart,
+};
+use crate::engine::tests::key;
+use crate::engine::{Placement, SharedContent, StagedContent};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use siltstone_log::event::ContentHeaders;
+use siltstone_log::host::draw;
+use siltstone_log::id::{Salt, StreamId, UploadId, VersionId};
+use siltstone_projections::objects;
+use std::ops::Range;
+
+const LEAST_PART: u64 = 5 << 20;
+const BASE: u64 = 13 << 20;
+
+fn share(live: &Live, stream: StreamId, object: &str, range: Range<u64>) -> StagedContent {
+    let row = objects::current(&live.engine().view(), stream, &key(object)).unwrap().unwrap();
+    StagedContent::Shared(SharedContent::of(&key(object), &row, range).expect("its bytes lie in packs"))
+}
+
+/// Makes an object of parts that are ranges of another.
+fn join(live: &Live, stream: StreamId, object: &str, source: &str, parts: &[Range<u64>]) {
+    let upload = UploadId(draw(live.engine().entropy()));
+    let (headers, metadata, tags) = (ContentHeaders::default(), Vec::new(), Vec::new());
+    let key = key(object);
+    let created =
+        CreateMultipart { stream, upload, key: key.clone(), headers, metadata, checksum: None, tags };
+    live.submit(created).unwrap();
+    let mut named = Vec::new();
+    for (number, range) in (1..).zip(parts) {
+        let content = share(live, stream, source, range.clone());
+        let etag = Salt([7; 16]).to_string();
+        named.push(NamedPart { number, etag: etag.clone(), checksums: Vec::new() });
+        let (key, checksums, copied_from) = (key.clone(), Vec::new(), None);
+        let part = UploadPart { stream, key, upload, number, content, etag, checksums, copied_from };
+        live.submit(part).unwrap();
+    }
+    let complete = CompleteMultipart {
+        stream,
+        key,
+        upload,
+        parts: named,
+        size: None,
+        checksum: None,
+        checksum_kind: None,
+        version: VersionId::default(),
+        conditions: Conditions::default(),
+    };
+    live.submit(complete).unwrap();
+}
+
+fn of(bytes: &[u8], range: &Range<u64>) -> Vec<u8> {
+    bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()].to_vec()
+}
+
+#[test]
+fn copies_of_any_layout_of_parts_have_the_bytes_of_their_source() {
+    let (mut live, stream) = Live::with_bucket();
+    let base = pattern(usize::try_from(BASE).unwrap());
+    live.put(stream, "base", &base).unwrap();
+    let layouts = (0..LEAST_PART, 0_u64..300_000, 0..BASE, 1_u64..400_000, any::<(u32, u32)>());
+    let mut last = Vec::new();
+    TestRunner::new(Config::with_cases(8))
+        .run(&layouts, |(start, more, second, len, (from, to))| {
+            let first = start..start + LEAST_PART + more;
+            let second = second..(second + len).min(BASE);
+            join(&live, stream, "joined", "base", &[first.clone(), second.clone()]);
+            let joined = [of(&base, &first), of(&base, &second)].concat();
+            prop_assert!(live.get(stream, "joined", 0..u64::MAX).as_ref() == Some(&joined));
+            let size = joined.len() as u64;
+            let (from, to) = (u64::from(from.min(to)) % size, u64::from(from.max(to)) % size + 1);
+            let range = from.min(to - 1)..to.max(from + 1);
+            let content = share(&live, stream, "joined", range.clone());
+            live.submit(PutObject { content, ..put(stream, "copy") }).unwrap();
+            last = of(&joined, &range);
+            prop_assert!(live.get(stream, "copy", 0..u64::MAX).as_ref() == Some(&last));
+            Ok(())
+        })
+        .unwrap();
+    for object in ["base", "joined"] {
+        live.submit(super::delete(stream, object)).unwrap();
+    }
+    live.reopen();
+    assert!(live.get(stream, "copy", 0..u64::MAX) == Some(last), "a copy outlives its sources");
+}
+
+#[test]
+fn inline_bytes_are_not_shared() {
+    let (live, stream) = Live::with_bucket();
+    live.put(stream, "small", &pattern(100)).unwrap();
+    let row = objects::current(&live.engine().view(), stream, &key("small")).unwrap().unwrap();
+    assert_eq!(SharedContent::of(&key("small"), &row, 0..100), None);
+    let content = live.stage(Placement::Packs, None, &pattern(100));
+    live.submit(PutObject { content, ..put(stream, "small") }).unwrap();
+    let row = objects::current(&live.engine().view(), stream, &key("small")).unwrap().unwrap();
+    assert!(SharedContent::of(&key("small"), &row, 0..100).is_some());
+    assert_eq!(SharedContent::of(&key("small"), &row, 100..200), None, "no bytes, nothing to share");
+}
