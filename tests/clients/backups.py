@@ -13,6 +13,8 @@ BIN = BUILT / "venv" / "bin"
 class Backup(Adapter):
     """A backup tool. `backup` and `restore` are of a whole folder, in a bucket of its own."""
 
+    makes_buckets = True
+
     def backup(self, bucket, folder):
         raise NotImplementedError
 
@@ -53,9 +55,17 @@ def write_files(journey, files):
     return source
 
 
+def fresh_bucket(journey):
+    """The name of a bucket for one backup, made for tools that do not make theirs."""
+    bucket = Server.unique("backup")
+    if not journey.client.makes_buckets:
+        journey.reference.create_bucket(Bucket=bucket)
+    return bucket
+
+
 def goes_and_returns(journey, files):
     """Backs these files up and restores them; returns the bucket."""
-    bucket = Server.unique("backup")
+    bucket = fresh_bucket(journey)
     source = write_files(journey, files)
     journey.client.backup(bucket, source)
     restored = journey.client.restore(bucket, journey.folder / Server.unique("restored"))
@@ -68,6 +78,8 @@ def file_step(files):
 
 
 def create_bucket(journey):
+    if not journey.client.makes_buckets:
+        raise Unable
     bucket = goes_and_returns(journey, {"file": b"first"})
     assert journey.reference.head_bucket(Bucket=bucket)["ResponseMetadata"]["HTTPStatusCode"] == 200
 
@@ -92,7 +104,7 @@ def ranges(journey):
 
 
 def forget(journey):
-    bucket = Server.unique("forgetful")
+    bucket = fresh_bucket(journey)
     size = lambda: sum(entry["Size"] for entry in journey.reference.list_objects_v2(Bucket=bucket)["Contents"])
     large = write_files(journey, {"file": random.Random(7).randbytes(3 * MIB)})
     journey.client.backup(bucket, large)
@@ -125,13 +137,11 @@ class Restic(Backup):
         if bucket not in self.known:
             self.restic(bucket, "init")
             self.known.add(bucket)
-        self.source = folder
         self.restic(bucket, "backup", "--pack-size", "64", folder)
 
     def restore(self, bucket, target):
         self.restic(bucket, "restore", "latest", "--no-cache", "--target", target)
-        source = next(path for path in target.rglob("source-*") if path.is_dir())
-        return source
+        return next(path for path in target.rglob("source-*") if path.is_dir())
 
     def forget(self, bucket):
         self.restic(bucket, "forget", "--keep-last", "1", "--prune", "--max-unused", "0")
@@ -144,6 +154,8 @@ class Restic(Backup):
 
 
 class Duplicity(Backup):
+    makes_buckets = False
+
     def duplicity(self, action, *words):
         options = ["--no-encryption", "--s3-endpoint-url", self.endpoint, "--archive-dir", self.folder / "archive"]
         options += ["--num-retries", "1", "--volsize", "50"]

@@ -4,7 +4,7 @@ import tomllib
 
 from adapter import BUILT, FOLDER
 from backups import Duplicity, Restic
-from library import Library
+from library import DuckDb, Library
 from mount import S3fsFuse
 from siltstone import ROOT
 from tools import AwsCli, Rclone, S3cmd, S5cmd
@@ -12,13 +12,13 @@ from tools import AwsCli, Rclone, S3cmd, S5cmd
 TABLE = tomllib.loads((FOLDER / "clients.toml").read_text())["client"]
 
 
-def library(*command):
+def library(*command, base=Library):
     """The adapter of a library whose driver this command starts."""
-    return type("Driven", (Library,), {"command": command})
+    return type("Driven", (base,), {"command": command})
 
 
-def python(name, venv=BUILT / "venv"):
-    return library(venv / "bin/python", FOLDER / f"drivers/python/{name}_driver.py")
+def python(name, venv=BUILT / "venv", base=Library):
+    return library(venv / "bin/python", FOLDER / f"drivers/python/{name}_driver.py", base=base)
 
 
 ADAPTERS = {
@@ -31,7 +31,7 @@ ADAPTERS = {
     "minio-py": python("minio"),
     "s3fs": python("s3fs"),
     "PyArrow": python("pyarrow"),
-    "DuckDB": python("duckdb"),
+    "DuckDB": python("duckdb", base=DuckDb),
     "rclone": Rclone,
     "restic": Restic,
     "duplicity": Duplicity,

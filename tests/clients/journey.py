@@ -59,6 +59,11 @@ class Journey:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda key: self.reference.put_object(Bucket=bucket, Key=key, Body=b""), keys))
 
+    def list_is_there(self):
+        """Stores what is listed, once."""
+        if not self.reference.list_objects_v2(Bucket=self.bucket, Prefix="list/")["KeyCount"]:
+            self.put_many(self.bucket, LISTED_KEYS + [f"{prefix}x" for prefix in LISTED_PREFIXES])
+
     def count(self, operation, status="200"):
         """How often the server answered an operation with this status."""
         start = f'siltstone_s3_requests_total{{code="{status}",op="{operation}"}} '
@@ -149,9 +154,7 @@ def read_range(journey):
 
 
 def list_pages(journey):
-    present = journey.reference.list_objects_v2(Bucket=journey.bucket, Prefix="list/")
-    if not present["KeyCount"]:
-        journey.put_many(journey.bucket, LISTED_KEYS + [f"{prefix}x" for prefix in LISTED_PREFIXES])
+    journey.list_is_there()
     keys, prefixes = journey.client.list(journey.bucket, "list/", "/")
     assert sorted(keys) == LISTED_KEYS
     assert sorted(prefixes) == LISTED_PREFIXES

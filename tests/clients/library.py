@@ -6,6 +6,7 @@ import subprocess
 import threading
 
 from adapter import CALL_SECONDS, Adapter, Refused, Unable
+from journey import LISTED_KEYS, MIB, STEPS
 
 
 class Library(Adapter):
@@ -100,3 +101,36 @@ class Library(Adapter):
 
     def delete_many(self, bucket, keys):
         self.call("delete_many", bucket=bucket, keys=keys)
+
+
+class DuckDb(Library):
+    """DuckDB reads and writes tables: the steps about how large files move are taken with one."""
+
+    @property
+    def own_steps(self):
+        return STEPS | {
+            "20 MiB in parts": table_in_parts,
+            "range": table_in_ranges,
+            "list over pages with delimiter": keys_over_pages,
+        }
+
+
+def table_in_parts(journey):
+    before = journey.count("CompleteMultipartUpload")
+    journey.client.call("write_table", bucket=journey.bucket, key="table.parquet", rows=3_000_000)
+    assert journey.count("CompleteMultipartUpload") > before
+    assert journey.reference.head_object(Bucket=journey.bucket, Key="table.parquet")["ContentLength"] > 20 * MIB
+    assert journey.client.call("sum_table", bucket=journey.bucket, key="table.parquet") == sum(range(3_000_000))
+
+
+def table_in_ranges(journey):
+    journey.client.call("write_table", bucket=journey.bucket, key="small.parquet", rows=1000)
+    before = journey.count("GetObject", "206")
+    assert journey.client.call("sum_table", bucket=journey.bucket, key="small.parquet") == sum(range(1000))
+    assert journey.count("GetObject", "206") > before
+
+
+def keys_over_pages(journey):
+    """Its globs ask for no delimiter, and answer with keys alone."""
+    journey.list_is_there()
+    assert sorted(journey.client.list(journey.bucket, "list/", "/")[0]) == LISTED_KEYS

@@ -22,6 +22,10 @@ class AwsCli(Adapter):
         self.aws("s3", "mb", f"s3://{bucket}")
 
     def put(self, bucket, key, source, metadata=None):
+        if key.endswith("/"):
+            # `s3 cp` would put the file into that folder.
+            self.api("put-object", "--bucket", bucket, "--key", key, "--body", source)
+            return
         self.aws("s3", "cp", source, f"s3://{bucket}/{key}", *(["--metadata", json.dumps(metadata)] if metadata else []))
 
     def upload(self, bucket, key, source):

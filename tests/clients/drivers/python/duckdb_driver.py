@@ -31,4 +31,16 @@ def listing(bucket, prefix, delimiter):
     return {"keys": [row[0].removeprefix(f"s3://{bucket}/") for row in found], "prefixes": []}
 
 
-serve({"put": put, "get": get, "list": listing})
+def write_table(bucket, key, rows):
+    # Numbers that do not compress, so that the file is as large as it looks.
+    database.execute(
+        f"COPY (SELECT range AS number, hash(range) AS noise FROM range({int(rows)}))"
+        f" TO 's3://{bucket}/{key}' (FORMAT parquet, COMPRESSION uncompressed)"
+    )
+
+
+def sum_table(bucket, key):
+    return int(database.execute("SELECT sum(number) FROM read_parquet(?)", [f"s3://{bucket}/{key}"]).fetchone()[0])
+
+
+serve({"put": put, "get": get, "list": listing, "write_table": write_table, "sum_table": sum_table})

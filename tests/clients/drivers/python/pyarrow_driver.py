@@ -41,7 +41,7 @@ def listing(bucket, prefix, delimiter):
 
 
 def delete_many(bucket, keys):
-    fs.delete_dir_contents(f"{bucket}/{keys[0].partition('/')[0]}")
+    fs.delete_dir(f"{bucket}/{keys[0].partition('/')[0]}")
 
 
 serve({
