@@ -19,7 +19,7 @@ UNICODE = "Größe 日本"
 ENCODED = "=?UTF-8?B?R3LDtsOfZSDml6XmnKw=?="
 # More keys than a page holds, and prefixes on both sides of its end.
 LISTED_KEYS = [f"list/{number:04}" for number in range(1010)]
-LISTED_PREFIXES = [f"list/{number:04}/" for number in range(0, 1010, 100)]
+LISTED_PREFIXES = [f"list/{number:04}-folder/" for number in range(0, 1010, 100)]
 
 
 @dataclass
@@ -47,7 +47,10 @@ class Journey:
 
     def seen(self, key):
         """What the reference reads."""
-        return self.reference.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        try:
+            return self.reference.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        except self.reference.exceptions.NoSuchKey:
+            raise AssertionError(f"the client made no object of the key {key!r}") from None
 
     def there(self, key, body=b"there before"):
         """Stores an object with the reference, for the client to find."""
@@ -97,7 +100,8 @@ def multipart_object(journey):
     journey.client.upload(journey.bucket, "large.bin", journey.file(body))
     assert journey.count("CompleteMultipartUpload") > before
     etag = journey.reference.head_object(Bucket=journey.bucket, Key="large.bin")["ETag"].strip('"')
-    assert int(etag.partition("-")[2]) >= 2, etag
+    # How many parts is the client's choice: s3fs-fuse makes one of it all.
+    assert int(etag.partition("-")[2]) >= 1, etag
     assert journey.seen("large.bin") == body
     assert journey.got("large.bin") == body
 
@@ -185,7 +189,9 @@ def keep_versions(journey):
     for body in (b"first", b"second"):
         journey.client.put(bucket, key, journey.file(body))
     journey.client.delete(bucket, key)
-    marker, second, first = journey.client.versions(bucket, key)
+    every = journey.client.versions(bucket, key)
+    assert len(every) == 3, every
+    marker, second, first = every
     assert (marker["deleted"], second["deleted"], first["deleted"]) == (True, False, False)
     assert (marker["latest"], second["latest"], first["latest"]) == (True, False, False)
     assert journey.got(key, bucket, version=first["version"]) == b"first"
@@ -210,13 +216,19 @@ def delete_many(journey):
     assert journey.reference.list_objects_v2(Bucket=journey.bucket, Prefix="gone/")["KeyCount"] == 0
 
 
+def is_refusal(error):
+    """Whether this is how a client words that it is not let in. s3cmd comes back with a SigV2 header, which is a bad
+    request."""
+    words = ("signature", "403", "forbidden", "denied", "not permitted", "400 (bad request)")
+    return any(word in str(error).lower() for word in words)
+
+
 def wrong_key(journey):
     journey.there("secret.bin")
     target = journey.folder / "stolen"
     with pytest.raises(Refused) as refused:
         journey.stranger.get(journey.bucket, "secret.bin", target)
-    words = ("signature", "403", "forbidden", "denied", "not permitted")
-    assert any(word in str(refused.value).lower() for word in words), refused.value
+    assert is_refusal(refused.value), refused.value
     assert not target.exists() or not os.path.getsize(target)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import datetime
 
 from adapter import BUILT, ROOT, Adapter, Unable
 
@@ -121,7 +122,7 @@ class S3cmd(Adapter):
 
     def tags(self, bucket, key):
         lines = self.s3cmd("gettagging", f"s3://{bucket}/{key}").splitlines()
-        return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines if ":" in line)}
+        return dict(line.strip().split(":\t", 1) for line in lines if ":\t" in line)
 
     def enable_versioning(self, bucket):
         self.s3cmd("setversioning", f"s3://{bucket}", "enable")
@@ -169,11 +170,14 @@ class S5cmd(Adapter):
         self.s5cmd("bucket-version", "--set", "Enabled", f"s3://{bucket}")
 
     def versions(self, bucket, key):
-        lines = self.s5cmd("--json", "ls", "--all-versions", f"s3://{bucket}/{key}").splitlines()
-        every = [json.loads(line) for line in lines]
+        every = ["ls", "--all-versions", f"s3://{bucket}/{key}"]
+        # The ids are in the text alone, the rest in the JSON alone; both come in the same order.
+        ids = [line.split()[-1] for line in self.s5cmd(*every).splitlines() if line.strip()]
+        entries = [json.loads(line) for line in self.s5cmd("--json", *every).splitlines() if line.strip()]
+        rows = [(datetime.fromisoformat(entry["last_modified"]), id, entry) for id, entry in zip(ids, entries, strict=True)]
+        rows.sort(key=lambda row: row[0], reverse=True)
         return [
-            {"version": entry["version_id"], "latest": place == 0, "deleted": "size" not in entry}
-            for place, entry in enumerate(every)
+            {"version": id, "latest": place == 0, "deleted": "etag" not in entry} for place, (_, id, entry) in enumerate(rows)
         ]
 
     def presign(self, bucket, key):

@@ -186,7 +186,7 @@ func carryOut(c call) (value any, err error) {
 		value, err = list(c)
 	case "copy":
 		_, err = client.CopyObject(background, &s3.CopyObjectInput{
-			Bucket: &c.Bucket, Key: &c.Key, CopySource: aws.String(url.PathEscape(c.Bucket + "/" + c.Source))})
+			Bucket: &c.Bucket, Key: &c.Key, CopySource: aws.String(url.QueryEscape(c.Bucket + "/" + c.Source))})
 	case "put_tags":
 		err = putTags(c)
 	case "tags":
