@@ -18,9 +18,10 @@ impl Claim {
     /// Reads the claim of a request; one without any is anonymous, one with two kinds is refused.
     pub fn read(head: &RequestHead, scope: &Scope) -> Result<Self, AuthError> {
         let link = sigv2::is_link(head);
+        let mut authorizations = head.headers.get_all(AUTHORIZATION).iter();
         let header =
-            head.headers.get_all(AUTHORIZATION).iter().any(|value| value.as_bytes().starts_with(b"AWS "));
-        if !link && !(header && scope.sigv2_headers()) {
+            scope.sigv2_headers() && authorizations.any(|value| value.as_bytes().starts_with(b"AWS "));
+        if !(link || header) {
             return sigv4::Claim::read(head, scope).map(Self::V4);
         }
         let authorizations = head.headers.get_all(AUTHORIZATION).iter().count();

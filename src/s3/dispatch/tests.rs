@@ -175,15 +175,15 @@ async fn a_host_below_a_domain_of_the_server_names_the_bucket() {
         let signer = Signer::default();
         let headers = [("host", host), ("x-amz-content-sha256", EMPTY), ("x-amz-date", &signer.date)];
         let authorization = signer.authorization("GET", target, &headers);
-        let signed = |host| {
+        let request = |host| {
             let mut headers = headers.to_vec();
             headers[0].1 = host;
             headers.push(("authorization", &authorization));
             head("GET", target, &headers)
         };
-        let (answer, _) = send(root(), signed(host), b"").await;
+        let (answer, _) = send(root(), request(host), b"").await;
         assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, echoed), "{host}{target}");
-        let (answer, _) = send(root(), signed("other.s3.example.org"), b"").await;
+        let (answer, _) = send(root(), request("other.s3.example.org"), b"").await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "the host is signed: {host}");
     }
     let signer = Signer::default();

@@ -84,9 +84,9 @@ fn what_the_link_covers_cannot_be_changed() {
         |head| head.host_bucket = Some("b".to_owned()),
     ];
     for (index, change) in changes.into_iter().enumerate() {
-        let mut changed = right();
-        change(&mut changed);
-        assert!(matches!(authenticate(&changed), Err(AuthError::Mismatch)), "change {index}");
+        let mut request = right();
+        change(&mut request);
+        assert!(matches!(authenticate(&request), Err(AuthError::Mismatch)), "change {index}");
     }
     let mut contradicting = right();
     contradicting.headers.insert("x-amz-acl", "public-read".parse().unwrap());

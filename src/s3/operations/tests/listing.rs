@@ -150,14 +150,10 @@ fn page(
     {
         let rest = &version.key[asked.prefix.len()..];
         let rolled = rest.find(&asked.delimiter).filter(|_| !asked.delimiter.is_empty());
-        let entry = match rolled {
-            Some(at) => {
-                Entry::Prefix(version.key[..asked.prefix.len() + at + asked.delimiter.len()].to_owned())
-            }
-            None => {
-                let latest = model.is_latest(version);
-                Entry::Version(version.key.clone(), version.id.clone(), latest, version.marker)
-            }
+        let entry = if let Some(at) = rolled {
+            Entry::Prefix(version.key[..asked.prefix.len() + at + asked.delimiter.len()].to_owned())
+        } else {
+            Entry::Version(version.key.clone(), version.id.clone(), model.is_latest(version), version.marker)
         };
         if entries.last() != Some(&entry) {
             entries.push(entry);
