@@ -11,7 +11,9 @@ use super::headers::put_version;
 use super::operations::{Operations, hex};
 use super::request::S3Request;
 use crate::engine::command::MAX_PUT_SIZE;
-use crate::engine::{EngineError, Fault, Need, Permit, Placement, Rejection, SharedContent, StagedContent};
+use crate::engine::{
+    ContentSink, EngineError, Fault, Need, Permit, Placement, Rejection, SharedContent, StagedContent,
+};
 use http::HeaderMap;
 use http::header::HeaderName;
 use siltstone_log::event::{Checksum, ChecksumAlgorithm, ChecksumKind, CopiedFrom};
@@ -172,7 +174,7 @@ impl FoundSource {
         let known = Known::of(&self.row, &range);
         let missing: Vec<_> =
             checksums.iter().copied().filter(|algorithm| known.checksum(*algorithm).is_none()).collect();
-        let computes = known.etag.is_none() || !missing.is_empty();
+        let digests = known.etag.is_none() || !missing.is_empty();
         let shared = (stream == self.request.stream && sharing == Sharing::Allowed)
             .then(|| SharedContent::of(&self.request.source.key, &self.row, range.clone()))
             .flatten();
@@ -180,7 +182,7 @@ impl FoundSource {
         let need = Need::Store { bytes: if shared.is_some() { 0 } else { length } };
         let permit = engine.admit(need).map_err(EngineError::from)?;
         let mut digest = None;
-        if computes {
+        if digests {
             permit.charge(ContentDigest::memory(length)).map_err(EngineError::from)?;
             digest = Some(ContentDigest::new(&missing, length, permit.clone()));
         }
@@ -189,21 +191,7 @@ impl FoundSource {
             None => Some(engine.content_sink(placement, Some(length), permit.clone())),
         };
         if (digest.is_some() || sink.is_some()) && length > 0 {
-            let room = engine.admit_read(length).await.map_err(EngineError::from)?;
-            let mut reader = engine.read_content(&self.row, range, room);
-            let mut read = 0_u64;
-            while let Some(bytes) = reader.next().await? {
-                read += bytes.len() as u64;
-                if let Some(digest) = &mut digest {
-                    digest.push(bytes.clone()).await?;
-                }
-                if let Some(sink) = &mut sink {
-                    sink.write(bytes).await?;
-                }
-            }
-            if read != length {
-                return Err(Fault::Content(format!("{read} bytes where {length} were expected")).into());
-            }
+            self.read(operations, range, digest.as_mut(), sink.as_mut()).await?;
         }
         let (etag, computed) = match digest {
             Some(digest) => {
@@ -223,6 +211,33 @@ impl FoundSource {
             (None, None) => StagedContent::Empty,
         };
         Ok(Transferred { content, etag, checksums, permit })
+    }
+
+    /// Reads a range once, for whoever wants its bytes.
+    async fn read(
+        &self,
+        operations: &Operations,
+        range: Range<u64>,
+        mut digest: Option<&mut ContentDigest>,
+        mut sink: Option<&mut ContentSink>,
+    ) -> Result<(), S3Error> {
+        let length = range.end.saturating_sub(range.start);
+        let room = operations.engine().admit_read(length).await.map_err(EngineError::from)?;
+        let mut reader = operations.engine().read_content(&self.row, range, room);
+        let mut read = 0_u64;
+        while let Some(bytes) = reader.next().await? {
+            read += bytes.len() as u64;
+            if let Some(digest) = &mut digest {
+                digest.push(bytes.clone()).await?;
+            }
+            if let Some(sink) = &mut sink {
+                sink.write(bytes).await?;
+            }
+        }
+        if read != length {
+            return Err(Fault::Content(format!("{read} bytes where {length} were expected")).into());
+        }
+        Ok(())
     }
 }
 

@@ -54,7 +54,7 @@ impl ContentReader {
                 let whole = Inline { place: object.place, len: object.size };
                 VecDeque::from([Part { source: PartSource::Own(whole), offset: range.start, len }])
             }
-            Content::Slices(slices) => cut(slices, range).map(Part::of).collect(),
+            Content::Slices(slices) => cut(slices, range).map(|slice| Part::of(&slice)).collect(),
         };
         Self { cursor: Some(Box::new(Cursor { sources, parts: slices, blob: None, permit })), ahead: None }
     }
@@ -128,7 +128,7 @@ struct Part {
 }
 
 impl Part {
-    fn of(slice: ContentSlice) -> Self {
+    fn of(slice: &ContentSlice) -> Self {
         let source = match slice.source {
             ContentSource::Inline { stream, seq } => PartSource::Record(stream, seq),
             ContentSource::Blob { blob } => PartSource::Blob(blob),

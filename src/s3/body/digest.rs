@@ -235,7 +235,9 @@ impl ContentDigest {
     /// MD5 and these checksums, over so many bytes.
     pub(in crate::s3) fn new(checksums: &[ChecksumAlgorithm], len: u64, permit: Permit) -> Self {
         let mut digester = Digester::new(false, None);
-        checksums.iter().for_each(|algorithm| digester.add(*algorithm));
+        for algorithm in checksums {
+            digester.add(*algorithm);
+        }
         let mut pipeline = Pipeline::new(digester, Some(len));
         pipeline.hold(permit);
         Self(pipeline)

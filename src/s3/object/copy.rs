@@ -70,14 +70,17 @@ impl Copy {
         refuse_unsupported(headers)?;
         let conditions = write_conditions(headers)?;
         let checksum = request.header("x-amz-checksum-algorithm")?.map(checksum_algorithm).transpose()?;
-        let described =
-            match replaces(request.header("x-amz-metadata-directive")?, "Unknown metadata directive.")? {
-                true => Directive::Replace((content_headers(headers), metadata(headers)?)),
-                false => Directive::Copy,
-            };
-        let tags = match replaces(request.header("x-amz-tagging-directive")?, "Unknown tagging directive.")? {
-            true => Directive::Replace(tags::from_headers(headers)?),
-            false => Directive::Copy,
+        let directive = request.header("x-amz-metadata-directive")?;
+        let described = if replaces(directive, "Unknown metadata directive.")? {
+            Directive::Replace((content_headers(headers), metadata(headers)?))
+        } else {
+            Directive::Copy
+        };
+        let directive = request.header("x-amz-tagging-directive")?;
+        let tags = if replaces(directive, "Unknown tagging directive.")? {
+            Directive::Replace(tags::from_headers(headers)?)
+        } else {
+            Directive::Copy
         };
         let bucket = request.open_bucket()?;
         let (source, source_bucket) = request.copy_source()?;
