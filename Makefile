@@ -61,6 +61,11 @@ debug: .ci/toolchain.done
 blackbox: setup debug ## real clients, crashes and faults against the real binary (ARGS for pytest)
 	$(PYTEST) -n 3 --dist worksteal tests/blackbox $(ARGS)
 
+.PHONY: clients
+clients: setup debug ## the same journey with every client there is (ARGS for pytest)
+	.ci/clients.sh all
+	SILTSTONE_CLIENTS=all $(VENV)/bin/python -m pytest -q --durations=5 -n 2 --dist loadgroup tests/clients $(ARGS)
+
 .PHONY: sim
 sim: debug ## simulation: $(SEEDS) seeds
 	$(SIM) sweep --from 1 --count $(SEEDS)
@@ -94,6 +99,7 @@ nightly: setup debug mutants ## the long forms
 	$(MAKE) crash ROUNDS=1000
 	$(MAKE) restic SCALE=20
 	$(MAKE) fuzz SECONDS=300
+	$(MAKE) clients
 
 .PHONY: clean
 clean: ## remove what was built

@@ -33,6 +33,7 @@ step() {
 PYTEST=(.venv/bin/python -m pytest -q --durations=5 -n 3 --dist worksteal)
 step "format" one cargo fmt --all --check
 step "structure" one python3 .ci/structure.py
+step "coverage page" one python3 .ci/coverage.py
 step "build" one cargo build --workspace --locked
 step "lints" one cargo clippy --workspace --all-targets --locked -- -D warnings
 step "units and properties" cargo cargo test --workspace --locked --no-fail-fast
@@ -42,8 +43,10 @@ fresh=$(( 16#$(git rev-parse HEAD 2>/dev/null | cut -c1-8 || echo 1) ))
 step "simulation, fresh seeds from $fresh" one target/debug/siltstone-sim sweep --from "$fresh" --count 100
 step "planted bugs" one cargo run --locked -q -p siltstone-simulation --features mutants -- mutants
 step "black box" pytest "${PYTEST[@]}" tests/blackbox
+step "clients, installation" one .ci/clients.sh short
+step "clients" pytest .venv/bin/python -m pytest -q --durations=5 -n 2 --dist loadgroup tests/clients
 echo
-echo "Left to 'make nightly': long simulations, kill -9 loops in the thousands."
+echo "Left to 'make nightly': long simulations, kill -9 loops in the thousands, the clients that take minutes to build."
 printf '%s\n' "${summary[@]}"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
