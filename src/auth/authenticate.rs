@@ -1,6 +1,8 @@
+use super::claim::Claim;
 use super::credentials::{Credential, Credentials, CredentialsError, Identity};
 use crate::s3::request::RequestHead;
-use crate::s3::sigv4::{Claim, Form, KeyCache, Payload, Scope};
+use crate::s3::sigv4::{Form, KeyCache, Payload, Scope};
+use http::header::{HeaderName, HeaderValue};
 use siltstone_log::event::Status;
 use siltstone_log::host::Clock;
 use std::sync::Arc;
@@ -21,6 +23,8 @@ pub struct Verified {
     pub caller: Authenticated,
     /// What the signature says of the body.
     pub payload: Payload,
+    /// What a link carries in its query in place of headers, for where those are absent.
+    pub from_link: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// Why a caller is not let in. Each door has one map from this to its own errors. None of them says what the right
@@ -72,11 +76,17 @@ pub enum AuthError {
         server_seconds: i64,
     },
     /// A presigned link from the future.
-    #[error("the request is not valid yet")]
+    #[error("request is not valid yet")]
     NotYetValid,
     /// A presigned link whose time is over.
-    #[error("the request has expired")]
+    #[error("request has expired")]
     Expired,
+    /// A link of Signature Version 2 that lacks something or is made for too long.
+    #[error("{0}")]
+    UnusableLink(&'static str),
+    /// A parameter that says what is to be done, which Signature Version 2 does not cover.
+    #[error("there was a parameter present in the request which was not signed: {0}")]
+    ParameterNotSigned(String),
     /// `host` or an `x-amz-*` header is not covered by the signature.
     #[error("there were headers present in the request which were not signed: {0}")]
     HeaderNotSigned(String),
@@ -145,7 +155,7 @@ impl Authenticator {
         }
         let now = i64::try_from(self.clock.wall_millis() / 1000).unwrap_or(i64::MAX);
         claim.check_time(now)?;
-        claim.check_headers(head)?;
+        claim.check_coverage(head)?;
         Ok(claim)
     }
 
@@ -157,13 +167,10 @@ impl Authenticator {
     ) -> Result<Verified, AuthError> {
         let credential = credential.filter(|found| found.status == Status::Active);
         let credential = credential.ok_or(AuthError::UnknownKey)?;
-        let key = self.keys.get(claim.access_key(), &credential.secret, claim.day(), &self.scope);
-        if !claim.matches(head, &key) {
-            return Err(AuthError::Mismatch);
-        }
-        let payload = claim.payload(&key)?;
+        let payload = claim.verify(head, &credential.secret, &self.keys, &self.scope)?;
         let access_key = claim.access_key().to_owned();
-        Ok(Verified { caller: Authenticated { identity: credential.identity, access_key }, payload })
+        let caller = Authenticated { identity: credential.identity, access_key };
+        Ok(Verified { caller, payload, from_link: claim.headers_of_link(head)? })
     }
 
     /// [`Self::authenticate`] for tests without a runtime.

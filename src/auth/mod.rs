@@ -5,8 +5,10 @@
 
 mod authenticate;
 mod authorize;
+mod claim;
 mod credentials;
 
 pub use authenticate::{AuthError, Authenticated, Authenticator, Verified};
 pub use authorize::{Action, BuiltinPolicy, Class, Decision, authorize};
+pub use claim::Claim;
 pub use credentials::{Credential, Credentials, CredentialsError, Identity, Secret};

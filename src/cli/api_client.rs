@@ -161,7 +161,7 @@ impl ApiClient {
         );
         let (raw_path, raw_query) = (raw_path.to_owned(), raw_query.to_owned());
         let address = Ipv4Addr::UNSPECIFIED.into();
-        let mut head = RequestHead { method, raw_path, raw_query, headers, address };
+        let mut head = RequestHead { method, raw_path, raw_query, headers, address, host_bucket: None };
         let now = i64::try_from(RealClock::default().wall_millis() / 1000).unwrap_or_default();
         let ClientCredentials { access_key, secret } = &self.credentials;
         sign(&mut head, access_key, secret, &Scope::console(self.region.as_str()), now, &body)?;
@@ -223,7 +223,13 @@ pub async fn get(endpoint: &str, path: &str) -> Result<(StatusCode, Bytes), ApiE
     let (method, headers) = (Method::GET, HeaderMap::new());
     let (raw_path, raw_query) = (path.to_owned(), String::new());
     let address = Ipv4Addr::UNSPECIFIED.into();
-    send(&uri, path, RequestHead { method, raw_path, raw_query, headers, address }, Bytes::new()).await
+    send(
+        &uri,
+        path,
+        RequestHead { method, raw_path, raw_query, headers, address, host_bucket: None },
+        Bytes::new(),
+    )
+    .await
 }
 
 /// An error with its causes, since the outermost one often says only "client error".

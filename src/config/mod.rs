@@ -10,7 +10,7 @@ pub mod value;
 
 pub use environment::Environment;
 pub use settings::{SettingInfo, Settings, TABLE};
-pub use value::{ByteSize, InvalidValue, LogLevel};
+pub use value::{ByteSize, DomainNames, InvalidValue, LogLevel};
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -232,11 +232,17 @@ fn scalar(value: &DeValue<'_>) -> Result<String, InvalidValue> {
         DeValue::String(text) => Ok(text.to_string()),
         DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str().to_owned()),
         DeValue::Boolean(value) => Ok(value.to_string()),
-        DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Datetime(_)
-        | DeValue::Array(_)
-        | DeValue::Table(_) => Err(InvalidValue("expected a text or a whole number".to_owned())),
+        // A list of texts; what is no list refuses the commas.
+        DeValue::Array(values) => {
+            let texts = values.iter().map(|value| match value.get_ref() {
+                DeValue::String(text) => Ok(text.to_string()),
+                _ => Err(InvalidValue("expected a text or a whole number, or a list of texts".to_owned())),
+            });
+            texts.collect::<Result<Vec<_>, _>>().map(|texts| texts.join(","))
+        }
+        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => {
+            Err(InvalidValue("expected a text or a whole number, or a list of texts".to_owned()))
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The table of settings: name, kind, default and meaning of each, once.
 
-use super::value::{ByteSize, InvalidValue, LogLevel, SettingValue};
+use super::value::{ByteSize, DomainNames, InvalidValue, LogLevel, SettingValue};
 use siltstone_log::writer::WriterConfig;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -96,6 +96,15 @@ settings! {
         cluster: SocketAddr = "127.0.0.1:8082",
         /// Metrics and health.
         metrics: SocketAddr = "127.0.0.1:8083",
+    }
+    /// The S3 API.
+    s3: S3 {
+        /// Domain names of this server. A request to `bucket.name` addresses the bucket; every other host is path style.
+        domains: DomainNames = "",
+        /// Whether links signed with Signature Version 2 are accepted.
+        sigv2_links: bool = "true",
+        /// Whether Signature Version 2 is accepted in the Authorization header.
+        sigv2_headers: bool = "false",
     }
     /// The log on disk.
     log: Log {

@@ -88,6 +88,20 @@ fn a_wrong_value_names_the_setting_and_the_place() {
 }
 
 #[test]
+fn a_list_is_written_as_one_or_as_text_with_commas() {
+    let names = ["s3.example.org".to_owned(), "localhost".to_owned()];
+    let of = |file, env| load(file, &env, &[]).map(|config| config.settings.s3.domains.0);
+    let list = Some("[s3]\ndomains = [\"s3.example.org\", \"localhost\"]\n");
+    assert_eq!(of(list, Environment::from([])).unwrap(), names);
+    let env = Environment::from([("SILTSTONE_S3__DOMAINS", "S3.example.org, localhost")]);
+    assert_eq!(of(None, env).unwrap(), names);
+    assert!(
+        message("[s3]\ndomains = [\"http://a\"]\n").starts_with("c.toml:2:1: s3.domains: `http://a` is no")
+    );
+    assert!(message("[s3]\nsigv2_links = \"no\"\n").contains("neither true nor false"));
+}
+
+#[test]
 fn variables_without_a_section_are_none_of_the_settings() {
     let env = Environment::from([("SILTSTONE_ENDPOINT", "http://x"), ("AWS_REGION", "r")]);
     assert!(load(None, &env, &[]).is_ok());

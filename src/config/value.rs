@@ -120,6 +120,38 @@ impl SettingValue for u32 {
     }
 }
 
+impl SettingValue for bool {
+    fn parse(text: &str) -> Result<Self, InvalidValue> {
+        text.parse().map_err(|_| InvalidValue(format!("`{text}` is neither true nor false")))
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Names of the domain name system, in lower case, with commas between them as text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DomainNames(pub Vec<String>);
+
+impl SettingValue for DomainNames {
+    fn parse(text: &str) -> Result<Self, InvalidValue> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let names = names.map(|name| {
+            let label = |label: &str| {
+                !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            };
+            let lower = name.to_ascii_lowercase();
+            let wrong =
+                || InvalidValue(format!("`{name}` is no domain name; write for example `s3.example.org`"));
+            if lower.split('.').all(label) { Ok(lower) } else { Err(wrong()) }
+        });
+        names.collect::<Result<_, _>>().map(Self)
+    }
+    fn show(&self) -> String {
+        self.0.join(",")
+    }
+}
+
 impl SettingValue for PathBuf {
     fn parse(text: &str) -> Result<Self, InvalidValue> {
         Ok(text.into())
@@ -198,10 +230,30 @@ mod tests {
         }
 
         #[test]
+        fn domain_names_survive_their_text(names in prop::collection::vec("[a-z0-9-]{1,8}(\\.[a-z0-9-]{1,8}){0,3}", 0..4)) {
+            let names = DomainNames(names);
+            prop_assert_eq!(DomainNames::parse(&names.show()), Ok(names));
+        }
+
+        #[test]
         fn any_text_is_parsed_or_refused_without_a_panic(text in ".{0,30}") {
+            if let Ok(names) = DomainNames::parse(&text) {
+                prop_assert!(names.0.iter().all(|name| !name.is_empty() && !name.contains(' ')));
+            }
             let _ = (ByteSize::parse(&text).is_ok(), Duration::parse(&text).is_ok());
             prop_assert!(LogLevel::parse(&text).map_or(true, |level| level.as_str() == text));
         }
+    }
+
+    #[test]
+    fn domain_names_are_names_and_no_addresses_with_ports() {
+        let names = DomainNames::parse(" S3.Example.org , localhost").map(|names| names.0);
+        assert_eq!(names, Ok(vec!["s3.example.org".to_owned(), "localhost".to_owned()]));
+        assert_eq!(DomainNames::parse(""), Ok(DomainNames::default()));
+        for text in ["a b", "a..b", ".a", "a.", "a:80", "*.a", "http://a"] {
+            assert!(DomainNames::parse(text).is_err(), "{text}");
+        }
+        assert!(bool::parse("yes").is_err());
     }
 
     #[test]

@@ -190,6 +190,7 @@ fn head_of(parts: Parts, address: IpAddr) -> RequestHead {
         raw_query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: parts.headers,
         address,
+        host_bucket: None,
     }
 }
 

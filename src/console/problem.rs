@@ -125,6 +125,8 @@ impl From<AuthError> for Problem {
             | AuthError::MissingDate
             | AuthError::NotYetValid
             | AuthError::Expired
+            | AuthError::UnusableLink(_)
+            | AuthError::ParameterNotSigned(_)
             | AuthError::HeaderNotSigned(_)
             | AuthError::SignedHeaderAbsent(_)
             | AuthError::PayloadHashMissing

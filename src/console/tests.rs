@@ -83,6 +83,7 @@ impl Door {
             raw_query: raw_query.to_owned(),
             headers,
             address: Ipv4Addr::LOCALHOST.into(),
+            host_bucket: None,
         }
     }
 

@@ -4,15 +4,15 @@
 
 use super::body::{BodySource, BodyStream, BodyWatch};
 use super::copy_source::{AuthorisedSource, COPY_SOURCE, CopySource};
+use super::domains::Domains;
 use super::error::{S3Error, S3ErrorCode};
 use super::operation::Operation;
 use super::request::{Query, RequestContext, RequestHead, RequestId, S3Request, Target};
 use super::response::{Report, ResponseBody, S3Response};
-use super::sigv4::Claim;
 use super::{Observation, OpenBucket, S3State};
-use crate::auth::{AuthError, Authenticated, authorize};
+use crate::auth::{AuthError, Authenticated, Claim, Verified, authorize};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
 };
 use http::request::Parts;
 use http::{Method, Response};
@@ -45,7 +45,7 @@ pub async fn handle(
 ) -> Response<ResponseBody> {
     let began = state.clock.monotonic_nanos();
     let ids = RequestId::draw(state.entropy.as_ref());
-    let mut head = head_of(parts, address);
+    let mut head = head_of(parts, address, &state.domains);
     let agent = agent_of(&head);
     let expects = head.headers.contains_key(EXPECT);
     let sent_in_chunks = head.headers.contains_key(TRANSFER_ENCODING);
@@ -91,8 +91,12 @@ pub async fn handle(
     response
 }
 
-fn head_of(parts: Parts, address: IpAddr) -> RequestHead {
+fn head_of(parts: Parts, address: IpAddr, domains: &Domains) -> RequestHead {
+    // HTTP/2 has the authority in its place.
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.or(parts.uri.authority().map(http::uri::Authority::as_str));
     RequestHead {
+        host_bucket: host.and_then(|host| domains.bucket_of(host)),
         method: parts.method,
         raw_path: parts.uri.path().to_owned(),
         raw_query: parts.uri.query().unwrap_or_default().to_owned(),
@@ -125,8 +129,12 @@ async fn run(
             return Err(error);
         }
     };
-    known.caller = Some(verified.caller.clone());
-    let admitted = admit(state, head, known, &verified.caller).await;
+    let Verified { caller, payload, from_link } = verified;
+    known.caller = Some(caller.clone());
+    for (name, value) in from_link {
+        head.headers.entry(name).or_insert(value);
+    }
+    let admitted = admit(state, head, known, &caller).await;
     let Admitted { operation, bucket, found, key, source: copied, query } = match admitted {
         Ok(admitted) => admitted,
         Err(error) => {
@@ -134,7 +142,7 @@ async fn run(
             return Err(error);
         }
     };
-    let mut body = BodyStream::new(source, operation, &head.headers, verified.payload, watch)?;
+    let mut body = BodyStream::new(source, operation, &head.headers, payload, watch)?;
     if !operation.reads_body() {
         // The handler will not look at it, but its hash was signed all the same.
         body.verify_unused().await?;
@@ -149,7 +157,7 @@ async fn run(
         query,
         headers: std::mem::take(&mut head.headers),
         context: RequestContext {
-            caller: verified.caller,
+            caller,
             request_id: ids.clone(),
             address: head.address,
             agent: agent.to_owned(),
@@ -176,7 +184,7 @@ async fn admit(
     known: &mut Known,
     caller: &Authenticated,
 ) -> Result<Admitted, S3Error> {
-    let target = Target::parse(&head.raw_path)?;
+    let target = Target::of(head)?;
     let query = Query::parse(&head.raw_query)?;
     let operation = Operation::recognise(&head.method, target.scope(), &query, &head.headers)?;
     known.operation = Some(operation);
@@ -264,7 +272,7 @@ fn actor_of(
 }
 
 fn evidence(head: &RequestHead, known: &Known, code: S3ErrorCode) -> AccessDenied {
-    let target = Target::parse(&head.raw_path).ok();
+    let target = Target::of(head).ok();
     let text = |part: Option<String>| part.map_or_else(String::new, |part| cut(&part, MAX_EVIDENCE_BYTES));
     let (bucket, key) = target.map_or((None, None), |target| (target.bucket, target.key));
     AccessDenied {

@@ -64,6 +64,7 @@ codes! {
     EntityTooSmall 400 "Your proposed upload is smaller than the minimum allowed object size.";
     ExpiredToken 400 "The provided token has expired.";
     IllegalLocationConstraintException 400 "The specified location constraint is incompatible for the region specific endpoint this request was sent to.";
+    IllegalVersioningConfigurationException 400 "The Versioning element must be specified";
     IncompleteBody 400 "You did not provide the number of bytes specified by the Content-Length HTTP header.";
     InsufficientStorage 507 "There is not enough space left to store this.";
     InternalError 500 "We encountered an internal error. Please try again.";
@@ -307,7 +308,11 @@ impl From<AuthError> for S3Error {
             AuthError::TokenUnsupported => Code::InvalidToken.into(),
             AuthError::Malformed { form, message } => Self::with_message(malformed(form), message),
             AuthError::WrongRegion { form, ref expected, .. } => {
-                Self::with_message(malformed(form), error.to_string()).extra("Region", expected)
+                let region = HeaderValue::try_from(expected.as_str()).unwrap_or(HeaderValue::from_static(""));
+                // The answer to a HEAD has no document to say it in.
+                Self::with_message(malformed(form), error.to_string())
+                    .extra("Region", expected)
+                    .header(HeaderName::from_static("x-amz-bucket-region"), region)
             }
             AuthError::TooSkewed { request, server_seconds } => Self::new(Code::RequestTimeTooSkewed)
                 .extra("RequestTime", request)
@@ -317,6 +322,8 @@ impl From<AuthError> for S3Error {
             | AuthError::MissingDate
             | AuthError::NotYetValid
             | AuthError::Expired
+            | AuthError::UnusableLink(_)
+            | AuthError::ParameterNotSigned(_)
             | AuthError::SignedHeaderAbsent(_) => Self::with_message(Code::AccessDenied, sentence(&error)),
             AuthError::HeaderNotSigned(ref name) => Self::with_message(
                 Code::AccessDenied,

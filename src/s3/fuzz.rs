@@ -38,6 +38,7 @@ fn head(input: &[u8]) -> Option<RequestHead> {
         raw_query: raw_query.to_owned(),
         headers,
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        host_bucket: None,
     })
 }
 

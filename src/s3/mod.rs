@@ -8,6 +8,7 @@ pub mod conditional;
 pub mod copy_source;
 pub mod date;
 mod dispatch;
+pub mod domains;
 mod engine_error;
 pub mod error;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub mod request;
 pub mod response;
 pub mod server;
 mod service;
+pub mod sigv2;
 pub mod sigv4;
 pub mod tags;
 #[cfg(test)]
@@ -33,6 +35,7 @@ mod transfer;
 pub mod xml;
 
 use crate::auth::Authenticator;
+use domains::Domains;
 use error::S3Error;
 use request::S3Request;
 use response::S3Response;
@@ -124,4 +127,6 @@ pub struct S3State {
     pub clock: Arc<dyn Clock>,
     /// Where request ids come from.
     pub entropy: Arc<dyn Entropy>,
+    /// Names below which a host names a bucket.
+    pub domains: Domains,
 }

@@ -348,6 +348,11 @@ impl Operation {
     }
 }
 
+/// Whether a parameter of this name can make another operation of a request.
+pub fn is_subresource(name: &str) -> bool {
+    OF_BUCKET.iter().chain(OF_OBJECT).any(|subresource| subresource.name == name)
+}
+
 fn find_subresource(
     query: &Query,
     own: &'static [Subresource],

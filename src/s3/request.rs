@@ -27,6 +27,8 @@ pub struct RequestHead {
     pub headers: HeaderMap,
     /// The client's address.
     pub address: IpAddr,
+    /// The bucket that the host names, where that is a name below one of the server's domains.
+    pub host_bucket: Option<String>,
 }
 
 impl RequestHead {
@@ -79,7 +81,7 @@ impl Query {
     }
 }
 
-/// What a path-style path addresses.
+/// What a request addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The bucket's name, not yet checked; `None` for `/`.
@@ -89,7 +91,15 @@ pub struct Target {
 }
 
 impl Target {
-    /// Splits and decodes a raw path. Only the first `/` after the bucket separates; everything behind it, doubled
+    /// What host and path address.
+    pub fn of(head: &RequestHead) -> Result<Self, S3Error> {
+        let Some(bucket) = &head.host_bucket else { return Self::parse(&head.raw_path) };
+        let key = head.raw_path.strip_prefix('/').ok_or_else(|| S3Error::new(S3ErrorCode::InvalidURI))?;
+        let key = if key.is_empty() { None } else { Some(decode(key)?) };
+        Ok(Self { bucket: Some(bucket.clone()), key })
+    }
+
+    /// Splits and decodes a path-style path. Only the first `/` after the bucket separates; everything behind it, doubled
     /// slashes and dots included, is the key.
     pub fn parse(raw_path: &str) -> Result<Self, S3Error> {
         let path = raw_path.strip_prefix('/').ok_or_else(|| S3Error::new(S3ErrorCode::InvalidURI))?;
@@ -272,6 +282,16 @@ mod tests {
                 Err(S3ErrorCode::InvalidURI),
                 "{path}"
             );
+        }
+    }
+
+    #[test]
+    fn a_host_that_names_the_bucket_leaves_the_whole_path_to_the_key() {
+        for (path, key) in [("/", None), ("/k", Some("k")), ("//", Some("/")), ("/a%2Fb/", Some("a/b/"))] {
+            let mut head = crate::s3::testing::head("GET", path, &[]);
+            head.host_bucket = Some("bkt".to_owned());
+            let target = Target { bucket: Some("bkt".into()), key: key.map(str::to_owned) };
+            assert_eq!(Target::of(&head), Ok(target), "{path}");
         }
     }
 

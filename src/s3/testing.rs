@@ -1,6 +1,7 @@
 //! What tests of this door share: a clock that stands still, known keys, and a signer that shares no code with the
 //! verifier.
 
+use super::domains::Domains;
 use super::operation::Operation;
 use super::request::{RequestHead, S3Request};
 use super::response::{ResponseBody, S3Response};
@@ -104,6 +105,7 @@ pub(crate) fn head(method: &str, target: &str, headers: &[(&str, &str)]) -> Requ
         raw_query: query.to_owned(),
         headers: map,
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        host_bucket: None,
     }
 }
 
@@ -292,6 +294,7 @@ pub(crate) fn state(identity: Identity) -> (Arc<S3State>, Arc<Recorder>) {
         observer: recorder.clone(),
         clock: clock(),
         entropy: Arc::new(CountingEntropy::default()),
+        domains: Domains::new(vec!["s3.example.org".to_owned()]),
     };
     (Arc::new(state), recorder)
 }

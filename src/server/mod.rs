@@ -12,6 +12,7 @@ use crate::console::Console;
 use crate::engine::{Engine, EngineConfig, Fault, Limits as EngineLimits, OpenError};
 use crate::keys::{Keys, KeysError, RootOrigin, StoredCredentials};
 use crate::listener::{self, Limits};
+use crate::s3::domains::Domains;
 use crate::s3::operations::Operations;
 use crate::s3::server::ServerLimits;
 use crate::s3::sigv4::Scope;
@@ -323,8 +324,11 @@ fn console_state(settings: &Settings, world: &World, engine: &Engine) -> Console
 }
 
 fn s3_state(settings: &Settings, world: &World, engine: &Engine, vitals: &Arc<Vitals>) -> S3State {
+    let scope = Scope::s3(settings.server.region.as_str())
+        .accepting_sigv2(settings.s3.sigv2_links, settings.s3.sigv2_headers);
     S3State {
-        authenticator: authenticator(Scope::s3(settings.server.region.as_str()), world, engine),
+        authenticator: authenticator(scope, world, engine),
+        domains: Domains::new(settings.s3.domains.0.clone()),
         handler: Arc::new(Operations::new(engine.clone(), settings.server.region.as_str())),
         observer: vitals.clone(),
         clock: world.clock.clone(),

@@ -84,7 +84,7 @@ def test_empty_configurations_and_the_private_acl(s3, bucket):
     assert acl["Owner"]["ID"] == acl["Grants"][0]["Grantee"]["ID"]
     s3.put_object(Bucket=bucket, Key="k", Body=b"", ACL="private")
     assert s3.get_object_acl(Bucket=bucket, Key="k")["Grants"] == acl["Grants"]
-    refused = code_of(s3.put_bucket_versioning, Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    refused = code_of(s3.put_bucket_request_payment, Bucket=bucket, RequestPaymentConfiguration={"Payer": "Requester"})
     assert refused == ("NotImplemented", 501)
 
 
@@ -136,3 +136,54 @@ def test_list_details(s3, listed):
     assert (none["KeyCount"], none["IsTruncated"]) == (0, False)
     assert code_of(s3.list_objects_v2, Bucket=listed, ContinuationToken="forged") == ("InvalidArgument", 400)
     assert code_of(s3.list_objects_v2, Bucket=listed, MaxKeys=-1) == ("InvalidArgument", 400)
+
+
+def test_buckets_are_listed_in_pages(s3):
+    prefix = Server.unique("paged")
+    names = [f"{prefix}-{n}" for n in range(5)]
+    for name in names:
+        s3.create_bucket(Bucket=name)
+    try:
+        pages = list(s3.get_paginator("list_buckets").paginate(Prefix=prefix, PaginationConfig={"PageSize": 2}))
+        assert [len(page["Buckets"]) for page in pages] == [2, 2, 1]
+        assert [entry["Name"] for page in pages for entry in page["Buckets"]] == names
+        assert {entry["BucketRegion"] for page in pages for entry in page["Buckets"]} == {"us-east-1"}
+        assert all(page["Prefix"] == prefix for page in pages)
+        assert s3.list_buckets(Prefix=prefix, BucketRegion="eu-west-1")["Buckets"] == []
+        assert len(s3.list_buckets(Prefix=prefix, BucketRegion="us-east-1")["Buckets"]) == 5
+        assert code_of(s3.list_buckets, MaxBuckets=10001) == ("InvalidArgument", 400)
+        assert code_of(s3.list_buckets, ContinuationToken="forged") == ("InvalidArgument", 400)
+    finally:
+        for name in names:
+            s3.delete_bucket(Bucket=name)
+
+
+def test_uploads_and_parts_are_listed_in_pages(s3, bucket):
+    begin = lambda key: s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+    uploads = {(key, begin(key)) for key in ("a", "a", "dir/b", "dir/c", "e ä")}
+    seen = []
+    paginator = s3.get_paginator("list_multipart_uploads")
+    for page in paginator.paginate(Bucket=bucket, PaginationConfig={"PageSize": 2}):
+        assert len(page.get("Uploads", [])) <= 2
+        seen += [(entry["Key"], entry["UploadId"]) for entry in page.get("Uploads", [])]
+    assert len(seen) == 5 and set(seen) == uploads and [key for key, _ in seen] == sorted(key for key, _ in seen)
+    rolled = s3.list_multipart_uploads(Bucket=bucket, Delimiter="/")
+    assert [entry["Prefix"] for entry in rolled["CommonPrefixes"]] == ["dir/"]
+    assert [entry["Key"] for entry in rolled["Uploads"]] == ["a", "a", "e ä"]
+    behind = s3.list_multipart_uploads(Bucket=bucket, KeyMarker="a", Prefix="d")
+    assert [entry["Key"] for entry in behind["Uploads"]] == ["dir/b", "dir/c"]
+    second = s3.list_multipart_uploads(Bucket=bucket, KeyMarker="a", UploadIdMarker=seen[0][1], MaxUploads=1)
+    assert (second["Uploads"][0]["UploadId"], second["IsTruncated"]) == (seen[1][1], True)
+    for wrong in ({"MaxUploads": -1}, {"KeyMarker": "a", "UploadIdMarker": "x"}):
+        assert code_of(s3.list_multipart_uploads, Bucket=bucket, **wrong) == ("InvalidArgument", 400)
+    key, upload = seen[-1]
+    named = {"Bucket": bucket, "Key": key, "UploadId": upload}
+    for number in (3, 1, 7):
+        s3.upload_part(**named, PartNumber=number, Body=b"x" * number)
+    parts = [part for page in s3.get_paginator("list_parts").paginate(**named, PaginationConfig={"PageSize": 1}) for part in page["Parts"]]
+    assert [(part["PartNumber"], part["Size"]) for part in parts] == [(1, 1), (3, 3), (7, 7)]
+    page = s3.list_parts(**named, PartNumberMarker=1, MaxParts=1)
+    assert (page["NextPartNumberMarker"], page["IsTruncated"], page["Parts"][0]["PartNumber"]) == (3, True, 3)
+    assert s3.list_parts(**named, PartNumberMarker=7).get("Parts") is None
+    assert code_of(s3.list_parts, **named, MaxParts=-1) == ("InvalidArgument", 400)
+    assert code_of(s3.list_parts, **{**named, "Key": "other"}) == ("NoSuchUpload", 404)

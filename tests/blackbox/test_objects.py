@@ -158,7 +158,7 @@ def test_a_wrong_checksum_stores_nothing(s3, bucket, field, value):
 
 @pytest.mark.parametrize("arguments", [
     {"ServerSideEncryption": "AES256"}, {"ACL": "public-read"}, {"StorageClass": "GLACIER"},
-    {"Tagging": "a=b"}, {"ObjectLockLegalHoldStatus": "ON"}, {"WebsiteRedirectLocation": "/x"},
+    {"ObjectLockLegalHoldStatus": "ON"}, {"WebsiteRedirectLocation": "/x"},
 ])
 def test_what_would_promise_more_than_is_done_is_refused(s3, bucket, arguments):
     code, status = code_of(s3.put_object, Bucket=bucket, Key="k", Body=b"", **arguments)

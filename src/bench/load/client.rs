@@ -80,7 +80,7 @@ impl Target {
         let mut headers = HeaderMap::with_capacity(5);
         headers.insert(HOST, self.host.clone());
         let address = Ipv4Addr::UNSPECIFIED.into();
-        let mut head = RequestHead { method, raw_path, raw_query, headers, address };
+        let mut head = RequestHead { method, raw_path, raw_query, headers, address, host_bucket: None };
         let now = i64::try_from(self.clock.wall_millis() / 1000).unwrap_or_default();
         sign(&mut head, &self.access_key, &self.secret, &Scope::s3(self.region.as_str()), now, &body)?;
         let mut target = head.raw_path;

@@ -25,7 +25,6 @@ fn unset(operation: Operation) -> Option<Unset> {
     use Operation as Op;
     use S3ErrorCode as Code;
     Some(match operation {
-        Op::GetBucketVersioning => Unset::Empty("VersioningConfiguration"),
         Op::GetBucketNotificationConfiguration => Unset::Empty("NotificationConfiguration"),
         Op::GetBucketLogging => Unset::Empty("BucketLoggingStatus"),
         Op::GetBucketAccelerateConfiguration => Unset::Empty("AccelerateConfiguration"),

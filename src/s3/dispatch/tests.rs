@@ -165,6 +165,37 @@ async fn names_that_cannot_be_are_refused_with_their_own_codes() {
 }
 
 #[tokio::test]
+async fn a_host_below_a_domain_of_the_server_names_the_bucket() {
+    for (host, target, echoed) in [
+        ("bkt.s3.example.org", "/a/b", "GetObject bkt a/b"),
+        ("BKT.s3.example.org:8080", "/", "ListObjects bkt"),
+        ("s3.example.org", "/bkt/k", "GetObject bkt k"),
+        ("elsewhere.example.com", "/bkt/k", "GetObject bkt k"),
+    ] {
+        let signer = Signer::default();
+        let headers = [("host", host), ("x-amz-content-sha256", EMPTY), ("x-amz-date", &signer.date)];
+        let authorization = signer.authorization("GET", target, &headers);
+        let request = |host| {
+            let mut headers = headers.to_vec();
+            headers[0].1 = host;
+            headers.push(("authorization", &authorization));
+            head("GET", target, &headers)
+        };
+        let (answer, _) = send(root(), request(host), b"").await;
+        assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, echoed), "{host}{target}");
+        let (answer, _) = send(root(), request("other.s3.example.org"), b"").await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "the host is signed: {host}");
+    }
+    let signer = Signer::default();
+    let headers =
+        [("host", "a_b.s3.example.org"), ("x-amz-content-sha256", EMPTY), ("x-amz-date", &signer.date)];
+    let authorization = signer.authorization("GET", "/k", &headers);
+    let headers = headers.into_iter().chain([("authorization", authorization.as_str())]).collect::<Vec<_>>();
+    let (answer, _) = send(root(), head("GET", "/k", &headers), b"").await;
+    assert!(answer.text.contains("<Code>InvalidBucketName</Code>"), "{}", answer.text);
+}
+
+#[tokio::test]
 async fn head_has_the_length_and_no_body_even_for_errors() {
     let (answer, recorder) = send(root(), signed("HEAD", "/bucket/k"), b"").await;
     assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, ""));

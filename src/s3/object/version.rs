@@ -1,11 +1,12 @@
 //! `versionId`: which version of a key a request names.
 
 use crate::s3::OpenBucket;
+use crate::s3::date::HttpDate;
 use crate::s3::error::{S3Error, S3ErrorCode};
 use crate::s3::operations::Operations;
 use crate::s3::request::{Query, S3Request};
 use http::HeaderValue;
-use http::header::HeaderName;
+use http::header::{ALLOW, HeaderName, LAST_MODIFIED};
 use siltstone_log::id::VersionRef;
 use siltstone_log::name::ObjectKey;
 use siltstone_projections::objects;
@@ -47,10 +48,13 @@ pub(super) fn find_object(operations: &Operations, request: &S3Request) -> Resul
         },
         Some(version) => match objects::find_version(&view, bucket.stream, key, version)? {
             Some(VersionRow::Object(row)) => row,
-            Some(VersionRow::Marker(_)) => {
+            Some(VersionRow::Marker(marker)) => {
+                let modified = HeaderValue::try_from(HttpDate(marker.hlc).to_string());
                 let error = S3Error::new(S3ErrorCode::MethodNotAllowed)
                     .extra("Method", request.method.as_str())
-                    .extra("ResourceType", "DeleteMarker");
+                    .extra("ResourceType", "DeleteMarker")
+                    .header(ALLOW, HeaderValue::from_static("DELETE"))
+                    .header(LAST_MODIFIED, modified.unwrap_or(HeaderValue::from_static("")));
                 return Err(about_marker(error, version));
             }
             None => {

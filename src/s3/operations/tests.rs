@@ -5,6 +5,7 @@ mod copies;
 use super::Operations;
 use crate::auth::{Authenticator, Identity};
 use crate::engine::{Command, Engine, EngineConfig, EngineError, Need, ROOT_ACCOUNT, ROOT_USER, Rejection};
+use crate::s3::domains::Domains;
 use crate::s3::sigv4::Scope;
 use crate::s3::testing::{CountingEntropy, Recorder, Signer, clock, keys};
 use crate::s3::{S3State, handle};
@@ -18,7 +19,9 @@ use siltstone_log::writer::WriterConfig;
 use std::sync::Arc;
 use tempfile::TempDir;
 
+mod listing;
 mod tags;
+mod versions;
 
 const MIB: usize = 1 << 20;
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
@@ -97,6 +100,7 @@ impl Door {
             observer: Arc::new(Recorder::default()),
             clock: clock(),
             entropy: Arc::new(CountingEntropy::default()),
+            domains: Domains::default(),
         };
         Self { state: Arc::new(state), engine, _dir: dir }
     }

@@ -27,7 +27,7 @@ impl CanonicalTarget {
             .filter(|(name, _)| leave_out != Some(*name))
             .collect();
         let strict = Self {
-            path: encode(&percent_decode_str(&head.raw_path).collect::<Vec<u8>>(), true),
+            path: encode_path(&head.raw_path),
             query: join(pairs.iter().map(|(name, value)| (recode(name), recode(value))).collect()),
         };
         let sent = Self {
@@ -49,6 +49,11 @@ fn join(mut pairs: Vec<(String, String)>) -> String {
 fn recode(text: &str) -> String {
     let spaced = text.replace('+', " ");
     encode(&percent_decode_str(&spaced).collect::<Vec<u8>>(), false)
+}
+
+/// A path in the form that is strictly encoded.
+pub(in crate::s3) fn encode_path(raw: &str) -> String {
+    encode(&percent_decode_str(raw).collect::<Vec<u8>>(), true)
 }
 
 fn encode(bytes: &[u8], keep_slash: bool) -> String {

@@ -162,6 +162,11 @@ impl Claim {
         &self.access_key
     }
 
+    /// Whether it stands in the query.
+    pub fn is_link(&self) -> bool {
+        self.form == Form::Query
+    }
+
     /// The day of the scope, for which the signing key is derived.
     pub fn day(&self) -> &str {
         self.timestamp.day()
@@ -247,16 +252,21 @@ impl Claim {
     }
 }
 
-/// The parameters that authenticate, decoded. Those of SigV2 are refused here; one that stands twice as well.
+/// The parameters that make a query a signed one.
+const CLAIM: [&str; 3] = ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"];
+
+/// Whether a request has a signature in its query, or means to.
+pub fn is_link(head: &RequestHead) -> bool {
+    let mut names = head.raw_query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+    names.any(|name| CLAIM.contains(&name))
+}
+
+/// The parameters that authenticate, decoded; one that stands twice is refused.
 fn auth_parameters(head: &RequestHead) -> Result<BTreeMap<String, String>, AuthError> {
-    const CLAIM: [&str; 3] = ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"];
     const MORE: [&str; 4] = ["X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Content-Sha256"];
     let mut found = BTreeMap::new();
     for pair in head.raw_query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if matches!(name, "Signature" | "AWSAccessKeyId") {
-            return Err(AuthError::UnsupportedMechanism);
-        }
         if name == "X-Amz-Security-Token" {
             return Err(AuthError::TokenUnsupported);
         }

@@ -13,8 +13,9 @@ mod key;
 mod sign;
 mod timestamp;
 
+pub(super) use canonical::encode_path;
 pub use chunk::{ChunkChain, ChunkSeed};
-pub use claim::{Claim, Form, Payload};
+pub use claim::{Claim, Form, Payload, is_link};
 pub use key::{KeyCache, SigningKey};
 pub use sign::{SignError, sign};
 pub use timestamp::Timestamp;
@@ -30,20 +31,44 @@ pub struct Scope {
     service: &'static str,
     /// Whether a signature may stand in the query.
     links: bool,
+    /// Whether signatures of version 2 may stand in the query, and in the header.
+    sigv2: (bool, bool),
     wrong_service: &'static str,
 }
 
 impl Scope {
-    /// Of the S3 API.
+    /// Of the S3 API, with links of either version.
     pub fn s3(region: impl Into<String>) -> Self {
         let wrong_service = "incorrect service; this endpoint belongs to \"s3\"";
-        Self { region: region.into(), service: "s3", links: true, wrong_service }
+        Self { region: region.into(), service: "s3", links: true, sigv2: (true, false), wrong_service }
     }
 
     /// Of the console API. Nobody makes links to it.
     pub fn console(region: impl Into<String>) -> Self {
         let wrong_service = "incorrect service; this endpoint belongs to \"siltstone\"";
-        Self { region: region.into(), service: "siltstone", links: false, wrong_service }
+        Self {
+            region: region.into(),
+            service: "siltstone",
+            links: false,
+            sigv2: (false, false),
+            wrong_service,
+        }
+    }
+
+    /// Says where Signature Version 2 is accepted.
+    #[must_use]
+    pub fn accepting_sigv2(self, links: bool, headers: bool) -> Self {
+        Self { sigv2: (links, headers), ..self }
+    }
+
+    /// Whether links of Signature Version 2 are accepted.
+    pub fn sigv2_links(&self) -> bool {
+        self.sigv2.0
+    }
+
+    /// Whether Signature Version 2 is accepted in the header.
+    pub fn sigv2_headers(&self) -> bool {
+        self.sigv2.1
     }
 }
 

@@ -73,7 +73,7 @@ mod tests {
         headers.insert("x-amz-meta-a", HeaderValue::from_static(" b  c "));
         let address = std::net::Ipv4Addr::LOCALHOST.into();
         let (raw_path, raw_query) = (path.to_owned(), query.to_owned());
-        RequestHead { method: Method::POST, raw_path, raw_query, headers, address }
+        RequestHead { method: Method::POST, raw_path, raw_query, headers, address, host_bucket: None }
     }
 
     proptest! {

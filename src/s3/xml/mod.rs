@@ -10,6 +10,7 @@ pub mod multipart;
 pub mod object;
 pub mod reader;
 pub mod tagging;
+pub mod versions;
 pub mod writer;
 
 pub use reader::XmlError;
