@@ -134,6 +134,13 @@ settings! {
         /// Below this many free bytes writes are refused, while reads, deletes and administration go on.
         floor: ByteSize = "256 MiB",
     }
+    /// What was deleted or replaced, for as long as it is kept; the oldest goes first, also where the disk fills up.
+    history: History {
+        /// Days that it is kept, at most 36500; 0 keeps none.
+        window_days: u32 = "7",
+        /// The most bytes of it; `auto` is a fifth of the volume or half of what is free at the start, whichever is less.
+        max_bytes: Option<ByteSize> = "auto",
+    }
     /// What the server tells about itself.
     telemetry: Telemetry {
         /// How much is logged on stderr: error, warn, info, debug or trace.
@@ -150,7 +157,7 @@ impl Settings {
     /// Checks what a setting's kind alone does not: the section, the key and the rule that is broken.
     pub fn check(&self) -> Result<(), (&'static str, &'static str, InvalidValue)> {
         let at = |section, key| move |error| (section, key, error);
-        let Settings { server, log, content, limits, .. } = self;
+        let Settings { server, log, content, limits, history, .. } = self;
         let (segment, pack) = (log.segment_size.0, content.pack_size.0);
         let segments = WriterConfig::MIN_SEGMENT_BYTES..=WriterConfig::MAX_SEGMENT_BYTES;
         let segment_rule = "must be 16 KiB to 512 MiB, in multiples of 4 KiB";
@@ -167,6 +174,12 @@ impl Settings {
         rule(limits.requests > 0, "must be at least 1").map_err(at("limits", "requests"))?;
         rule(limits.body_memory.0 >= 8 << 20, "must be at least 8 MiB")
             .map_err(at("limits", "body_memory"))?;
+        rule(history.window_days <= 36_500, "must be at most 36500").map_err(at("history", "window_days"))?;
+        rule(
+            history.max_bytes != Some(ByteSize(0)),
+            "must be more than 0; `window_days = 0` keeps no history",
+        )
+        .map_err(at("history", "max_bytes"))?;
         let region = !server.region.is_empty()
             && server.region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         rule(region, "must be letters, digits and hyphens").map_err(at("server", "region"))

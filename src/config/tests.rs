@@ -120,6 +120,8 @@ fn a_value_outside_its_range_is_refused_where_it_stands() {
         ("[log]\nsegment_size = 65537\n", "c.toml:2:1: log.segment_size: must be"),
         ("[content]\npack_size = \"1 MiB\"\n", "c.toml:2:1: content.pack_size: must be"),
         ("[content]\ninline_threshold = \"2 MiB\"\n", "c.toml:2:1: content.inline_threshold: must be"),
+        ("[history]\nwindow_days = 36501\n", "c.toml:2:1: history.window_days: must be"),
+        ("[history]\nmax_bytes = 0\n", "c.toml:2:1: history.max_bytes: must be more than 0"),
         ("[limits]\nconnections = 0\n", "c.toml:2:1: limits.connections: must be"),
         ("[server]\nregion = \"a/b\"\n", "c.toml:2:1: server.region: must be"),
     ] {

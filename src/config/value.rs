@@ -76,6 +76,16 @@ impl SettingValue for ByteSize {
     }
 }
 
+/// A size, or `auto` where the server chooses.
+impl SettingValue for Option<ByteSize> {
+    fn parse(text: &str) -> Result<Self, InvalidValue> {
+        if text.trim() == "auto" { Ok(None) } else { text.parse().map(Some) }
+    }
+    fn show(&self) -> String {
+        self.map_or_else(|| "auto".to_owned(), |size| size.to_string())
+    }
+}
+
 impl SettingValue for Duration {
     fn parse(text: &str) -> Result<Self, InvalidValue> {
         let wrong = || InvalidValue(format!("`{text}` is no duration; write for example `30 s`"));

@@ -18,6 +18,7 @@ pub mod content;
 mod damage;
 pub mod decide;
 mod follower;
+mod history;
 pub mod observer;
 pub mod open;
 pub mod outcome;
@@ -33,6 +34,7 @@ mod view;
 pub use admission::{Limits, Need, Permit, ReadPermit};
 pub use command::{Action, Command};
 pub use content::{ContentReader, ContentSink, Placement, SharedContent, StagedContent};
+pub use history::{HistoryConfig, HistoryUsage, Reason as ExpiryReason};
 pub use observer::Observer;
 pub use open::{EngineConfig, OpenError, PROJECTIONS};
 pub use outcome::{Deleted, EngineError, Fault, Outcome, Receipt, Rejection, Unavailable};
@@ -46,6 +48,7 @@ use bucket_protocol::{SecondHalf, Unfinished};
 use command::RecordDenied;
 use content::{Sources, Staging};
 use crossbeam_channel::{Sender, TrySendError};
+use history::HistoryState;
 use shard::{Call, CommandResult, ReplyTo, shard_of};
 use siltstone_log::event::{AccessDenied, Actor};
 use siltstone_log::host::{Clock, Entropy};
@@ -81,6 +84,7 @@ struct Shared {
     entropy: Arc<dyn Entropy>,
     denied: Mutex<AccessLimiter>,
     unfinished: Unfinished,
+    history: HistoryState,
     progress: Arc<Progress>,
     damage: Arc<damage::FoundDamage>,
     observer: Arc<dyn Observer>,
@@ -215,6 +219,7 @@ impl Engine {
             free_bytes: self.shared.admission.free(),
             has_space: self.shared.admission.has_space(),
             projections_stuck,
+            history: self.shared.history.read(),
             unreadable_ranges: self.shared.damage.count(),
             failure: self.shared.progress.failure(),
         }

@@ -1,5 +1,6 @@
 //! What the engine tells whoever keeps figures. Called on its threads: it must be quick.
 
+use super::history::Reason;
 use super::outcome::{EngineError, Receipt};
 use siltstone_log::writer::BatchTiming;
 
@@ -11,6 +12,10 @@ pub trait Observer: Send + Sync {
     fn committed(&self, _timing: &BatchTiming, _records: usize) {}
     /// A command was answered, so long after it was submitted.
     fn answered(&self, _action: &'static str, _result: &Result<Receipt, EngineError>, _nanos: u64) {}
+    /// Versions left the history window, and with them so many bytes.
+    fn expired(&self, _reason: Reason, _versions: u64, _bytes: u64) {}
+    /// Versions left before the window's days had passed.
+    fn window_shortened(&self, _reason: Reason) {}
 }
 
 /// Takes no note.

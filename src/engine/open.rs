@@ -7,6 +7,7 @@ use super::command::{Action, Command, StartNode};
 use super::content::{Sources, Staging};
 use super::damage::FoundDamage;
 use super::follower::{FollowerCall, FollowerThread, LogOutlet, ShardNotices};
+use super::history::{HistoryConfig, HistoryState, HistoryWorker};
 use super::observer::{NoObserver, Observer};
 use super::outcome::{EngineError, Fault, Unavailable};
 use super::poller;
@@ -35,7 +36,7 @@ use siltstone_projections::{Follower, Pace, identity};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{Builder, JoinHandle};
 
 /// The folder of the projections in a data directory.
@@ -64,6 +65,8 @@ pub struct EngineConfig {
     pub writer: WriterConfig,
     /// The packs.
     pub packs: PackConfig,
+    /// How much history is kept.
+    pub history: HistoryConfig,
     /// Who keeps figures.
     pub observer: Arc<dyn Observer>,
 }
@@ -88,6 +91,7 @@ impl EngineConfig {
             },
             writer: WriterConfig::default(),
             packs: PackConfig::default(),
+            history: HistoryConfig::default(),
             observer: Arc::new(NoObserver),
         }
     }
@@ -142,8 +146,9 @@ pub(super) struct Threads {
     batches: Sender<FollowerCall>,
     follower: JoinHandle<()>,
     packs: PackThread,
-    poller_stop: Sender<()>,
-    poller: JoinHandle<()>,
+    /// Dropped to end the workers.
+    workers_stop: Sender<()>,
+    workers: Vec<JoinHandle<()>>,
     /// ORDER: the lock goes last, when nothing touches the directory any more.
     data_dir: DataDir,
 }
@@ -151,10 +156,12 @@ pub(super) struct Threads {
 impl Threads {
     pub(super) fn stop(self) {
         // A thread that panicked has said so where it happened; there is nothing more to end in it.
-        drop(self.poller_stop);
-        // The poller itself may hold the last handle to the engine.
-        if self.poller.thread().id() != std::thread::current().id() {
-            drop(self.poller.join());
+        drop(self.workers_stop);
+        for worker in self.workers {
+            // A worker itself may hold the last handle to the engine.
+            if worker.thread().id() != std::thread::current().id() {
+                drop(worker.join());
+            }
         }
         self.notices.all(&Notice::Stop);
         for shard in self.shards {
@@ -376,6 +383,7 @@ fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError
         entropy: config.entropy.clone(),
         inline_max: config.inline_max,
     };
+    let history = history_worker(&config, &disk);
     let log_id = recovered.log_id;
     let sources = Sources { disk: disk.clone(), log_id, blobs, store: store.clone(), damage: damage.clone() };
     let shared = Arc::new(Shared {
@@ -388,20 +396,48 @@ fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError
         entropy: config.entropy,
         denied: Mutex::new(AccessLimiter::default()),
         unfinished: Unfinished::default(),
+        history: HistoryState::default(),
         progress,
         damage: damage.clone(),
         observer: config.observer,
         recovered,
         threads: Mutex::new(None),
     });
-    let (poller_stop, stopped) = bounded(0);
-    let weak = Arc::downgrade(&shared);
-    let poller = Builder::new()
-        .name("poller".into())
-        .spawn(move || poller::run(&weak, &disk, &admission, &damage, &stopped))?;
-    let threads = Threads { notices, shards, log, batches, follower, packs, poller_stop, poller, data_dir };
+    let (workers_stop, stopped) = bounded(0);
+    let workers = vec![
+        start_history(history, Arc::downgrade(&shared), stopped.clone())?,
+        start_poller(Arc::downgrade(&shared), disk, admission, damage, stopped)?,
+    ];
+    let threads = Threads { notices, shards, log, batches, follower, packs, workers_stop, workers, data_dir };
     *shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
     Ok(Engine { shared })
+}
+
+fn history_worker(config: &EngineConfig, disk: &RealDisk) -> HistoryWorker {
+    // The next pack and the next segment are allocated whole, and leave the floor free.
+    let next_files = config.packs.pack_bytes.saturating_add(config.writer.segment_bytes);
+    let wanted_free = config.limits.free_floor.saturating_add(next_files);
+    HistoryWorker::new(config.history, disk.clone(), wanted_free, config.inline_max as u64)
+}
+
+fn start_history(
+    worker: HistoryWorker,
+    engine: Weak<Shared>,
+    stop: Receiver<()>,
+) -> io::Result<JoinHandle<()>> {
+    Builder::new().name("history".into()).spawn(move || worker.run(&engine, &stop))
+}
+
+fn start_poller(
+    engine: Weak<Shared>,
+    disk: RealDisk,
+    admission: Arc<Admission>,
+    damage: Arc<FoundDamage>,
+    stop: Receiver<()>,
+) -> io::Result<JoinHandle<()>> {
+    Builder::new()
+        .name("poller".into())
+        .spawn(move || poller::run(&engine, &disk, &admission, &damage, &stop))
 }
 
 fn start_packs(

@@ -1,5 +1,6 @@
 //! How far the node is, and whether it is well.
 
+use super::history::HistoryUsage;
 use super::outcome::Fault;
 use super::recent::ChangeCount;
 use siltstone_log::id::Position;
@@ -82,6 +83,8 @@ pub struct EngineStatus {
     pub free_bytes: u64,
     /// Whether the disk has room for what stores bytes.
     pub has_space: bool,
+    /// What all buckets hold, live and past, as it was last counted.
+    pub history: Option<HistoryUsage>,
     /// Why nothing becomes visible any more, if so. Reads go on.
     pub projections_stuck: Option<Fault>,
     /// Ranges of the log that are known to be unreadable.

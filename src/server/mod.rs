@@ -9,7 +9,7 @@ mod vitals;
 use crate::auth::Authenticator;
 use crate::config::{Config, Environment, Settings};
 use crate::console::Console;
-use crate::engine::{Engine, EngineConfig, Fault, Limits as EngineLimits, OpenError};
+use crate::engine::{Engine, EngineConfig, Fault, HistoryConfig, Limits as EngineLimits, OpenError};
 use crate::keys::{Keys, KeysError, RootOrigin, StoredCredentials};
 use crate::listener::{self, Limits};
 use crate::s3::domains::Domains;
@@ -302,6 +302,10 @@ fn engine_config(settings: &Settings, world: &World, vitals: &Arc<Vitals>) -> En
         },
         writer: WriterConfig { segment_bytes: settings.log.segment_size.0, ..defaults.writer },
         packs: PackConfig { pack_bytes: settings.content.pack_size.0, ..defaults.packs },
+        history: HistoryConfig {
+            window_millis: u64::from(settings.history.window_days) * 24 * 3_600_000,
+            max_bytes: settings.history.max_bytes.map(|size| size.0),
+        },
         observer: vitals.clone(),
         ..defaults
     }

@@ -1,6 +1,6 @@
 //! What the engine and the doors report, gathered for health and metrics.
 
-use crate::engine::{self, Engine};
+use crate::engine::{self, Engine, ExpiryReason};
 use crate::s3;
 use crate::telemetry::health::{Check, Health, Phase, Readiness};
 use crate::telemetry::metrics::{BatchObservation, Metrics, S3Observation, Sample};
@@ -76,6 +76,17 @@ impl Vitals {
             sample.disk_free = Some(status.free_bytes);
             sample.log_head = Some(status.durable.get());
             sample.s3_inflight = status.in_flight_requests;
+            if let Some(usage) = status.history {
+                let kinds = [
+                    ("live", usage.live_bytes),
+                    ("history", usage.history_bytes),
+                    ("uploads", usage.upload_bytes),
+                ];
+                sample.content = kinds.to_vec();
+                let now = engine.clock().wall_millis();
+                sample.history_oldest =
+                    usage.oldest.map_or(0, |oldest| now.saturating_sub(oldest.millis()) / 1000);
+            }
             sample.unreadable = status.unreadable_ranges;
             sample.projections_stuck = status.projections_stuck.is_some();
             sample.projections = Space::ALL.map(|space| (space.name(), status.applied.get())).to_vec();
@@ -107,6 +118,14 @@ impl engine::Observer for Vitals {
             append: Duration::from_nanos(nanos),
             sync: Duration::from_nanos(timing.sync_nanos),
         });
+    }
+
+    fn expired(&self, reason: ExpiryReason, versions: u64, bytes: u64) {
+        self.metrics.observe_expired(reason.name(), versions, bytes);
+    }
+
+    fn window_shortened(&self, reason: ExpiryReason) {
+        self.metrics.observe_window_shortened(reason.name());
     }
 }
 

@@ -134,6 +134,14 @@ metrics! {
     projection_position: IntGaugeVec = "projection_position", ["name"], "The log position a projection has applied.";
     projection_lag: IntGauge = "projection_lag_events", [], "Durable records that the slowest projection has not applied.";
     projection_errors: IntCounter = "projection_apply_errors_total", [], "Records that a projection could not apply.";
+    content_bytes: IntGaugeVec = "content_bytes", ["kind"],
+        "Bytes of content: live versions, history (deleted or replaced, inside the window) and uploads under way.";
+    history_oldest: IntGauge = "history_oldest_seconds", [], "Age of the oldest deletion or replacement whose version is kept.";
+    history_expired: IntCounterVec = "history_expired_versions_total", ["reason"],
+        "Versions that left the history: by the window's days, the limit of bytes, or for want of space.";
+    history_expired_bytes: IntCounterVec = "history_expired_bytes_total", ["reason"], "Bytes of versions that left the history.";
+    history_shortened: IntCounterVec = "history_window_shortened_total", ["reason"],
+        "Times that versions left before the window's days had passed.";
     disk_free: IntGauge = "disk_free_bytes", [], "Free bytes on the volume of the data directory.";
     auth_failures: IntCounterVec = "auth_failures_total", ["reason"], "Requests refused because of who sent them, by error code.";
 }
@@ -179,6 +187,10 @@ pub struct Sample {
     pub s3_inflight: u64,
     /// Whether the projections have stopped at a record that they cannot apply.
     pub projections_stuck: bool,
+    /// Bytes of content by kind.
+    pub content: Vec<(&'static str, u64)>,
+    /// Age of the oldest kept past version in seconds.
+    pub history_oldest: u64,
     /// Each projection's position.
     pub projections: Vec<(&'static str, u64)>,
     /// When the process started, in Unix seconds.
@@ -213,6 +225,17 @@ impl Metrics {
         self.auth_failures.with_label_values(&[reason]).inc();
     }
 
+    /// Versions left the history.
+    pub fn observe_expired(&self, reason: &str, versions: u64, bytes: u64) {
+        self.history_expired.with_label_values(&[reason]).inc_by(versions);
+        self.history_expired_bytes.with_label_values(&[reason]).inc_by(bytes);
+    }
+
+    /// The history window was shortened.
+    pub fn observe_window_shortened(&self, reason: &str) {
+        self.history_shortened.with_label_values(&[reason]).inc();
+    }
+
     /// The page that Prometheus reads.
     pub fn render(&self, sample: &Sample) -> Result<String, prometheus::Error> {
         self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -229,6 +252,10 @@ impl Metrics {
         }
         self.s3_inflight.set(clamp(sample.s3_inflight));
         self.log_unreadable.set(clamp(sample.unreadable));
+        self.history_oldest.set(clamp(sample.history_oldest));
+        for (kind, bytes) in &sample.content {
+            self.content_bytes.with_label_values(&[kind]).set(clamp(*bytes));
+        }
         // They stop at the first record that fails, so there is never more than one before a restart.
         if sample.projections_stuck && self.projection_errors.get() == 0 {
             self.projection_errors.inc();
@@ -335,6 +362,8 @@ mod tests {
         });
         metrics.observe_log_batch(BatchObservation { records: 3, append: duration, sync: duration });
         metrics.observe_auth_failure("SignatureDoesNotMatch");
+        metrics.observe_expired("bytes", 3, 70);
+        metrics.observe_window_shortened("bytes");
         metrics
     }
 
@@ -347,6 +376,8 @@ mod tests {
             unreadable: 1,
             s3_inflight: 2,
             projections_stuck: true,
+            content: vec![("history", 5)],
+            history_oldest: 8,
             projections: vec![("state", 9), ("system", 6)],
             started: 1_700_000_000,
         };
@@ -367,6 +398,11 @@ mod tests {
             "siltstone_projection_position{name=\"system\"} 6",
             "siltstone_projection_lag_events 3",
             "siltstone_disk_free_bytes 77",
+            "siltstone_content_bytes{kind=\"history\"} 5",
+            "siltstone_history_oldest_seconds 8",
+            "siltstone_history_expired_versions_total{reason=\"bytes\"} 3",
+            "siltstone_history_expired_bytes_total{reason=\"bytes\"} 70",
+            "siltstone_history_window_shortened_total{reason=\"bytes\"} 1",
             "siltstone_auth_failures_total{reason=\"SignatureDoesNotMatch\"} 1",
             "process_start_time_seconds 1700000000",
         ] {
@@ -376,8 +412,12 @@ mod tests {
 
     #[test]
     fn every_metric_on_the_page_is_in_the_catalogue_and_the_other_way_round() {
-        let sample =
-            Sample { segments: Some((1, 0, 1)), projections: vec![("state", 1)], ..Sample::default() };
+        let sample = Sample {
+            segments: Some((1, 0, 1)),
+            projections: vec![("state", 1)],
+            content: vec![("live", 1)],
+            ..Sample::default()
+        };
         let page = observed().render(&sample).unwrap();
         let shown = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let mut shown: Vec<String> = shown.map(str::to_owned).collect();

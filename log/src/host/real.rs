@@ -361,6 +361,12 @@ impl RealDisk {
         Ok(DiskReply::Done)
     }
 
+    /// Bytes of the volume that a folder lies on, used or not.
+    pub fn volume_bytes(&self, folder: Folder) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(self.folder_path(folder))?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
+
     fn free_bytes(&self, folder: Folder) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(self.folder_path(folder))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))

@@ -4,7 +4,7 @@
 mod decide_bucket;
 mod decide_identity;
 mod decide_multipart;
-mod decide_object;
+pub(in crate::engine) mod decide_object;
 mod decide_version;
 mod live;
 mod stream_task;
