@@ -107,6 +107,8 @@ fn a_value_outside_its_range_is_refused_where_it_stands() {
         ("[content]\npack_size = \"1 MiB\"\n", "c.toml:2:1: content.pack_size: must be"),
         ("[content]\ninline_threshold = \"2 MiB\"\n", "c.toml:2:1: content.inline_threshold: must be"),
         ("[limits]\nconnections = 0\n", "c.toml:2:1: limits.connections: must be"),
+        ("[tls]\ncert = \"a\"\n", "default: tls.key: is needed"),
+        ("[tls]\nkey = \"a\"\n", "default: tls.cert: is needed"),
         ("[server]\nregion = \"a/b\"\n", "c.toml:2:1: server.region: must be"),
     ] {
         assert!(message(file).starts_with(place), "{}", message(file));

@@ -21,7 +21,7 @@ async fn start(limits: ServerLimits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let server = tokio::spawn(serve(listener, state, limits, async move {
+    let server = tokio::spawn(serve(listener, state, limits, None, async move {
         let _ = stopped.await;
     }));
     Running { address, stop, server, recorder }
