@@ -203,7 +203,8 @@ async fn serve(settings: &Settings, data_dir: DataDir, world: World) -> Result<E
         until(side_stopped.clone()),
     ));
     let metrics_door = Arc::new(MetricsDoor::new(vitals.clone()));
-    let metrics = tokio::spawn(listener::serve(metrics, metrics_door, side_limits, None, until(side_stopped)));
+    let metrics =
+        tokio::spawn(listener::serve(metrics, metrics_door, side_limits, None, until(side_stopped)));
 
     let opening = {
         let config = engine_config(settings, &world, &vitals);
