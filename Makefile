@@ -6,6 +6,7 @@ SHELL := /bin/bash
 DATA ?= data
 SEEDS ?= 200
 ROUNDS ?= 20
+SCALE ?= 20
 SECONDS ?= 60
 VENV := .venv
 PYTEST := $(VENV)/bin/python -m pytest -q -x --durations=5
@@ -77,6 +78,10 @@ fuzz: .ci/toolchain.done ## parsers on mutations of their corpora, $(SECONDS) se
 	@seed=$${SILTSTONE_FUZZ_SEED:-$$(date +%s)}; echo "SILTSTONE_FUZZ_SEED=$$seed"; \
 	SILTSTONE_FUZZ_SEED=$$seed SILTSTONE_FUZZ_SECONDS=$(SECONDS) cargo test --workspace --lib --locked -- --show-output fuzz
 
+.PHONY: restic
+restic: setup debug ## a restic backup of $(SCALE) times 190 MB, cut off by kill -9, then every byte read back
+	SILTSTONE_RESTIC_SCALE=$(SCALE) $(PYTEST) tests/blackbox/test_restic.py -k crash
+
 .PHONY: bench
 bench: build ## figures of this machine beside its own limits
 	target/release/siltstone bench log --dir $(DATA)-bench
@@ -87,6 +92,7 @@ bench: build ## figures of this machine beside its own limits
 nightly: setup debug mutants ## the long forms
 	$(MAKE) sim SEEDS=20000
 	$(MAKE) crash ROUNDS=1000
+	$(MAKE) restic SCALE=20
 	$(MAKE) fuzz SECONDS=300
 
 .PHONY: clean

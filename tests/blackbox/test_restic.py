@@ -9,6 +9,9 @@ import time
 import pytest
 from siltstone import ACCESS_KEY, SECRET_KEY, verify
 
+# The long form (`make restic SCALE=20`): so many times the data in the backup that is cut off.
+SCALE = int(os.environ.get("SILTSTONE_RESTIC_SCALE", "1"))
+
 
 @pytest.fixture
 def restic(own_server, tmp_path):
@@ -20,7 +23,7 @@ def restic(own_server, tmp_path):
             "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "RESTIC_REPOSITORY": f"s3:{own_server.ready['s3']}/backup", "RESTIC_CACHE_DIR": str(tmp_path / "cache"),
         }
-        done = subprocess.run(["restic", *words], env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(["restic", *words], env=environment, capture_output=True, text=True, timeout=300 * SCALE)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
@@ -56,10 +59,10 @@ def test_backup_forget_prune_check_and_restore(restic, own_server, tmp_path):
 
 def test_a_crash_in_the_middle_of_a_backup_loses_nothing(restic, own_server, tmp_path):
     source = tmp_path / "source"
-    make_files(source, 1, 40)
+    make_files(source, 1, 40 * SCALE)
     restic("init")
     restic("backup", str(source))
-    make_files(source, 2, 150)
+    make_files(source, 2, 150 * SCALE)
     interrupted = threading.Thread(target=restic, args=("backup", str(source)), kwargs={"check": False})
     objects = lambda: own_server.client().list_objects_v2(Bucket="backup", Prefix="data/")["KeyCount"]
     before = objects()
@@ -69,7 +72,7 @@ def test_a_crash_in_the_middle_of_a_backup_loses_nothing(restic, own_server, tmp
         assert time.monotonic() < deadline
     own_server.kill()
     own_server.start(same_ports=True)
-    interrupted.join(300)  # it retries what the crash cut off
+    interrupted.join(300 * SCALE)  # it retries what the crash cut off
     assert not interrupted.is_alive()
     restic("unlock")
     restic("check", "--read-data")
