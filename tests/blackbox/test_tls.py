@@ -75,11 +75,11 @@ def test_clients_that_verify_the_certificate_store_and_read(tls_server):
     assert admin.returncode == 0, admin.stderr
 
 
-def test_curl_speaks_http2_over_tls_and_in_clear_text(tls_server, own_server):
+def test_curl_speaks_http2_over_tls_and_in_clear_text(tls_server, shared_server):
     if shutil.which("curl") is None:
         pytest.fail("curl is missing")
     server, folder = tls_server
-    for flag, endpoint in [("--http2", server.ready["s3"]), ("--http2-prior-knowledge", own_server.ready["s3"])]:
+    for flag, endpoint in [("--http2", server.ready["s3"]), ("--http2-prior-knowledge", shared_server.ready["s3"])]:
         done = subprocess.run(
             ["curl", "-sS", flag, "--cacert", folder / "cert.pem", "--aws-sigv4", "aws:amz:us-east-1:s3",
              "--user", f"{ACCESS_KEY}:{SECRET_KEY}", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", endpoint + "/"],
