@@ -1,30 +1,49 @@
-//! A listener for HTTP/1.1: bounded connections, header deadlines, TCP_NODELAY, a deadline for clients that do not
-//! read, and an orderly end.
+//! A listener for HTTP/1.1 and HTTP/2, in clear text or over TLS: bounded connections, deadlines for headers and idle
+//! connections, TCP_NODELAY, a deadline for clients that do not read, and an orderly end.
 
+mod activity;
 mod paced;
 pub(crate) mod progress;
+mod sniff;
+mod tls;
 
+pub use tls::{Tls, TlsError};
+
+use activity::{Activity, Verdict, Watched};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{CONNECTION, HOST, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body_util::{Either, Empty};
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
 use paced::Paced;
+use sniff::Sniffed;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 /// The most bytes of request line and headers; more is answered with 431.
-const MAX_HEADER_BYTES: usize = 32 * 1024;
+const MAX_HEADER_BYTES: u16 = 32 * 1024;
 /// The most headers.
 const MAX_HEADERS: usize = 128;
+/// Requests that one HTTP/2 connection may have under way.
+const MAX_STREAMS: u32 = 64;
+/// Streams that a client may open and reset before we have seen them; one more ends the connection.
+const MAX_RESET_STREAMS: usize = 20;
+/// What a client may send on an HTTP/2 stream, and on all of a connection, before it is read.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// How long to rest when the system refuses another connection, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -60,11 +79,13 @@ pub async fn serve<S: Service>(
     listener: TcpListener,
     service: Arc<S>,
     limits: Limits,
+    tls: Option<Arc<Tls>>,
     shutdown: impl Future<Output = ()>,
 ) -> bool {
     let permits = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
-    let graceful = GracefulShutdown::new();
-    let mut shutdown = std::pin::pin!(shutdown);
+    // Each connection holds a receiver as long as it lives.
+    let (stop, stopped) = watch::channel(());
+    let mut shutdown = pin!(shutdown);
     loop {
         let (stream, address, permit) = tokio::select! {
             biased;
@@ -74,30 +95,165 @@ pub async fn serve<S: Service>(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-        let service = service.clone();
-        let answer = service_fn(move |request| {
-            let service = service.clone();
-            async move { Ok::<_, Infallible>(service.call(address.to_canonical(), request).await) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            // A client that has sent all it wants to send may say so and still wait for its answer.
-            .half_close(true)
-            .header_read_timeout(limits.header_timeout)
-            .max_header_size(MAX_HEADER_BYTES)
-            .max_headers(MAX_HEADERS)
-            .max_buf_size(limits.read_buffer)
-            .serve_connection(TokioIo::new(Paced::new(stream)), answer);
-        let watched = graceful.watch(connection);
+        let door = Door {
+            service: service.clone(),
+            address: address.to_canonical(),
+            limits,
+            stopped: stopped.clone(),
+        };
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor());
         tokio::spawn(async move {
-            if let Err(error) = watched.await {
+            if let Err(error) = door.open(Paced::new(stream), acceptor).await {
                 tracing::debug!(%address, %error, "a connection ended early");
             }
             drop(permit);
         });
     }
-    drop(listener);
-    timeout(limits.drain, graceful.shutdown()).await.is_ok()
+    drop((listener, stopped));
+    let _ = stop.send(());
+    timeout(limits.drain, stop.closed()).await.is_ok()
+}
+
+/// One connection's way to the service.
+struct Door<S> {
+    service: Arc<S>,
+    address: IpAddr,
+    limits: Limits,
+    stopped: watch::Receiver<()>,
+}
+
+impl<S: Service> Door<S> {
+    async fn open(self, stream: Paced<TcpStream>, acceptor: Option<TlsAcceptor>) -> Result<(), BoxError> {
+        let patience = self.limits.header_timeout;
+        if let Some(acceptor) = acceptor {
+            let stream = timeout(patience, acceptor.accept(stream)).await??;
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2);
+            return self.serve(stream, http2).await;
+        }
+        // A client that says nothing is not kept; that the server stops ends the wait too.
+        let mut stopped = self.stopped.clone();
+        let (http2, stream) = tokio::select! {
+            sniffed = timeout(patience, Sniffed::sniff(stream)) => sniffed??,
+            _ = stopped.changed() => return Ok(()),
+        };
+        self.serve(stream, http2).await
+    }
+
+    async fn serve(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        http2: bool,
+    ) -> Result<(), BoxError> {
+        let Self { service, address, limits, stopped } = self;
+        let activity = http2.then(Activity::new);
+        let watched = activity.clone();
+        let answer = service_fn(move |request| {
+            let (service, activity) = (service.clone(), watched.clone());
+            async move { Ok::<_, Infallible>(respond(&service, activity.as_ref(), address, request).await) }
+        });
+        let stream = TokioIo::new(stream);
+        match activity {
+            Some(activity) => {
+                let connection = http2_builder(&limits).serve_connection(stream, answer);
+                let idle = limits.header_timeout;
+                let verdict = async move { activity.verdict(idle).await };
+                attend(connection, stopped, verdict, idle).await
+            }
+            None => {
+                let connection = http1_builder(&limits).serve_connection(stream, answer);
+                // The library watches headers and idleness itself, and the transport shows what is not read.
+                attend(connection, stopped, std::future::pending(), limits.header_timeout).await
+            }
+        }
+    }
+}
+
+/// Sees a connection through: to its own end, to the server's stop, or to a verdict on it.
+async fn attend<C: GracefulConnection<Error: Into<BoxError>>>(
+    connection: C,
+    mut stopped: watch::Receiver<()>,
+    verdict: impl Future<Output = Verdict>,
+    farewell: Duration,
+) -> Result<(), BoxError> {
+    let mut connection = pin!(connection);
+    let mut verdict = pin!(verdict);
+    let verdict = tokio::select! {
+        ended = &mut connection => return ended.map_err(Into::into),
+        verdict = &mut verdict => verdict,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = &mut connection => return ended.map_err(Into::into),
+                verdict = &mut verdict => verdict,
+            }
+        }
+    };
+    match verdict {
+        Verdict::Stalled => Err("the client does not read its answer".into()),
+        Verdict::Idle => {
+            connection.as_mut().graceful_shutdown();
+            // A client that does not even take the farewell is left.
+            timeout(farewell, connection).await?.map_err(Into::into)
+        }
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// An answer's body: as it is over HTTP/1, watched over HTTP/2, or none.
+type Answer<B> = Either<B, Either<Watched<B>, Empty<Bytes>>>;
+
+/// Answers a request. There is an activity for HTTP/2 only.
+async fn respond<S: Service>(
+    service: &Arc<S>,
+    activity: Option<&Arc<Activity>>,
+    address: IpAddr,
+    mut request: Request<Incoming>,
+) -> Response<Answer<S::Body>> {
+    let Some(activity) = activity else {
+        return service.call(address, request).await.map(Either::Left);
+    };
+    let under_way = activity.request();
+    if request.headers().len() > MAX_HEADERS {
+        let mut refused = Response::new(Either::Right(Either::Right(Empty::new())));
+        *refused.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return refused;
+    }
+    // Signatures cover `Host`, which HTTP/2 calls `:authority`; where both are given, that is the one that counts.
+    let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+    if let Some(Ok(host)) = authority {
+        request.headers_mut().insert(HOST, host);
+    }
+    let mut response = service.call(address, request).await;
+    // Of one stream among many it says nothing, and the protocol forbids it.
+    response.headers_mut().remove(CONNECTION);
+    response.map(|body| Either::Right(Either::Left(under_way.answer(body))))
+}
+
+fn http1_builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // A client that has sent all it wants to send may say so and still wait for its answer.
+        .half_close(true)
+        .header_read_timeout(limits.header_timeout)
+        .max_header_size(MAX_HEADER_BYTES.into())
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(limits.read_buffer);
+    builder
+}
+
+fn http2_builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES.into())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(limits.read_buffer);
+    builder
 }
 
 async fn accept(

@@ -46,7 +46,7 @@ pub fn run(listen: SocketAddr, answer_bytes: usize, ready: impl FnOnce(SocketAdd
         let listener = TcpListener::bind(listen).await?;
         ready(listener.local_addr()?);
         let memory = Arc::new(Memory { answer: Bytes::from(vec![0x5a; answer_bytes]) });
-        serve(listener, memory, LIMITS, std::future::pending()).await;
+        serve(listener, memory, LIMITS, None, std::future::pending()).await;
         Ok(())
     })
 }

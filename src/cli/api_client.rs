@@ -8,9 +8,10 @@ use crate::s3::request::RequestHead;
 use crate::s3::sigv4::{Scope, SignError, sign};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue};
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -36,7 +37,7 @@ pub fn segment(name: &str) -> String {
 /// Why there is no good answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// Not a plain `http://host:port`.
+    /// Not a plain `http://host:port` or `https://host:port`.
     #[error("`{0}` is no endpoint; write for example http://127.0.0.1:8081")]
     Endpoint(String),
     /// No credentials.
@@ -187,7 +188,8 @@ fn refused(status: StatusCode, problem: &Value) -> ApiError {
 pub fn parse_endpoint(endpoint: &str) -> Result<Uri, ApiError> {
     let wrong = || ApiError::Endpoint(endpoint.to_owned());
     let uri: Uri = endpoint.trim_end_matches('/').parse().map_err(|_| wrong())?;
-    let plain = uri.scheme_str() == Some("http") && uri.authority().is_some() && uri.path().len() <= 1;
+    let known = matches!(uri.scheme_str(), Some("http" | "https"));
+    let plain = known && uri.authority().is_some() && uri.path().len() <= 1;
     if plain { Ok(uri) } else { Err(wrong()) }
 }
 
@@ -207,8 +209,16 @@ async fn send(
     *request.uri_mut() = uri;
     *request.headers_mut() = head.headers;
     let exchange = async {
-        let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-        let response = client.request(request).await.map_err(|error| unreachable(causes(&error)))?;
+        let builder = Client::builder(TokioExecutor::new());
+        let answered = if request.uri().scheme() == Some(&Scheme::HTTPS) {
+            // The system's certificates, or those of the file that SSL_CERT_FILE names.
+            let connector = HttpsConnectorBuilder::new().with_native_roots();
+            let connector = connector.map_err(|error| unreachable(error.to_string()))?.https_only();
+            builder.build(connector.enable_http1().build()).request(request).await
+        } else {
+            builder.build_http().request(request).await
+        };
+        let response = answered.map_err(|error| unreachable(causes(&error)))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
         body.map(|body| (status, body.to_bytes())).map_err(|error| unreachable(error.to_string()))
@@ -249,10 +259,10 @@ mod tests {
 
     #[test]
     fn only_plain_endpoints_are_taken() {
-        for good in ["http://127.0.0.1:8081", "http://localhost:1/", "http://[::1]:8081"] {
+        for good in ["http://127.0.0.1:8081", "http://localhost:1/", "http://[::1]:8081", "https://a:1"] {
             assert!(parse_endpoint(good).is_ok(), "{good}");
         }
-        for bad in ["", "127.0.0.1:8081", "https://a", "http://a/b", "http://", "ftp://a"] {
+        for bad in ["", "127.0.0.1:8081", "https://a/b", "http://a/b", "http://", "ftp://a"] {
             assert!(parse_endpoint(bad).is_err(), "{bad}");
         }
     }

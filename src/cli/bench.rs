@@ -185,11 +185,15 @@ fn run_load(
     env: &Environment,
     out: Out<'_>,
 ) -> Result<ExitCode, CliError> {
+    let endpoint = parse_endpoint(&args.endpoint)?;
+    if endpoint.scheme_str() == Some("https") {
+        return Err(CliError::Usage("the load generator speaks http only".to_owned()));
+    }
     let credentials = ClientCredentials::from_environment(env)?.ok_or(ApiError::NoCredentials)?;
     let (access_key, secret) = credentials.into_parts();
     let limit = args.requests.map_or(Limit::Seconds(args.seconds), Limit::Requests);
     let report = load::run(&LoadOptions {
-        endpoint: parse_endpoint(&args.endpoint)?,
+        endpoint,
         region: args.region,
         access_key,
         secret,

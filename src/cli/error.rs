@@ -168,7 +168,7 @@ fn of_store(error: &StoreError) -> ExitCode {
 
 fn of_serve(error: &ServeError) -> ExitCode {
     match error {
-        ServeError::NoDataDir | ServeError::Keys(KeysError::Root(_)) => ExitCode::Usage,
+        ServeError::NoDataDir | ServeError::Tls(_) | ServeError::Keys(KeysError::Root(_)) => ExitCode::Usage,
         ServeError::Layout(error) => of_layout(error),
         ServeError::Keys(KeysError::Store(KeyStoreError::Malformed { .. })) => ExitCode::Integrity,
         ServeError::Keys(KeysError::Store(KeyStoreError::Folder(error))) => of_io(error),

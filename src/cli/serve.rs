@@ -42,8 +42,10 @@ pub fn run(args: ServeArgs, env: &Environment) -> Result<ExitCode, CliError> {
     let given =
         flags.into_iter().filter_map(|(flag, section, key, value)| Some((flag, section, key, value?)));
     let flags: Vec<_> = given.collect();
-    let config = Config::load(args.config.as_deref(), env, &flags)?;
-    match server::run(&config, env)? {
+    let (file, environment) = (args.config, env.clone());
+    let load = move || Config::load(file.as_deref(), &environment, &flags);
+    let config = load()?;
+    match server::run(&config, env, Box::new(load))? {
         Ended::Stopped => Ok(ExitCode::Ok),
         Ended::Interrupted => Ok(ExitCode::Interrupted),
         Ended::DiskFailed(_) => Ok(ExitCode::Storage),

@@ -7,6 +7,10 @@ use zeroize::Zeroizing;
 /// The prefix of every variable that is ours.
 pub const PREFIX: &str = "SILTSTONE_";
 
+/// The variables with our prefix that are no settings, without it; secrets have a form with `_FILE` too.
+pub const NO_SETTINGS: [&str; 6] =
+    ["ACCESS_KEY", "SECRET_KEY", "ROOT_ACCESS_KEY", "ROOT_SECRET_KEY", "ENDPOINT", "REGION"];
+
 /// The variables that could matter, as they were when the program started.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, Zeroizing<String>>);

@@ -79,6 +79,14 @@ pub enum ConfigError {
         /// The nearest setting.
         suggestion: Option<String>,
     },
+    /// There is no such variable.
+    #[error("unknown variable `{name}`{}", did_you_mean(suggestion.as_deref()))]
+    UnknownVariable {
+        /// The variable.
+        name: String,
+        /// The nearest one.
+        suggestion: Option<String>,
+    },
     /// A value of the wrong kind.
     #[error("{origin}: {name}: {error}")]
     Invalid {
@@ -197,10 +205,12 @@ impl Config {
 
     fn apply_environment(&mut self, env: &Environment) -> Result<(), ConfigError> {
         for (variable, text) in env.iter() {
-            let Some((section, key)) =
-                variable.strip_prefix(environment::PREFIX).and_then(|name| name.split_once("__"))
-            else {
-                continue;
+            let Some(name) = variable.strip_prefix(environment::PREFIX) else { continue };
+            let Some((section, key)) = name.split_once("__") else {
+                if environment::NO_SETTINGS.contains(&name.strip_suffix("_FILE").unwrap_or(name)) {
+                    continue;
+                }
+                return Err(unknown_variable(variable));
             };
             let origin = Origin::Environment(variable.to_owned());
             self.set(&section.to_lowercase(), &key.to_lowercase(), text, origin)?;
@@ -244,6 +254,16 @@ fn scalar(value: &DeValue<'_>) -> Result<String, InvalidValue> {
             Err(InvalidValue("expected a text or a whole number, or a list of texts".to_owned()))
         }
     }
+}
+
+/// A variable that is ours by its prefix and that nobody reads: one underscore short of a setting, mostly.
+fn unknown_variable(variable: &str) -> ConfigError {
+    let prefix = environment::PREFIX;
+    let setting = |info: &SettingInfo| format!("{prefix}{}__{}", info.section, info.key).to_uppercase();
+    let others = environment::NO_SETTINGS.iter().map(|name| format!("{prefix}{name}"));
+    let known: Vec<String> = TABLE.iter().map(setting).chain(others).collect();
+    let suggestion = suggest::nearest(variable, known.iter().map(String::as_str)).map(str::to_owned);
+    ConfigError::UnknownVariable { name: variable.to_owned(), suggestion }
 }
 
 /// A setting or section nobody knows, with the nearest one that exists: of the same section first, then by key, so

@@ -106,6 +106,13 @@ settings! {
         /// Whether Signature Version 2 is accepted in the Authorization header.
         sigv2_headers: bool = "false",
     }
+    /// TLS of the S3 and console listeners; without it they speak clear text. Read again on SIGHUP.
+    tls: Tls {
+        /// The certificate and its chain, a PEM file.
+        cert: PathBuf = "",
+        /// Its private key, a PEM file that is closed to others.
+        key: PathBuf = "",
+    }
     /// The log on disk.
     log: Log {
         /// Size of a segment file, 16 KiB to 512 MiB.
@@ -157,7 +164,7 @@ impl Settings {
     /// Checks what a setting's kind alone does not: the section, the key and the rule that is broken.
     pub fn check(&self) -> Result<(), (&'static str, &'static str, InvalidValue)> {
         let at = |section, key| move |error| (section, key, error);
-        let Settings { server, log, content, limits, history, .. } = self;
+        let Settings { server, tls, log, content, limits, history, .. } = self;
         let (segment, pack) = (log.segment_size.0, content.pack_size.0);
         let segments = WriterConfig::MIN_SEGMENT_BYTES..=WriterConfig::MAX_SEGMENT_BYTES;
         let segment_rule = "must be 16 KiB to 512 MiB, in multiples of 4 KiB";
@@ -180,6 +187,9 @@ impl Settings {
             "must be more than 0; `window_days = 0` keeps no history",
         )
         .map_err(at("history", "max_bytes"))?;
+        let (cert, key) = (tls.cert.as_os_str().is_empty(), tls.key.as_os_str().is_empty());
+        rule(!cert || key, "is needed beside tls.key").map_err(at("tls", "cert"))?;
+        rule(!key || cert, "is needed beside tls.cert").map_err(at("tls", "key"))?;
         let region = !server.region.is_empty()
             && server.region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         rule(region, "must be letters, digits and hyphens").map_err(at("server", "region"))

@@ -108,6 +108,16 @@ fn variables_without_a_section_are_none_of_the_settings() {
 }
 
 #[test]
+fn a_variable_with_our_prefix_that_nobody_reads_is_refused_with_the_nearest_name() {
+    let error = |name| load(None, &Environment::from([(name, "1")]), &[]).unwrap_err().to_string();
+    let expected = "unknown variable `SILTSTONE_SPACE_FLOOR`; did you mean `SILTSTONE_SPACE__FLOOR`?";
+    assert_eq!(error("SILTSTONE_SPACE_FLOOR"), expected);
+    let expected = "unknown variable `SILTSTONE_ROOT_ACCES_KEY`; did you mean `SILTSTONE_ROOT_ACCESS_KEY`?";
+    assert_eq!(error("SILTSTONE_ROOT_ACCES_KEY"), expected);
+    assert!(load(None, &[("SILTSTONE_ROOT_SECRET_KEY_FILE", "f")].into(), &[]).is_ok());
+}
+
+#[test]
 fn a_file_that_is_named_must_exist() {
     let missing = Config::load(Some(Path::new("/nonexistent/c.toml")), &[].into(), &[]);
     assert!(matches!(missing, Err(ConfigError::Unreadable { .. })));
@@ -123,6 +133,8 @@ fn a_value_outside_its_range_is_refused_where_it_stands() {
         ("[history]\nwindow_days = 36501\n", "c.toml:2:1: history.window_days: must be"),
         ("[history]\nmax_bytes = 0\n", "c.toml:2:1: history.max_bytes: must be more than 0"),
         ("[limits]\nconnections = 0\n", "c.toml:2:1: limits.connections: must be"),
+        ("[tls]\ncert = \"a\"\n", "default: tls.key: is needed"),
+        ("[tls]\nkey = \"a\"\n", "default: tls.cert: is needed"),
         ("[server]\nregion = \"a/b\"\n", "c.toml:2:1: server.region: must be"),
     ] {
         assert!(message(file).starts_with(place), "{}", message(file));

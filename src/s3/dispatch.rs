@@ -63,7 +63,7 @@ pub async fn handle(
             // A chunk's signature is found wrong only while the body is read.
             if known.denied || error.code == S3ErrorCode::SignatureDoesNotMatch {
                 state.observer.note_denied(
-                    actor_of(state, &head, &ids, agent, known.caller.as_ref()),
+                    actor_of(state, &head, &ids, agent, known.caller.as_ref(), error.code),
                     evidence(&head, &known, error.code),
                 );
             }
@@ -248,17 +248,22 @@ fn cut(text: &str, max: usize) -> String {
     text.get(..text.floor_char_boundary(max)).unwrap_or_default().to_owned()
 }
 
-/// Whom a refused request names. An access key that was only claimed is evidence too; its account is not.
+/// Whom a refused request names. An access key that was only claimed is evidence too, its account is not; and a key that
+/// is none of ours is left out: who mixes up the two parts of a credential sends the secret in its place, which would
+/// stay in the log for ever.
 fn actor_of(
     state: &S3State,
     head: &RequestHead,
     ids: &RequestId,
     agent: String,
     caller: Option<&Authenticated>,
+    code: S3ErrorCode,
 ) -> Actor {
     let claimed = || {
         let claim = Claim::read(head, state.authenticator.scope()).ok();
-        claim.map_or_else(String::new, |claim| cut(claim.access_key(), MAX_EVIDENCE_BYTES))
+        // A signature is compared only once its key was found.
+        let known = claim.filter(|_| code == S3ErrorCode::SignatureDoesNotMatch);
+        known.map_or_else(String::new, |claim| claim.access_key().to_owned())
     };
     Actor {
         account: caller.map(|caller| caller.identity.account),

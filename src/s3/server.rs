@@ -4,7 +4,7 @@
 
 use super::response::ResponseBody;
 use super::{S3State, handle};
-use crate::listener::{self, Limits, Service};
+use crate::listener::{self, Limits, Service, Tls};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -50,11 +50,12 @@ pub async fn serve(
     listener: TcpListener,
     state: Arc<S3State>,
     limits: ServerLimits,
+    tls: Option<Arc<Tls>>,
     shutdown: impl Future<Output = ()>,
 ) -> bool {
     let ServerLimits { connections, header_timeout, drain } = limits;
     let limits = Limits { connections, header_timeout, drain, read_buffer: READ_BUFFER_BYTES };
-    listener::serve(listener, state, limits, shutdown).await
+    listener::serve(listener, state, limits, tls, shutdown).await
 }
 
 #[cfg(test)]

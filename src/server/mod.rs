@@ -7,11 +7,11 @@ mod signals;
 mod vitals;
 
 use crate::auth::Authenticator;
-use crate::config::{Config, Environment, Settings};
+use crate::config::{Config, ConfigError, Environment, Settings};
 use crate::console::Console;
 use crate::engine::{Engine, EngineConfig, Fault, HistoryConfig, Limits as EngineLimits, OpenError};
 use crate::keys::{Keys, KeysError, RootOrigin, StoredCredentials};
-use crate::listener::{self, Limits};
+use crate::listener::{self, Limits, Tls, TlsError};
 use crate::s3::domains::Domains;
 use crate::s3::operations::Operations;
 use crate::s3::server::ServerLimits;
@@ -19,11 +19,11 @@ use crate::s3::sigv4::Scope;
 use crate::s3::{S3State, server as s3_server};
 use crate::telemetry::health::{Health, Phase};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::trace;
+use crate::telemetry::trace::{self, Level};
 use doors::{ConsoleDoor, MetricsDoor};
 use process::Connections;
 use serde::Serialize;
-use signals::Signals;
+use signals::{Hangup, Signals};
 use siltstone_log::host::real::{RealClock, RealDisk, RealEntropy};
 use siltstone_log::host::{Clock, Entropy};
 use siltstone_log::layout::{DataDir, LayoutError};
@@ -78,6 +78,9 @@ pub enum ServeError {
         /// The system's words.
         error: io::Error,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The engine cannot start.
     #[error(transparent)]
     Engine(#[from] OpenError),
@@ -97,10 +100,13 @@ struct ReadyLine {
     metrics: String,
 }
 
+/// Gathers the configuration again, for what can change while the server runs.
+pub type Reread = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
+
 /// Serves until it is told to stop or the disk fails.
-pub fn run(config: &Config, env: &Environment) -> Result<Ended, ServeError> {
+pub fn run(config: &Config, env: &Environment, reread: Reread) -> Result<Ended, ServeError> {
     let settings = &config.settings;
-    trace::start(settings.telemetry.log_level);
+    let level = trace::start(settings.telemetry.log_level);
     process::end_with_core_threads();
     let connections = Connections::within(process::raise_file_limit(), settings.limits.connections);
     if settings.server.data_dir.as_os_str().is_empty() {
@@ -112,9 +118,17 @@ pub fn run(config: &Config, env: &Environment) -> Result<Ended, ServeError> {
     let data_dir = DataDir::open(&settings.server.data_dir, PROGRAM, &*entropy)?;
     let disk = RealDisk::new(data_dir.root());
     let keys = Arc::new(Keys::open(&disk, env, &*entropy)?);
+    let tls = &settings.tls;
+    let tls = if tls.cert.as_os_str().is_empty() { None } else { Some(Tls::open(&tls.cert, &tls.key)?) };
+    let tls = tls.map(Arc::new);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("async").build()?;
-    let world = World { clock, entropy, disk, keys, connections };
-    let ended = runtime.block_on(serve(settings, data_dir, world))?;
+    let reload = Reload { reread, level, tls: tls.clone() };
+    let world = World { clock, entropy, disk, keys, connections, tls };
+    let ended = runtime.block_on(async {
+        // ORDER: before anything that takes time; a SIGHUP that nobody has taken over ends the process.
+        tokio::spawn(reload.on_hangup(Hangup::catch()?));
+        serve(settings, data_dir, world).await
+    })?;
     // Threads that still wait for a client's bytes do not hold the process up.
     runtime.shutdown_background();
     Ok(ended)
@@ -127,6 +141,41 @@ struct World {
     disk: RealDisk,
     keys: Arc<Keys>,
     connections: Connections,
+    tls: Option<Arc<Tls>>,
+}
+
+/// What SIGHUP renews: the certificate and the log level.
+struct Reload {
+    reread: Reread,
+    level: Level,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Reload {
+    async fn on_hangup(self, mut hangup: Hangup) {
+        while hangup.next().await.is_some() {
+            self.run();
+        }
+    }
+
+    /// What cannot be used leaves the server as it was.
+    fn run(&self) {
+        match (self.reread)() {
+            Ok(config) => {
+                let log_level = config.settings.telemetry.log_level;
+                match self.level.set(log_level) {
+                    Ok(()) => tracing::info!(level = log_level.as_str(), "log level read again"),
+                    Err(error) => tracing::error!(%error, "the log level cannot be changed"),
+                }
+            }
+            Err(error) => tracing::error!(%error, "the configuration cannot be used, the old one stays"),
+        }
+        match self.tls.as_ref().map(|tls| tls.reload()) {
+            None => {}
+            Some(Ok(())) => tracing::info!("certificate read again"),
+            Some(Err(error)) => tracing::error!(%error, "the certificate cannot be used, the old one stays"),
+        }
+    }
 }
 
 async fn serve(settings: &Settings, data_dir: DataDir, world: World) -> Result<Ended, ServeError> {
@@ -151,10 +200,12 @@ async fn serve(settings: &Settings, data_dir: DataDir, world: World) -> Result<E
         console,
         console_door.clone(),
         side_limits,
+        world.tls.clone(),
         until(side_stopped.clone()),
     ));
     let metrics_door = Arc::new(MetricsDoor::new(vitals.clone()));
-    let metrics = tokio::spawn(listener::serve(metrics, metrics_door, side_limits, until(side_stopped)));
+    let metrics =
+        tokio::spawn(listener::serve(metrics, metrics_door, side_limits, None, until(side_stopped)));
 
     let opening = {
         let config = engine_config(settings, &world, &vitals);
@@ -179,9 +230,9 @@ async fn serve(settings: &Settings, data_dir: DataDir, world: World) -> Result<E
         drain: settings.server.drain_timeout,
     };
     let state = Arc::new(s3_state(settings, &world, &engine, &vitals));
-    let s3 = tokio::spawn(s3_server::serve(s3, state, s3_limits, until(s3_stopped)));
+    let s3 = tokio::spawn(s3_server::serve(s3, state, s3_limits, world.tls.clone(), until(s3_stopped)));
     health.enter(Phase::Serving);
-    announce(&addresses)?;
+    announce(&addresses, world.tls.is_some())?;
 
     let running = Running { engine, health, stop_s3, s3, stop_side, side: vec![console, metrics] };
     Ok(running.until_end(signals).await)
@@ -362,8 +413,11 @@ fn show_root(keys: &Keys, data_dir: &Path) {
     }
 }
 
-fn announce(addresses: &[SocketAddr; 3]) -> io::Result<()> {
-    let [s3, console, metrics] = addresses.map(|address| format!("http://{address}"));
+fn announce(addresses: &[SocketAddr; 3], tls: bool) -> io::Result<()> {
+    let scheme = if tls { "https" } else { "http" };
+    let [s3, console, metrics] = addresses;
+    let (s3, console) = (format!("{scheme}://{s3}"), format!("{scheme}://{console}"));
+    let metrics = format!("http://{metrics}");
     tracing::info!(%s3, %console, %metrics, "serving");
     let line = serde_json::to_string(&ReadyLine { event: "ready", s3, console, metrics })?;
     let mut out = io::stdout().lock();

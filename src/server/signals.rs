@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT.
+//! SIGTERM, SIGINT and SIGHUP.
 
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,5 +22,20 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// SIGHUP, which means "read again what can be read again".
+pub struct Hangup(Signal);
+
+impl Hangup {
+    /// Takes it over from the system, which would end the process.
+    pub fn catch() -> io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for the next one; none comes after `None`.
+    pub async fn next(&mut self) -> Option<()> {
+        self.0.recv().await
     }
 }

@@ -1,7 +1,7 @@
 //! Log lines: one JSON object a line, on stderr.
 
 use crate::config::LogLevel;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// The filter for a level: ours at that level, libraries never below their warnings.
 fn filter(level: LogLevel) -> String {
@@ -16,15 +16,27 @@ fn filter(level: LogLevel) -> String {
     )
 }
 
+/// Changes how much is logged, once logging has started.
+pub struct Level(Box<dyn Fn(LogLevel) -> Result<(), reload::Error> + Send + Sync>);
+
+impl Level {
+    /// From now on.
+    pub fn set(&self, level: LogLevel) -> Result<(), reload::Error> {
+        (self.0)(level)
+    }
+}
+
 /// Starts logging for the whole process. A second call changes nothing.
-pub fn start(level: LogLevel) {
-    let subscriber = tracing_subscriber::fmt()
+pub fn start(level: LogLevel) -> Level {
+    let builder = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_env_filter(EnvFilter::new(filter(level)))
         .with_writer(std::io::stderr)
-        .finish();
-    let _ = tracing::subscriber::set_global_default(subscriber);
+        .with_filter_reloading();
+    let handle = builder.reload_handle();
+    let _ = tracing::subscriber::set_global_default(builder.finish());
+    Level(Box::new(move |level| handle.reload(EnvFilter::new(filter(level)))))
 }
 
 #[cfg(test)]
