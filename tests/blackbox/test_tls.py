@@ -82,7 +82,7 @@ def test_curl_speaks_http2_over_tls_and_in_clear_text(tls_server, shared_server)
     for flag, endpoint in [("--http2", server.ready["s3"]), ("--http2-prior-knowledge", shared_server.ready["s3"])]:
         done = subprocess.run(
             ["curl", "-sS", flag, "--cacert", folder / "cert.pem", "--aws-sigv4", "aws:amz:us-east-1:s3",
-             "--user", f"{ACCESS_KEY}:{SECRET_KEY}", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", endpoint + "/"],
+             "--user", f"{ACCESS_KEY}:{SECRET_KEY}", "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "-o", "/dev/null", "-w", "%{http_version} %{http_code}", endpoint + "/"],
             capture_output=True, text=True,
         )  # fmt: skip
         assert done.stdout == "2 200", done.stderr + done.stdout
