@@ -152,18 +152,15 @@ impl<S: Service> Door<S> {
             async move { Ok::<_, Infallible>(respond(&service, activity.as_ref(), address, request).await) }
         });
         let stream = TokioIo::new(stream);
-        match activity {
-            Some(activity) => {
-                let connection = http2_builder(&limits).serve_connection(stream, answer);
-                let idle = limits.header_timeout;
-                let verdict = async move { activity.verdict(idle).await };
-                attend(connection, stopped, verdict, idle).await
-            }
-            None => {
-                let connection = http1_builder(&limits).serve_connection(stream, answer);
-                // The library watches headers and idleness itself, and the transport shows what is not read.
-                attend(connection, stopped, std::future::pending(), limits.header_timeout).await
-            }
+        let idle = limits.header_timeout;
+        if let Some(activity) = activity {
+            let connection = http2_builder(&limits).serve_connection(stream, answer);
+            let verdict = async move { activity.verdict(idle).await };
+            attend(connection, stopped, verdict, idle).await
+        } else {
+            let connection = http1_builder(&limits).serve_connection(stream, answer);
+            // The library watches headers and idleness itself, and the transport shows what is not read.
+            attend(connection, stopped, std::future::pending(), idle).await
         }
     }
 }
