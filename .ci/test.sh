@@ -30,7 +30,7 @@ step() {
 }
 
 # Three workers keep two cores busy: tests of time and of crashes mostly wait. Each has a server of its own.
-PYTEST=(.venv/bin/python -m pytest -q --durations=5 -n 3 --dist worksteal)
+PYTEST=(.venv/bin/python -m pytest -q --durations=5 -n 3 --dist worksteal -o tmp_path_retention_policy=failed)
 step "format" one cargo fmt --all --check
 step "structure" one python3 .ci/structure.py
 step "coverage page" one python3 .ci/coverage.py

@@ -60,7 +60,8 @@ class Server:
         atexit.register(self.kill)
         process, lines = self.process, []
         self.log = lines
-        threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True).start()
+        reader = threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True)
+        reader.start()
         guard = threading.Timer(START_SECONDS, self.kill)
         guard.start()
         try:
@@ -72,6 +73,7 @@ class Server:
         finally:
             guard.cancel()
         self.process.wait()
+        reader.join(START_SECONDS)  # what it said last may still be in the pipe
         raise RuntimeError(f"no ready line, exit code {self.process.returncode}:\n{''.join(lines)}")
 
     def kill(self):

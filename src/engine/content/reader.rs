@@ -163,7 +163,7 @@ impl Cursor {
         let read = read_cached_content(&self.sources.disk, inline.place?, inline.salted_len())?;
         let bytes = cut_out(&read, *offset, *len)?;
         self.parts.pop_front();
-        Some(bytes)
+        Some(self.permit.bind(bytes))
     }
 
     /// The next bytes; blocks.

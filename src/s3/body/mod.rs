@@ -23,6 +23,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Body as _;
 use siltstone_log::event::{Checksum, ChecksumAlgorithm};
 use subtle::ConstantTimeEq;
 use tokio::time::{Instant, timeout};
@@ -169,10 +170,11 @@ impl BodyStream {
         payload: Payload,
         watch: &BodyWatch,
     ) -> Result<Self, BodyError> {
+        let ended = source.is_end_stream();
         // Held first: a body that is refused here is still there to be discarded.
         let source = Held::new(source, watch.clone());
         let promises = Promises::read(operation, headers, &payload)?;
-        let declared = declared_len(headers, &payload)?;
+        let declared = declared_len(headers, &payload, ended)?;
         let framing = |signed, trailer| {
             let decoded_len = declared.ok_or(BodyError::LengthMissing)?;
             let decoder = ChunkDecoder::new(Framing { signed, trailer, decoded_len });
@@ -439,7 +441,8 @@ impl BodyStream {
     }
 }
 
-fn declared_len(headers: &HeaderMap, payload: &Payload) -> Result<Option<u64>, BodyError> {
+/// How many bytes of content a request announces; none where it has a body without saying how long.
+fn declared_len(headers: &HeaderMap, payload: &Payload, ended: bool) -> Result<Option<u64>, BodyError> {
     let number = |name: &str| {
         let value = headers.get(name)?;
         let text = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
@@ -454,8 +457,9 @@ fn declared_len(headers: &HeaderMap, payload: &Payload) -> Result<Option<u64>, B
                 return Err(BodyError::FramingUnannounced);
             }
             match number(CONTENT_LENGTH.as_str()).transpose()? {
-                // A request with neither header has no body.
-                None if !headers.contains_key(TRANSFER_ENCODING) => Ok(Some(0)),
+                // Over HTTP/1.1 a request with neither header has no body. Over HTTP/2 it may have one, which must not pass
+                // for nothing: what is announced is what is admitted.
+                None if ended && !headers.contains_key(TRANSFER_ENCODING) => Ok(Some(0)),
                 length => Ok(length),
             }
         }

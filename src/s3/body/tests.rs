@@ -57,6 +57,10 @@ impl Body for Sender {
         }
         Poll::Ready(self.pieces.pop_front().map(|(_, piece)| Ok(Frame::data(piece))))
     }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty() && self.end == End::Clean
+    }
 }
 
 fn source(bytes: &[u8], piece: usize, end: End) -> BodySource {
@@ -238,7 +242,8 @@ async fn contradictory_or_malformed_promises_are_refused_before_a_byte_is_read()
     assert_eq!(plain(&[length, crc, sdk("CRC33")]), BodyError::SdkAlgorithmInvalid);
     assert!(stream(source(b"", 9, End::Clean), Payload::Unsigned, &[length, crc, sdk("crc32")]).is_ok());
     assert_eq!(plain(&[length, decoded]), BodyError::FramingUnannounced);
-    assert_eq!(refused(sha256(b"x"), &[]), BodyError::PayloadMismatch);
+    let none = stream(source(b"", 9, End::Clean), sha256(b"x"), &[]);
+    assert_eq!(none.err(), Some(BodyError::PayloadMismatch));
 }
 
 #[tokio::test]
@@ -545,4 +550,17 @@ proptest! {
             prop_assert!(!accepted || name != "x-amz-sdk-checksum-algorithm");
         }
     }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_say_how_long_it_is_does_not_pass_for_none() {
+    let open = |bytes: &[u8]| {
+        let (headers, watch) = (HeaderMap::new(), BodyWatch::default());
+        let source = source(bytes, 4, End::Clean);
+        BodyStream::new(source, Operation::PutObject, &headers, Payload::Unsigned, &watch).unwrap()
+    };
+    assert_eq!(open(b"").declared_len(), Ok(0));
+    let code = open(b"more than nothing").declared_len().map_err(|error| error.code);
+    assert_eq!(code, Err(crate::s3::error::S3ErrorCode::MissingContentLength));
+    assert_eq!(open(b"a document").read_bounded(100).await.unwrap(), "a document");
 }
