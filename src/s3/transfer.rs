@@ -95,6 +95,19 @@ pub(super) struct Transferred {
     pub(super) permit: Permit,
 }
 
+/// Attempts a copy that shares the source's bytes; where the source has given them back meanwhile, one that writes them
+/// again. What was found is found again: the source may be gone, or another.
+pub(super) async fn shared_or_copied<T, F>(attempt: impl Fn(Sharing) -> F) -> Result<T, S3Error>
+where
+    F: Future<Output = Result<T, CopyError>>,
+{
+    match attempt(Sharing::Allowed).await {
+        Err(CopyError::SourceChanged) => attempt(Sharing::Never).await,
+        attempted => attempted,
+    }
+    .map_err(S3Error::from)
+}
+
 impl SourceRequest {
     /// Reads what the headers say of the source.
     pub(super) fn parse(request: &S3Request) -> Result<Self, S3Error> {

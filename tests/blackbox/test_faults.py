@@ -20,6 +20,16 @@ def small_volume(tmp_path):
     subprocess.run(["umount", "-l", str(volume)], check=True)
 
 
+def wait_until_it_stores(client):
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            client.put_object(Bucket="full", Key="after", Body=b"x" * MIB)
+            break
+        except ClientError:
+            assert time.monotonic() < deadline, "the server did not recover by itself"
+
+
 def test_a_full_disk_refuses_writes_and_lets_the_rest_go_on(small_volume):
     server = Server(small_volume / "data").start()
     try:
@@ -45,13 +55,7 @@ def test_a_full_disk_refuses_writes_and_lets_the_rest_go_on(small_volume):
         assert left.f_bavail * left.f_frsize > 128 * MIB
         # Space that comes back from outside is used again without a restart.
         subprocess.run(["mount", "-o", "remount,size=1400m", str(small_volume)], check=True)
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                client.put_object(Bucket="full", Key="after", Body=b"x" * MIB)
-                break
-            except ClientError:
-                assert time.monotonic() < deadline, "the server did not recover by itself"
+        wait_until_it_stores(client)
         assert server.stop() == 0
         verify(small_volume / "data")
     finally:
@@ -82,13 +86,7 @@ def test_a_restart_on_a_full_volume_still_deletes_and_administers(small_volume, 
         assert added.returncode == 0, added.stderr
         assert client.list_objects_v2(Bucket="full")["KeyCount"] == 10
         (small_volume / "other").unlink()
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                client.put_object(Bucket="full", Key="after", Body=b"x" * MIB)
-                break
-            except ClientError:
-                assert time.monotonic() < deadline, "the server did not recover by itself"
+        wait_until_it_stores(client)
         assert server.stop() == 0
         verify(small_volume / "data")
     finally:

@@ -11,7 +11,7 @@ use crate::s3::keep_alive::{Finished, Subject, keep_alive};
 use crate::s3::operations::Operations;
 use crate::s3::request::S3Request;
 use crate::s3::response::S3Response;
-use crate::s3::transfer::{CopyError, Sharing, SourceRequest, Transfer, Transferred};
+use crate::s3::transfer::{CopyError, Sharing, SourceRequest, Transfer, Transferred, shared_or_copied};
 use crate::s3::xml::object::copy_part_result;
 use http::HeaderMap;
 use siltstone_log::event::{Actor, ChecksumAlgorithm};
@@ -59,15 +59,8 @@ pub(in crate::s3) async fn copy_part(
         checksum: row.checksum.map(|(algorithm, _)| algorithm),
     };
     let operations = operations.clone();
-    keep_alive(subject, async move {
-        match copy.attempt(&operations, Sharing::Allowed).await {
-            // What was found is found again: the source may be gone, or another.
-            Err(CopyError::SourceChanged) => copy.attempt(&operations, Sharing::Never).await,
-            attempted => attempted,
-        }
-        .map_err(S3Error::from)
-    })
-    .await
+    keep_alive(subject, async move { shared_or_copied(|sharing| copy.attempt(&operations, sharing)).await })
+        .await
 }
 
 impl CopyPart {

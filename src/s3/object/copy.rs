@@ -17,7 +17,9 @@ use crate::s3::refusal::unsupported;
 use crate::s3::request::S3Request;
 use crate::s3::response::S3Response;
 use crate::s3::tags::{self, Tags};
-use crate::s3::transfer::{CopyError, FoundSource, Sharing, SourceRequest, Transfer, Transferred};
+use crate::s3::transfer::{
+    CopyError, FoundSource, Sharing, SourceRequest, Transfer, Transferred, shared_or_copied,
+};
 use crate::s3::xml::object::copy_object_result;
 use http::HeaderMap;
 use siltstone_log::event::{Actor, ChecksumAlgorithm, ContentHeaders};
@@ -49,15 +51,8 @@ struct Copy {
 pub(in crate::s3) async fn copy(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
     let copy = Copy::parse(&request)?;
     let (operations, subject) = (operations.clone(), Subject::of(&request)?);
-    keep_alive(subject, async move {
-        match copy.attempt(&operations, Sharing::Allowed).await {
-            // What was found is found again: the source may be gone, or another.
-            Err(CopyError::SourceChanged) => copy.attempt(&operations, Sharing::Never).await,
-            attempted => attempted,
-        }
-        .map_err(S3Error::from)
-    })
-    .await
+    keep_alive(subject, async move { shared_or_copied(|sharing| copy.attempt(&operations, sharing)).await })
+        .await
 }
 
 impl Copy {
