@@ -161,7 +161,7 @@ fn of_recovery(error: &RecoveryError) -> ExitCode {
 
 fn of_store(error: &StoreError) -> ExitCode {
     match error {
-        StoreError::Io(_) => ExitCode::Failed,
+        StoreError::Io(_) | StoreError::NotInMemory => ExitCode::Failed,
         StoreError::Damaged(_) | StoreError::Ahead(_) => ExitCode::Integrity,
     }
 }

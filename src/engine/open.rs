@@ -30,6 +30,7 @@ use siltstone_log::script::Script;
 use siltstone_log::writer::WriterConfig;
 use siltstone_projections::follower::AcceptedLoss;
 use siltstone_projections::rebuild::{Rebuild, RebuildError};
+use siltstone_projections::store::cached::CachedStore;
 use siltstone_projections::store::fjall::{FjallStore, LogState, Opened, applied_witness};
 use siltstone_projections::store::{Store, StoreError};
 use siltstone_projections::{Follower, Pace, identity};
@@ -41,6 +42,8 @@ use std::thread::{Builder, JoinHandle};
 
 /// The folder of the projections in a data directory.
 pub const PROJECTIONS: &str = "projections";
+/// Bytes of memory for the rows that were read last.
+const ROW_CACHE_BYTES: u64 = 16 << 20;
 
 /// How an engine is set up.
 #[derive(Clone)]
@@ -251,7 +254,7 @@ fn open_parts(data_dir: DataDir, config: &EngineConfig) -> Result<Parts, OpenErr
         tracing::warn!(reason = %discarded.reason, "the projections are rebuilt from the log");
     }
     let blobs: Arc<dyn BlobIndex> = Arc::new(opened.store.blobs());
-    let store: Arc<dyn Store> = Arc::new(opened.store);
+    let store: Arc<dyn Store> = Arc::new(CachedStore::new(opened.store, ROW_CACHE_BYTES));
     let damage = Arc::new(FoundDamage::new(recovered.log_id, &recovered.quarantine));
     let follower = catch_up(&disk, &recovered, &*store, &*config.observer, &damage)?;
     config.observer.starting("packs", None);

@@ -6,6 +6,7 @@ use siltstone_log::name::BucketName;
 use siltstone_projections::names;
 use siltstone_projections::rows::{BucketRow, NameRow};
 use siltstone_projections::store::{RowIter, Rows, Space, Store, StoreError};
+use std::cell::Cell;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -31,6 +32,14 @@ impl View {
         names::resolve(self, name)
     }
 
+    /// Reads what is in memory, without ever waiting for the disk; none where a row was asked for that is not there. For
+    /// threads that others wait for. What is not there for sure counts as not in memory.
+    pub fn in_memory<T>(&self, read: impl FnOnce(&dyn Rows) -> T) -> Option<T> {
+        let rows = InMemory { store: &*self.store, missed: Cell::new(false) };
+        let read = read(&rows);
+        (!rows.missed.get()).then_some(read)
+    }
+
     /// A view that later writes do not change, for reads that must agree with one another.
     pub fn snapshot(&self) -> Box<dyn Rows + Send + Sync> {
         self.store.snapshot()
@@ -44,5 +53,28 @@ impl Rows for View {
 
     fn range(&self, space: Space, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> RowIter<'_> {
         self.store.range(space, from, to)
+    }
+}
+
+/// The rows that can be had without waiting, and whether another one was asked for.
+struct InMemory<'a> {
+    store: &'a dyn Store,
+    missed: Cell<bool>,
+}
+
+impl InMemory<'_> {
+    fn miss(&self) -> StoreError {
+        self.missed.set(true);
+        StoreError::NotInMemory
+    }
+}
+
+impl Rows for InMemory<'_> {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.store.recall(space, key).map(Some).ok_or_else(|| self.miss())
+    }
+
+    fn range(&self, _space: Space, _from: Bound<Vec<u8>>, _to: Bound<Vec<u8>>) -> RowIter<'_> {
+        Box::new(std::iter::once(Err(self.miss())))
     }
 }

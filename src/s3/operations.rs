@@ -67,6 +67,23 @@ impl Operations {
         self.off_thread(move |operations| read(&*operations.view().snapshot())).await
     }
 
+    /// Reads single rows for a request, which comes back with them: at once where they are in memory, else on a thread
+    /// that may wait for the disk.
+    pub(super) async fn look_up<T: Send + 'static>(
+        &self,
+        request: S3Request,
+        read: impl Fn(&dyn Rows, &S3Request) -> Result<T, S3Error> + Send + 'static,
+    ) -> Result<(S3Request, T), S3Error> {
+        if let Some(found) = self.view().in_memory(|rows| read(rows, &request)) {
+            return Ok((request, found?));
+        }
+        self.off_thread(move |operations| {
+            let found = read(&operations.view(), &request)?;
+            Ok((request, found))
+        })
+        .await
+    }
+
     /// Carries out what may wait for the disk, on a thread that may. One for each request is meant to be enough.
     pub(super) async fn off_thread<T: Send + 'static>(
         &self,

@@ -1,5 +1,6 @@
-//! What every store does alike. Each function is run on both.
+//! What every store does alike. Each function is run on both, and on one with a cache in front.
 
+use super::cached::CachedStore;
 use super::fjall::{FjallStore, LogState};
 use super::mem::MemStore;
 use super::{Rows, Space, Store, meta};
@@ -17,6 +18,8 @@ type Model = BTreeMap<Vec<u8>, Bytes>;
 
 fn on_both(test: impl Fn(&dyn Store)) {
     test(&MemStore::new());
+    // So small that rows leave it while the test runs.
+    test(&CachedStore::new(MemStore::new(), 1024));
     let folder = tempfile::tempdir().unwrap();
     test(&fjall(folder.path()));
 }

@@ -138,7 +138,7 @@ impl FjallStore {
         let reason = match Self::open_checked(folder, log) {
             Ok(store) => return Ok(Opened { store, discarded: None }),
             Err(StoreError::Damaged(reason)) => reason,
-            Err(error @ (StoreError::Io(_) | StoreError::Ahead(_))) => return Err(error),
+            Err(error) => return Err(error),
         };
         let moved_to = put_aside(folder).map_err(|error| StoreError::Io(error.to_string()))?;
         // What an empty folder lacks is no damage, and moving it too would not help.

@@ -1,7 +1,8 @@
 //! Where rows lie: the traits, and two stores behind them that one conformance suite holds to the same behaviour.
 //!
-//! Next hop: [`mem`] for tests and the simulator, [`fjall`] for a server.
+//! Next hop: [`mem`] for tests and the simulator, [`fjall`] for a server, with [`cached`] in front of it.
 
+pub mod cached;
 #[cfg(test)]
 mod conformance;
 pub mod fjall;
@@ -92,6 +93,9 @@ pub enum StoreError {
     /// log that has lost something.
     #[error("the projections are at position {0}, and the log ends before it")]
     Ahead(Position),
+    /// A reader who may not wait for the disk asked for what is not in memory.
+    #[error("the row is not in memory")]
+    NotInMemory,
 }
 
 impl From<RowError> for StoreError {
@@ -132,6 +136,11 @@ pub trait Store: Rows + Send + Sync {
 
     /// Makes everything committed durable.
     fn sync(&self) -> Result<(), StoreError>;
+
+    /// A row that is in memory, without waiting for the disk. `None` says only that this cannot tell: [`Rows::get`] does.
+    fn recall(&self, _space: Space, _key: &[u8]) -> Option<Bytes> {
+        None
+    }
 }
 
 /// Reads and decodes a row.

@@ -43,11 +43,7 @@ pub(in crate::s3) async fn copy_part(
     let source = SourceRequest::parse(&request)?;
     let range = request.header(COPY_SOURCE_RANGE)?.map(str::to_owned);
     let subject = Subject::of(&request)?;
-    let looked_up = operations.off_thread(move |operations| {
-        let (upload, row) = find_upload(&operations.view(), &request)?;
-        Ok((request, upload, row))
-    });
-    let (request, upload, row) = looked_up.await?;
+    let (request, (upload, row)) = operations.look_up(request, find_upload).await?;
     let copy = CopyPart {
         actor: request.context.actor(),
         stream,

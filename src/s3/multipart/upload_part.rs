@@ -23,11 +23,7 @@ pub(in crate::s3) async fn upload_part(
     refuse_unsupported(&request.headers)?;
     let stream = request.open_bucket()?.stream;
     // Looked up before the body is read; the engine decides it again.
-    let looked_up = operations.off_thread(move |operations| {
-        let (upload, row) = find_upload(&operations.view(), &request)?;
-        Ok((request, upload, row))
-    });
-    let (request, upload, row) = looked_up.await?;
+    let (request, (upload, row)) = operations.look_up(request, find_upload).await?;
     let key = request.key()?.clone();
     let actor = request.context.actor();
     let mut body = request.body;

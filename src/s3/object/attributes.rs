@@ -52,8 +52,7 @@ pub(in crate::s3) async fn attributes(
         marker: u16::try_from(number(&request, "x-amz-part-number-marker")?.unwrap_or(0)).unwrap_or(u16::MAX),
         max: number(&request, "x-amz-max-parts")?.unwrap_or(MAX_PARTS).min(MAX_PARTS),
     };
-    let found = operations.off_thread(move |operations| find_object(operations, &request));
-    let FoundObject { row, version } = found.await?;
+    let (_, FoundObject { row, version }) = operations.look_up(request, find_object).await?;
     let document = attributes_result(&answer(&row, &asked, page));
     let mut response = S3Response::xml(document).header(LAST_MODIFIED, shown(HttpDate(row.hlc)));
     put_version(version, &mut response.headers);

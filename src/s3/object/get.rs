@@ -19,6 +19,7 @@ use http::header::{
 };
 use http::{HeaderMap, StatusCode};
 use siltstone_projections::rows::ObjectRow;
+use siltstone_projections::store::Rows;
 
 /// An answer under way: the rest of it, and its first bytes.
 type Began = (ContentReader, Option<Bytes>);
@@ -33,8 +34,12 @@ struct Found {
 }
 
 pub(in crate::s3) async fn get(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+    // What is in memory is here sooner than another thread could be woken.
     let (Found { row, span: (first, length), response }, began) =
-        operations.off_thread(move |operations| begin(operations, &request)).await?;
+        match operations.view().in_memory(|rows| find(rows, &request)) {
+            Some(found) => (found?, None),
+            None => operations.off_thread(move |operations| begin(operations, &request)).await?,
+        };
     if length == 0 || response.status == StatusCode::NOT_MODIFIED {
         return Ok(response);
     }
@@ -56,7 +61,7 @@ pub(in crate::s3) async fn get(operations: &Operations, request: S3Request) -> R
 /// Finds the object and reads its first bytes, where there is room for them at once: one way to the other thread for
 /// both. They are read before the status is sent: damage that shows there is answered as an error.
 fn begin(operations: &Operations, request: &S3Request) -> Result<(Found, Option<Began>), S3Error> {
-    let found = find(operations, request)?;
+    let found = find(&operations.view(), request)?;
     let (first, length) = found.span;
     if length == 0 || found.response.status == StatusCode::NOT_MODIFIED {
         return Ok((found, None));
@@ -68,8 +73,7 @@ fn begin(operations: &Operations, request: &S3Request) -> Result<(Found, Option<
 }
 
 pub(in crate::s3) async fn head(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
-    let found = operations.off_thread(move |operations| find(operations, &request)).await?;
-    let Found { span: (_, length), response, .. } = found;
+    let (_, Found { span: (_, length), response, .. }) = operations.look_up(request, find).await?;
     if response.status == StatusCode::NOT_MODIFIED {
         return Ok(response);
     }
@@ -77,10 +81,10 @@ pub(in crate::s3) async fn head(operations: &Operations, request: S3Request) -> 
 }
 
 /// Finds the object and decides what of it is sent: all, a range, or (304) nothing.
-fn find(operations: &Operations, request: &S3Request) -> Result<Found, S3Error> {
+fn find(rows: &dyn Rows, request: &S3Request) -> Result<Found, S3Error> {
     refuse_customer_keys(&request.headers)?;
     let conditions = ReadConditions::parse(&request.headers)?;
-    let FoundObject { row, version } = find_object(operations, request)?;
+    let FoundObject { row, version } = find_object(rows, request)?;
     let mut response = S3Response::empty(StatusCode::OK)
         .header(ETAG, etag_value(&row.etag))
         .header(LAST_MODIFIED, shown(HttpDate(row.hlc)))

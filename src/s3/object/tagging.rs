@@ -17,8 +17,7 @@ pub(in crate::s3) async fn get_tagging(
     operations: &Operations,
     request: S3Request,
 ) -> Result<S3Response, S3Error> {
-    let found = operations.off_thread(move |operations| find_object(operations, &request));
-    let FoundObject { row, version } = found.await?;
+    let (_, FoundObject { row, version }) = operations.look_up(request, find_object).await?;
     let mut response = S3Response::xml(tagging::tagging(&row.tags));
     put_version(version, &mut response.headers);
     Ok(response)

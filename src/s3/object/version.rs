@@ -32,21 +32,20 @@ pub(super) struct FoundObject {
 
 /// Refuses a request for an object that is not there.
 pub(super) async fn check_exists(operations: &Operations, request: S3Request) -> Result<S3Request, S3Error> {
-    operations.off_thread(move |operations| find_object(operations, &request).map(|_| request)).await
+    Ok(operations.look_up(request, find_object).await?.0)
 }
 
 /// The object a request names. Reads its row.
-pub(super) fn find_object(operations: &Operations, request: &S3Request) -> Result<FoundObject, S3Error> {
+pub(super) fn find_object(rows: &dyn Rows, request: &S3Request) -> Result<FoundObject, S3Error> {
     let wanted = version_id(&request.query)?;
     let bucket = request.open_bucket()?;
     let key = request.key()?;
-    let view = operations.view();
     let row = match wanted {
-        None => match objects::current(&view, bucket.stream, key)? {
+        None => match objects::current(rows, bucket.stream, key)? {
             Some(row) => row,
-            None => return Err(no_such_key(&view, bucket, key)?),
+            None => return Err(no_such_key(rows, bucket, key)?),
         },
-        Some(version) => match objects::find_version(&view, bucket.stream, key, version)? {
+        Some(version) => match objects::find_version(rows, bucket.stream, key, version)? {
             Some(VersionRow::Object(row)) => row,
             Some(VersionRow::Marker(marker)) => {
                 let modified = HeaderValue::try_from(HttpDate(marker.hlc).to_string());
