@@ -244,6 +244,11 @@ mod tests {
             })
             .sum();
         assert_eq!((replayed, places.len()), (600, 600));
+        let items = |replay: Replay| replay.map(Result::unwrap).collect::<Vec<_>>();
+        let ahead = || Replay::open(disk.clone(), Position(1)).unwrap().read_ahead().unwrap();
+        let read: Vec<_> = ahead().map(Result::unwrap).collect();
+        assert_eq!(read, items(Replay::open(disk.clone(), Position(1)).unwrap()));
+        assert!(ahead().take(1).count() == 1, "whoever stops early is not waited for");
         for (seq, place) in (1..).zip(places) {
             let content = read_content(&disk, place, 3016).unwrap();
             // What the page cache does not have is not waited for; what it has is the same.

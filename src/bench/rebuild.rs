@@ -88,7 +88,7 @@ pub fn run(options: &RebuildOptions) -> Result<RebuildBench, BenchError> {
     let cpu = || cpu_seconds_of(std::process::id());
     let (clock, cpu_before) = (RealClock::default(), cpu());
     let mut rebuild = Rebuild::new(&store, recovered.log_id, Vec::new(), Pace::REBUILD)?;
-    for item in Replay::open(disk.clone(), rebuild.resume_from())? {
+    for item in Replay::open(disk.clone(), rebuild.resume_from())?.read_ahead()? {
         match item? {
             ReadItem::Records(records) => rebuild.push(records)?,
             ReadItem::Unreadable(_) => return Err(BenchError::Ended("log of the run")),

@@ -81,7 +81,7 @@ fn catch_up(locked: &Locked, store: &dyn Store, other: Option<&dyn Rows>) -> Res
         Ok::<_, CliError>(rebuild)
     };
     let mut rebuild = begin(&losses)?;
-    for item in Replay::open(locked.disk.clone(), rebuild.resume_from())? {
+    for item in Replay::open(locked.disk.clone(), rebuild.resume_from())?.read_ahead()? {
         match item? {
             ReadItem::Records(records) => rebuild.push(records)?,
             // As a server does: what cannot be read is passed over, so that what follows it is seen.

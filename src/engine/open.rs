@@ -309,7 +309,7 @@ fn catch_up(
         |losses: &[AcceptedLoss]| Rebuild::new(store, recovered.log_id, losses.to_vec(), Pace::REBUILD);
     let mut rebuild = begin(&losses)?;
     if rebuild.resume_from() < recovered.next_position {
-        for item in Replay::open(disk.clone(), rebuild.resume_from())? {
+        for item in Replay::open(disk.clone(), rebuild.resume_from())?.read_ahead()? {
             match item? {
                 ReadItem::Records(records) => {
                     let done = records.last().map(|record| record.place.position.get());

@@ -9,7 +9,7 @@ mod tests;
 mod verify;
 
 pub use place::{content, read_cached_content, read_content, record_at};
-pub use replay::{LogReader, Replay};
+pub use replay::{LogReader, ReadAhead, Replay};
 pub use stats::{LogStats, Tally, stats};
 pub(crate) use verify::verify_with;
 pub use verify::{Finding, StreamReport, VerifyReport, verify};

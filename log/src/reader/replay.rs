@@ -8,7 +8,14 @@ use crate::id::{BatchSeq, LogId, Position};
 use crate::record::Record;
 use crate::scan::{Scan, ScanConfig, ScanItem, Tail};
 use crate::script::{Io, Script};
+use crossbeam_channel::{Receiver, bounded};
 use std::collections::VecDeque;
+use std::io;
+use std::panic::resume_unwind;
+use std::thread::{Builder, JoinHandle};
+
+/// Items that wait between the two threads; each holds a batch.
+const READ_AHEAD_ITEMS: usize = 2;
 
 /// Reads records in order of position, holding one batch and one read-ahead chunk in memory.
 pub struct LogReader {
@@ -156,6 +163,21 @@ impl Replay {
         let reader = Script::new(|io| async move { LogReader::open(&io, from).await }).run(&mut disk)?;
         Ok(Self { disk, reader: Some(reader) })
     }
+
+    /// Reads and decodes on a thread of its own, ahead of whoever takes the items.
+    pub fn read_ahead(self) -> io::Result<ReadAhead> {
+        let (sender, items) = bounded(READ_AHEAD_ITEMS);
+        let read = move || {
+            for item in self {
+                if sender.send(item).is_err() {
+                    // Nobody takes them any more.
+                    return;
+                }
+            }
+        };
+        let thread = Builder::new().name("log-reader".to_owned()).spawn(read)?;
+        Ok(ReadAhead { items: Some(items), thread: Some(thread) })
+    }
 }
 
 impl Iterator for Replay {
@@ -171,5 +193,37 @@ impl Iterator for Replay {
         // After an error there is nothing to go on from.
         self.reader = item.is_ok().then_some(reader);
         item.transpose()
+    }
+}
+
+/// A [`Replay`] whose next items are read while the last ones are worked on. Its thread ends with it.
+pub struct ReadAhead {
+    items: Option<Receiver<Result<ReadItem, ReadError>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Iterator for ReadAhead {
+    type Item = Result<ReadItem, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.items.as_ref()?.recv().ok();
+        if item.is_none()
+            && let Some(thread) = self.thread.take()
+        {
+            // A reader that panicked must not pass for the end of the log.
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        }
+        item
+    }
+}
+
+impl Drop for ReadAhead {
+    fn drop(&mut self) {
+        // ORDER: the thread ends once nobody can take what it reads.
+        self.items = None;
+        if let Some(thread) = self.thread.take() {
+            // Whoever drops it does not look at what was read, nor at how the reading ended.
+            drop(thread.join());
+        }
     }
 }
