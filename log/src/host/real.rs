@@ -10,6 +10,7 @@ use super::{FilePath, Folder, Ticket};
 use bytes::Bytes;
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use rustix::io::ReadWriteFlags;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
@@ -426,10 +427,49 @@ impl Clock for RealClock {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealEntropy;
 
+/// Random bytes that are asked of the system at once: a request draws four times, and each call costs as much as the
+/// bytes for hundreds of them.
+const POOL_BYTES: usize = 1024;
+
+/// Bytes of the system that nobody was given yet; each is given once, and then forgotten.
+struct Pool {
+    bytes: [u8; POOL_BYTES],
+    left: usize,
+}
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; POOL_BYTES], left: 0 }) };
+}
+
+#[expect(clippy::expect_used, reason = "a system without randomness can neither salt nor sign: stop")]
+fn fill_from_system(buffer: &mut [u8]) {
+    getrandom::fill(buffer).expect("the operating system gives random bytes");
+}
+
+impl Pool {
+    /// Fills the buffer, if the pool can hold as much.
+    fn fill(&mut self, buffer: &mut [u8]) -> Option<()> {
+        if buffer.len() > POOL_BYTES {
+            return None;
+        }
+        if self.left < buffer.len() {
+            fill_from_system(&mut self.bytes);
+            self.left = POOL_BYTES;
+        }
+        let from = self.left.checked_sub(buffer.len())?;
+        let given = self.bytes.get_mut(from..self.left)?;
+        buffer.copy_from_slice(given);
+        given.fill(0);
+        self.left = from;
+        Some(())
+    }
+}
+
 impl Entropy for RealEntropy {
-    #[expect(clippy::expect_used, reason = "a system without randomness can neither salt nor sign: stop")]
     fn fill(&self, buffer: &mut [u8]) {
-        getrandom::fill(buffer).expect("the operating system gives random bytes");
+        if POOL.with_borrow_mut(|pool| pool.fill(buffer)).is_none() {
+            fill_from_system(buffer);
+        }
     }
 }
 
@@ -444,6 +484,19 @@ mod tests {
         }
         let disk = RealDisk::new(root.path());
         (root, disk)
+    }
+
+    #[test]
+    fn no_random_byte_is_given_twice() {
+        use crate::host::draw;
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..POOL_BYTES {
+            assert!(seen.insert(draw::<16>(&RealEntropy)), "drawn before");
+        }
+        let mut large = [0; 3 * POOL_BYTES];
+        RealEntropy.fill(&mut large);
+        assert!(large.chunks(16).all(|drawn| seen.insert(drawn.try_into().unwrap())));
+        POOL.with_borrow(|pool| assert!(pool.bytes.iter().skip(pool.left).all(|byte| *byte == 0)));
     }
 
     #[test]
