@@ -5,7 +5,7 @@ use crate::auth::Secret;
 use crate::config::Environment;
 use crate::config::environment::SecretError;
 use crate::s3::request::RequestHead;
-use crate::s3::sigv4::{Scope, SignError, sign};
+use crate::s3::sigv4::{PayloadHash, Scope, SignError, sign};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue};
 use http::uri::{PathAndQuery, Scheme};
@@ -165,7 +165,14 @@ impl ApiClient {
         let mut head = RequestHead { method, raw_path, raw_query, headers, address, host_bucket: None };
         let now = i64::try_from(RealClock::default().wall_millis() / 1000).unwrap_or_default();
         let ClientCredentials { access_key, secret } = &self.credentials;
-        sign(&mut head, access_key, secret, &Scope::console(self.region.as_str()), now, &body)?;
+        sign(
+            &mut head,
+            access_key,
+            secret,
+            &Scope::console(self.region.as_str()),
+            now,
+            &PayloadHash::of(&body),
+        )?;
         let (status, answer) = send(&self.endpoint, path, head, body).await?;
         let endpoint = self.endpoint.to_string();
         let value: Value =

@@ -17,7 +17,7 @@ pub(super) use canonical::encode_path;
 pub use chunk::{ChunkChain, ChunkSeed};
 pub use claim::{Claim, Form, Payload, is_link};
 pub use key::{KeyCache, SigningKey};
-pub use sign::{SignError, sign};
+pub use sign::{PayloadHash, SignError, sign};
 pub use timestamp::Timestamp;
 
 use aws_lc_rs::digest::{SHA256, digest};

@@ -25,7 +25,18 @@ fn hex(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Adds `x-amz-date`, `x-amz-content-sha256` and `Authorization` to a request whose whole body is at hand. Covers
+/// The SHA-256 of a body, as a signature names it.
+#[derive(Debug, Clone)]
+pub struct PayloadHash(String);
+
+impl PayloadHash {
+    /// Of a body that is at hand as a whole.
+    pub fn of(body: &[u8]) -> Self {
+        Self(hex(&sha256(body)))
+    }
+}
+
+/// Adds `x-amz-date`, `x-amz-content-sha256` and `Authorization` to a request whose body has this hash. Covers
 /// `host` and every `x-amz-*` header.
 pub fn sign(
     head: &mut RequestHead,
@@ -33,17 +44,16 @@ pub fn sign(
     secret: &Secret,
     scope: &Scope,
     unix_seconds: i64,
-    body: &[u8],
+    PayloadHash(payload_hash): &PayloadHash,
 ) -> Result<(), SignError> {
     if !head.headers.contains_key(HOST) {
         return Err(SignError::NoHost);
     }
     let timestamp = Timestamp::from_seconds(unix_seconds).ok_or(SignError::Unwritable)?;
-    let payload_hash = hex(&sha256(body));
     let unwritable = |_| SignError::Unwritable;
     let date = HeaderValue::from_str(timestamp.as_str()).map_err(unwritable)?;
     head.headers.insert("x-amz-date", date);
-    head.headers.insert("x-amz-content-sha256", HeaderValue::from_str(&payload_hash).map_err(unwritable)?);
+    head.headers.insert("x-amz-content-sha256", HeaderValue::from_str(payload_hash).map_err(unwritable)?);
     let mut names: Vec<&str> = head.headers.keys().map(http::HeaderName::as_str).collect();
     names.retain(|name| *name == "host" || name.starts_with("x-amz-"));
     names.sort_unstable();
@@ -51,7 +61,7 @@ pub fn sign(
     let key = SigningKey::derive(secret, timestamp.day(), scope);
     let scope = format!("{}/{}/{}/aws4_request", timestamp.day(), scope.region, scope.service);
     let target = CanonicalTarget::candidates(head, None).into_iter().next().ok_or(SignError::Unwritable)?;
-    let hash = sha256(&canonical_request(head, &target, &signed_headers, &payload_hash));
+    let hash = sha256(&canonical_request(head, &target, &signed_headers, payload_hash));
     let signature = hex(&key.sign(&string_to_sign(ALGORITHM, timestamp.as_str(), &scope, &[&hash])));
     let authorization = format!(
         "{ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={signed_headers}, Signature={signature}"
@@ -85,7 +95,7 @@ mod tests {
             let secret = Secret::new("the secret");
             let mut head = head(&path, &query);
             let scope = Scope::console("us-east-1");
-            sign(&mut head, "AKID", &secret, &scope, 1_700_000_000, &body).unwrap();
+            sign(&mut head, "AKID", &secret, &scope, 1_700_000_000, &PayloadHash::of(&body)).unwrap();
             let claim = Claim::read(&head, &scope).unwrap();
             prop_assert!(Claim::read(&head, &Scope::s3("us-east-1")).is_err(), "worth nothing at the other door");
             claim.check_time(1_700_000_000).unwrap();
@@ -100,7 +110,14 @@ mod tests {
     fn a_request_without_a_host_is_not_signed() {
         let mut head = head("/", "");
         head.headers.remove(HOST);
-        let signed = sign(&mut head, "AKID", &Secret::new("s"), &Scope::console("us-east-1"), 0, b"");
+        let signed = sign(
+            &mut head,
+            "AKID",
+            &Secret::new("s"),
+            &Scope::console("us-east-1"),
+            0,
+            &PayloadHash::of(b""),
+        );
         assert_eq!(signed, Err(SignError::NoHost));
     }
 }
