@@ -294,7 +294,7 @@ impl Writer {
             if self.taken.is_none() && !self.queue.is_empty() {
                 let refuse = |token, reason| out.push(WriterEffect::Refused { token, reason });
                 let taken = self.queue.take(&self.config, &self.heads, refuse);
-                self.taken = Some(taken).filter(|taken| !taken.tokens.is_empty());
+                self.taken = Some(taken).filter(|taken| !taken.is_empty());
             }
             let Some(taken) = self.taken.take() else {
                 if self.queue.is_empty() {
@@ -309,11 +309,15 @@ impl Writer {
                 self.append(now, taken, out);
                 return true;
             }
-            let reserve = taken.priority && !self.reserve_refused;
+            let (priority, reason) = (taken.is_priority(), self.shortage);
+            let reserve = priority && !self.reserve_refused;
             if matches!(self.spare, Spare::None) && self.is_low_on_space() && !reserve {
                 // Without a successor the segment stays open, for what is small enough to fit.
-                for token in taken.tokens {
-                    out.push(WriterEffect::Refused { token, reason: self.shortage });
+                let refuse = |token| out.push(WriterEffect::Refused { token, reason });
+                if priority {
+                    taken.tokens().for_each(refuse);
+                } else {
+                    self.queue.put_back(taken, refuse);
                 }
                 continue;
             }
@@ -359,7 +363,7 @@ impl Writer {
         let whole = self.no_space_until.is_none_or(|at| now.monotonic_nanos >= at);
         // A small segment is made only for something that is written into it at once: an empty one cannot be sealed.
         let reserve =
-            !whole && self.taken.as_ref().is_some_and(|taken| taken.priority && !self.reserve_refused);
+            !whole && self.taken.as_ref().is_some_and(|taken| taken.is_priority() && !self.reserve_refused);
         if self.wants_spare() && running && (whole || reserve) && matches!(self.spare, Spare::None) {
             let ticket = self.ticket();
             let len = self.needed_bytes(reserve);

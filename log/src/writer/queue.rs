@@ -7,7 +7,7 @@ use crate::id::{Head, Seq, StreamId};
 use crate::record::RecordDraft;
 use std::collections::{BTreeMap, VecDeque};
 
-struct Waiting {
+pub(super) struct Waiting {
     submission: Submission,
     bytes: u64,
     since: u64,
@@ -23,14 +23,10 @@ pub(super) struct Queue {
 /// What the next batch holds.
 #[derive(Default)]
 pub(super) struct Taken {
-    pub tokens: Vec<u64>,
-    pub drafts: Vec<RecordDraft>,
+    submissions: Vec<Waiting>,
     /// The streams it touches, with their last record in it.
     pub streams: BTreeMap<StreamId, Seq>,
-    /// When the oldest submission came.
-    pub oldest: u64,
-    /// Whether all of it may use the last reserved space.
-    pub priority: bool,
+    records: usize,
     record_bytes: u64,
 }
 
@@ -38,6 +34,34 @@ impl Taken {
     /// Bytes that the batch will take, without padding.
     pub fn bytes(&self) -> u64 {
         (FRAME_BYTES + table_bytes(self.streams.len())) as u64 + self.record_bytes
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.submissions.is_empty()
+    }
+
+    /// Whether all of it may use the last reserved space.
+    pub fn is_priority(&self) -> bool {
+        !self.is_empty() && self.submissions.iter().all(|waiting| waiting.submission.priority)
+    }
+
+    /// When the oldest submission came.
+    pub fn oldest(&self) -> u64 {
+        self.submissions.first().map_or(0, |waiting| waiting.since)
+    }
+
+    /// The submissions' tokens, in order.
+    pub fn tokens(&self) -> impl Iterator<Item = u64> {
+        self.submissions.iter().map(|waiting| waiting.submission.token)
+    }
+
+    /// The records, in order.
+    pub fn into_drafts(self) -> Vec<RecordDraft> {
+        let mut drafts = Vec::with_capacity(self.records);
+        for waiting in self.submissions {
+            drafts.extend(waiting.submission.drafts);
+        }
+        drafts
     }
 }
 
@@ -87,6 +111,21 @@ impl Queue {
         });
     }
 
+    /// Takes back what was taken for a batch that cannot be written, save what has no right to the reserve, which is
+    /// refused. What was decided upon something refused does not follow its stream any more, and is refused when it is
+    /// taken again.
+    pub fn put_back(&mut self, taken: Taken, mut refuse: impl FnMut(u64)) {
+        let (kept, refused): (Vec<_>, Vec<_>) =
+            taken.submissions.into_iter().partition(|waiting| waiting.submission.priority);
+        for waiting in refused {
+            refuse(waiting.submission.token);
+        }
+        for waiting in kept.into_iter().rev() {
+            self.bytes += waiting.bytes;
+            self.waiting.push_front(waiting);
+        }
+    }
+
     /// Takes submissions up to the limits of a batch; never splits one. Those that do not follow their streams' last
     /// records are refused whole.
     pub fn take(
@@ -97,24 +136,20 @@ impl Queue {
     ) -> Taken {
         let mut taken = Taken::default();
         while let Some(next) = self.waiting.front() {
-            let records = taken.drafts.len() + next.submission.drafts.len();
+            let records = taken.records + next.submission.drafts.len();
             let bytes = taken.record_bytes + next.bytes;
             let full = records > config.batch_records || bytes > config.batch_bytes as u64;
-            if full && !taken.drafts.is_empty() {
+            if full && !taken.is_empty() {
                 break;
             }
-            let Some(Waiting { submission, bytes, since }) = self.pop() else { break };
-            match follow(&taken.streams, heads, &submission) {
-                Err(reason) => refuse(submission.token, reason),
+            let Some(waiting) = self.pop() else { break };
+            match follow(&taken.streams, heads, &waiting.submission) {
+                Err(reason) => refuse(waiting.submission.token, reason),
                 Ok(streams) => {
-                    if taken.tokens.is_empty() {
-                        taken.oldest = since;
-                    }
-                    taken.priority = submission.priority && (taken.priority || taken.tokens.is_empty());
                     taken.streams.extend(streams);
-                    taken.tokens.push(submission.token);
-                    taken.drafts.extend(submission.drafts);
-                    taken.record_bytes += bytes;
+                    taken.records += waiting.submission.drafts.len();
+                    taken.record_bytes += waiting.bytes;
+                    taken.submissions.push(waiting);
                 }
             }
         }

@@ -89,14 +89,16 @@ impl Writer {
 
     /// Encodes what was taken, and writes it.
     pub(super) fn append(&mut self, now: Now, taken: Taken, out: &mut Vec<WriterEffect>) {
-        let newest = taken.drafts.iter().map(|draft| draft.hlc).max().unwrap_or_default();
         let timing = BatchTiming {
-            queued_nanos: now.monotonic_nanos.saturating_sub(taken.oldest),
+            queued_nanos: now.monotonic_nanos.saturating_sub(taken.oldest()),
             ..BatchTiming::default()
         };
-        let Some((file, offset, batch)) = self.encode(taken.drafts) else {
+        let tokens: Vec<u64> = taken.tokens().collect();
+        let drafts = taken.into_drafts();
+        let newest = drafts.iter().map(|draft| draft.hlc).max().unwrap_or_default();
+        let Some((file, offset, batch)) = self.encode(drafts) else {
             // The limits were checked when the submissions came.
-            for token in taken.tokens {
+            for token in tokens {
                 out.push(WriterEffect::Refused { token, reason: WriteRefusal::TooLarge });
             }
             return;
@@ -105,7 +107,7 @@ impl Writer {
         let marker = batch.records.is_empty();
         let appending = Appending {
             file: file.clone(),
-            tokens: taken.tokens,
+            tokens,
             last: batch.records.last().map_or(self.durable, |record| record.place.position),
             records: batch.records,
             heads: batch.heads,

@@ -296,6 +296,43 @@ fn a_restart_on_a_full_volume_has_room_for_what_makes_room_and_for_nothing_else(
     assert_eq!(report.records, 2 + written);
 }
 
+#[test]
+fn what_makes_room_is_written_though_it_shared_a_batch_with_what_is_refused() {
+    let config = WriterConfig {
+        segment_bytes: 256 * 1024,
+        leave_free: 1 << 20,
+        reserve_bytes: 16 * 1024,
+        ..WriterConfig::default()
+    };
+    let mut rig = Rig::new(MemDisk::new(), small_segments());
+    rig.stop();
+    rig.writer = Writer::new(&recover_disk(&rig.disk).unwrap(), config);
+    // Only small segments find room.
+    rig.fault = Box::new(|op| {
+        matches!(op, DiskOp::Create { leave_free, .. } if *leave_free > 0)
+            .then(|| error(DiskErrorKind::NoSpace))
+    });
+    let submissions = [
+        (1, false, draft(stream(1), 1, 0)),
+        (2, true, draft(stream(2), 1, 0)),
+        (3, true, draft(stream(1), 2, 0)),
+        (4, true, draft(stream(2), 2, 0)),
+    ];
+    for (token, priority, draft) in submissions {
+        let submission = Submission { token, priority, drafts: vec![draft] };
+        rig.writer.enqueue(rig.now, submission, &mut Vec::new());
+    }
+    rig.input(WriterInput::Tick);
+    rig.settle();
+    let (expected, found) = (Seq(1), Seq(2));
+    // The third was decided upon the first.
+    let rested = WriteRefusal::OutOfOrder { stream: stream(1), expected, found };
+    assert_eq!(rig.refused, [(1, WriteRefusal::NoSpace), (3, rested)]);
+    let written: Vec<u64> = rig.committed.iter().flat_map(|batch| batch.tokens.clone()).collect();
+    assert_eq!(written, [2, 4]);
+    assert_eq!(rig.writer.queued_bytes(), 0);
+}
+
 /// Gives the writer every tick it asks for, until it asks for none that is due.
 fn give_due_ticks(rig: &mut Rig) {
     for _ in 0..10 {
