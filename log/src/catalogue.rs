@@ -1,7 +1,8 @@
 //! What lies in the log folder: the segments that count, and what is left over beside them.
 
+use crate::batch::BATCH_ALIGN;
 use crate::hlc::Hlc;
-use crate::host::{DiskError, FilePath, Folder};
+use crate::host::{DiskError, DiskErrorKind, FilePath, Folder, unless_lost};
 use crate::id::{LogId, Position};
 use crate::scan::Until;
 use crate::script::Io;
@@ -43,9 +44,9 @@ impl Segment {
     ) -> Result<Self, DiskError> {
         let file = name.file();
         // Unreadable ends are damage, which costs no record as long as what lies between can be read.
-        let header = match io.read(&file, 0, HEADER_BYTES, from_disk).await {
-            Ok(bytes) => SegmentHeader::decode(&bytes),
-            Err(_) => Err(HeaderError::Damaged),
+        let header = match unless_lost(io.read(&file, 0, HEADER_BYTES, from_disk).await)? {
+            Some(bytes) => SegmentHeader::decode(&bytes),
+            None => Err(HeaderError::Damaged),
         };
         let header = match header {
             Ok(found) if found.first != name.first || found.generation != name.generation => {
@@ -53,7 +54,7 @@ impl Segment {
             }
             other => other,
         };
-        let (footer, footer_at) = load_footer(io, &file, file_bytes, from_disk).await;
+        let (footer, footer_at) = load_footer(io, &file, file_bytes, from_disk).await?;
         let footer = match footer {
             Ok(found) if found.first != name.first => Err(FooterError::Damaged),
             Ok(Footer { log_id, last, max_hlc, segment_no, losses, .. }) => {
@@ -65,9 +66,11 @@ impl Segment {
     }
 
     /// The whole footer; `None` where the segment has none that can be read.
-    pub async fn whole_footer(&self, io: &Io) -> Option<Footer> {
-        self.footer.as_ref().ok()?;
-        load_footer(io, &self.name.file(), self.file_bytes, false).await.0.ok()
+    pub async fn whole_footer(&self, io: &Io) -> Result<Option<Footer>, DiskError> {
+        if self.footer.is_err() {
+            return Ok(None);
+        }
+        Ok(load_footer(io, &self.name.file(), self.file_bytes, false).await?.0.ok())
     }
 
     /// Its public description, given the last position where its footer does not say it.
@@ -108,23 +111,29 @@ async fn load_footer(
     file: &FilePath,
     file_bytes: u64,
     from_disk: bool,
-) -> (Result<Footer, FooterError>, Option<u64>) {
-    let missing = (Err(FooterError::Missing), None);
+) -> Result<(Result<Footer, FooterError>, Option<u64>), DiskError> {
+    let missing = Ok((Err(FooterError::Missing), None));
     // Most footers are small: one read gets trailer and footer.
-    let end_at = file_bytes.saturating_sub(FOOTER_GUESS);
-    let Ok(end) = io.read(file, end_at, FOOTER_GUESS, from_disk).await else { return missing };
+    let mut end_at = file_bytes.saturating_sub(FOOTER_GUESS);
+    let mut end = unless_lost(io.read(file, end_at, FOOTER_GUESS, from_disk).await)?;
+    if end.is_none() {
+        // The trailer alone still tells a footer that was lost from one that was never there.
+        end_at = file_bytes.saturating_sub(BATCH_ALIGN);
+        end = unless_lost(io.read(file, end_at, BATCH_ALIGN, from_disk).await)?;
+    }
+    let Some(end) = end else { return missing };
     let Some(at) = end.last_chunk::<TRAILER_BYTES>().and_then(|trailer| Footer::locate(trailer)) else {
         return missing;
     };
     let Some(len) = file_bytes.checked_sub(at).filter(|len| *len <= MAX_FOOTER_BYTES) else { return missing };
     let within = at.checked_sub(end_at).and_then(|skip| usize::try_from(skip).ok());
     if let Some(bytes) = within.and_then(|skip| end.get(skip..)) {
-        return (Footer::decode(bytes, at), Some(at));
+        return Ok((Footer::decode(bytes, at), Some(at)));
     }
-    match io.read(file, at, len, from_disk).await {
-        Ok(bytes) => (Footer::decode(&bytes, at), Some(at)),
-        Err(_) => (Err(FooterError::Damaged), Some(at)),
-    }
+    Ok(match unless_lost(io.read(file, at, len, from_disk).await)? {
+        Some(bytes) => (Footer::decode(&bytes, at), Some(at)),
+        None => (Err(FooterError::Damaged), Some(at)),
+    })
 }
 
 /// The log folder.
@@ -148,10 +157,13 @@ impl Catalogue {
     pub async fn load(io: &Io, from_disk: bool) -> Result<Self, DiskError> {
         // ORDER: the checkpoint first. Beside a running server, one read later could speak of positions in segments that
         // the list does not have yet.
-        let checkpoint = io.read(&checkpoint_file(), 0, CHECKPOINT_BYTES, from_disk).await;
+        let checkpoint = match io.read(&checkpoint_file(), 0, CHECKPOINT_BYTES, from_disk).await {
+            Err(error) if error.kind == DiskErrorKind::NotFound => None,
+            read => unless_lost(read)?,
+        };
         let files = io.list(Folder::Log).await?;
-        // A witness that cannot be read says nothing.
-        let checkpoint = checkpoint.ok().and_then(|bytes| Checkpoint::newest(&bytes));
+        // A witness that is lost says nothing.
+        let checkpoint = checkpoint.and_then(|bytes| Checkpoint::newest(&bytes));
         let mut catalogue = Self { checkpoint, ..Self::default() };
         let mut generations: Vec<Segment> = Vec::new();
         for (name, bytes) in files {

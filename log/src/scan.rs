@@ -7,10 +7,10 @@ use crate::batch::{
     BATCH_ALIGN, BatchContents, BatchFrame, FRAME_BYTES, MAX_BATCH_BYTES, Verify, decode_batch, short_log_id,
 };
 use crate::codec::is_zero;
-use crate::host::{DiskError, DiskErrorKind};
+use crate::host::DiskError;
 use crate::id::{BatchSeq, Position};
 use crate::script::Io;
-use crate::segment::{Footer, HEADER_BYTES, SegmentName};
+use crate::segment::{Footer, HEADER_BYTES, SegmentName, Tally};
 use bytes::{Bytes, BytesMut};
 
 /// Bytes read at a time.
@@ -87,6 +87,15 @@ pub(crate) struct Garbage {
     pub partial: Option<Box<BatchContents>>,
     /// Whether the disk itself refused to read some of it, which no torn append explains.
     pub unreadable: bool,
+}
+
+impl Garbage {
+    /// Whether it stands where nothing but the footer of what came before can stand: every batch leaves the room for
+    /// its segment's footer.
+    pub fn is_in_place_of_a_footer(&self, file_bytes: u64, before: &Tally) -> bool {
+        let bytes = file_bytes.saturating_sub(self.offset);
+        self.partial.is_none() && !before.leaves_room_for_a_batch(bytes)
+    }
 }
 
 enum Found {
@@ -265,7 +274,7 @@ impl Scan {
             return Ok(None);
         }
         let len = self.limit().saturating_sub(at).min(crate::segment::MAX_FOOTER_BYTES);
-        let bytes = io.read(&self.config.name.file(), at, len, self.config.from_disk).await?;
+        let bytes = self.read(io, at, len).await?;
         let footer = Footer::decode(&bytes, at).ok();
         // A client's bytes can look like a footer, but not like one of this log.
         let ours = |footer: &Footer| short_log_id(footer.log_id) == self.config.log_id;
@@ -331,7 +340,7 @@ impl Scan {
         let file = self.config.name.file();
         let from_disk = self.config.from_disk;
         match io.read(&file, at, len, from_disk).await {
-            Err(error) if error.kind == DiskErrorKind::Io => {}
+            Err(error) if error.is_loss() => {}
             other => return other,
         }
         let mut out = BytesMut::new();
@@ -340,7 +349,7 @@ impl Scan {
             let block_len = BATCH_ALIGN.min(end - block_at);
             match io.read(&file, block_at, block_len, from_disk).await {
                 Ok(block) => out.extend_from_slice(&block),
-                Err(error) if error.kind == DiskErrorKind::Io => {
+                Err(error) if error.is_loss() => {
                     self.unreadable = Some(self.unreadable.map_or(block_at, |last| last.max(block_at)));
                 }
                 Err(error) => return Err(error),

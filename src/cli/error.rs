@@ -111,7 +111,9 @@ impl CliError {
             Self::Read(error) | Self::Repair(RepairError::Read(error)) => of_read(error),
             Self::Recovery(error) | Self::Repair(RepairError::Recovery(error)) => of_recovery(error),
             Self::Store(error) => of_store(error),
-            Self::Rebuild(_) | Self::ProjectionsUnusable(_) | Self::Repair(RepairError::StillDamaged(_)) => {
+            Self::Rebuild(_)
+            | Self::ProjectionsUnusable(_)
+            | Self::Repair(RepairError::StillDamaged(_) | RepairError::NewDamage { .. }) => {
                 ExitCode::Integrity
             }
             Self::Serve(error) => of_serve(error),

@@ -199,6 +199,23 @@ pub struct DiskError {
     pub message: String,
 }
 
+impl DiskError {
+    /// Whether bytes are lost, on a device that cannot read them: damage, as rot is. Any other refusal says nothing of
+    /// what is on the disk.
+    pub fn is_loss(&self) -> bool {
+        self.kind == DiskErrorKind::Io
+    }
+}
+
+/// What was read; none where the device has lost it.
+pub(crate) fn unless_lost<T>(read: Result<T, DiskError>) -> Result<Option<T>, DiskError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.is_loss() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The outcome of an operation.
 pub type DiskResult = Result<DiskReply, DiskError>;
 

@@ -8,6 +8,7 @@ mod disk;
 pub mod mem;
 pub mod real;
 
+pub(crate) use disk::unless_lost;
 pub use disk::{
     Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskReply, DiskResult, FilePath, Folder, Ticket,
 };

@@ -12,7 +12,7 @@ pub use place::{content, read_cached_content, read_content, record_at};
 pub use replay::{LogReader, ReadAhead, Replay};
 pub use stats::{LogStats, Tally, stats};
 pub(crate) use verify::verify_with;
-pub use verify::{Finding, StreamReport, VerifyReport, verify};
+pub use verify::{Finding, StreamReport, VerifyReport, verify, verify_witnessed};
 
 use crate::catalogue::{Catalogue, Segment};
 use crate::host::DiskError;

@@ -4,6 +4,7 @@ use super::{ReadError, ReadItem, Unreadable, identify, next_first};
 use crate::batch::{BatchContents, BatchFrame, FRAME_BYTES, Verify, short_log_id};
 use crate::catalogue::{Catalogue, Segment};
 use crate::host::real::RealDisk;
+use crate::host::{DiskError, unless_lost};
 use crate::id::{BatchSeq, LogId, Position};
 use crate::record::Record;
 use crate::scan::{Scan, ScanConfig, ScanItem, Tail};
@@ -54,7 +55,7 @@ impl LogReader {
             let Some(segment) = self.catalogue.segments.get(self.at) else { return Ok(None) };
             let Some(scan) = &mut self.scan else {
                 let next = next_first(&self.catalogue.segments, self.at);
-                let (first, scan) = open_segment(io, self.log_id, segment, next, self.next).await;
+                let (first, scan) = open_segment(io, self.log_id, segment, next, self.next).await?;
                 self.scan = Some(scan);
                 self.unreadable(self.next, Position(first.0.saturating_sub(1)), false);
                 continue;
@@ -121,7 +122,7 @@ async fn open_segment(
     segment: &Segment,
     next: Option<Position>,
     from: Position,
-) -> (Position, Scan) {
+) -> Result<(Position, Scan), DiskError> {
     let mut config = ScanConfig {
         name: segment.name,
         file_bytes: segment.file_bytes,
@@ -134,20 +135,24 @@ async fn open_segment(
         from_disk: false,
         offset: 0,
     };
-    if let Some(frame) = indexed_frame(io, segment, from).await {
+    if let Some(frame) = indexed_frame(io, segment, from).await? {
         (config.first_batch, config.first, config.offset) = (frame.0.seq, frame.0.first, frame.1);
     }
-    (config.first, Scan::new(config))
+    Ok((config.first, Scan::new(config)))
 }
 
 /// The batch that holds a position, by a sealed segment's index, and where it stands.
-async fn indexed_frame(io: &Io, segment: &Segment, position: Position) -> Option<(BatchFrame, u64)> {
-    let batches = segment.whole_footer(io).await?.batches;
-    let at = batches.partition_point(|batch| batch.first <= position).checked_sub(1)?;
-    let entry = batches.get(at)?;
-    let bytes = io.read(&segment.name.file(), entry.offset, FRAME_BYTES as u64, false).await.ok()?;
-    let frame = BatchFrame::decode(&bytes).ok()?;
-    (frame.first == entry.first).then_some((frame, entry.offset))
+async fn indexed_frame(
+    io: &Io,
+    segment: &Segment,
+    position: Position,
+) -> Result<Option<(BatchFrame, u64)>, DiskError> {
+    let batches = segment.whole_footer(io).await?.map(|footer| footer.batches).unwrap_or_default();
+    let at = batches.partition_point(|batch| batch.first <= position).checked_sub(1);
+    let Some(entry) = at.and_then(|at| batches.get(at)) else { return Ok(None) };
+    let bytes = io.read(&segment.name.file(), entry.offset, FRAME_BYTES as u64, false).await;
+    let frame = unless_lost(bytes)?.and_then(|bytes| BatchFrame::decode(&bytes).ok());
+    Ok(frame.filter(|frame| frame.first == entry.first).map(|frame| (frame, entry.offset)))
 }
 
 /// [`LogReader`] over a real disk, as an iterator.

@@ -3,12 +3,13 @@
 use super::{ReadError, identify, next_first};
 use crate::batch::{BatchContents, Verify, digest_of, short_log_id};
 use crate::catalogue::{Catalogue, Segment};
+use crate::host::unless_lost;
 use crate::id::{BatchDigest, BatchSeq, Head, LogId, Position, StreamId};
 use crate::recovery::Streams;
 use crate::scan::{Lost, Scan, ScanConfig, ScanItem, Tail};
 use crate::script::Io;
 use crate::segment::{AcceptedLoss, Footer, HEADER_BYTES, SegmentName, Tally};
-use crate::witness::{QuarantinedRange, load_quarantine};
+use crate::witness::{QuarantineError, QuarantinedRange, load_quarantine};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -87,27 +88,38 @@ impl VerifyReport {
 
 /// Checks the whole log.
 pub async fn verify(io: &Io) -> Result<VerifyReport, ReadError> {
-    verify_with(io, false).await
+    verify_with(io, false, None).await
 }
 
-/// [`verify`], past the system's page cache where that is wanted.
-pub(crate) async fn verify_with(io: &Io, from_disk: bool) -> Result<VerifyReport, ReadError> {
+/// [`verify`], where something else knows of a position that was durable before this began. Without that the end of a
+/// log that a crash left cannot be told from one that was lost.
+pub async fn verify_witnessed(io: &Io, witness: Option<Position>) -> Result<VerifyReport, ReadError> {
+    verify_with(io, false, witness).await
+}
+
+/// [`verify_witnessed`], past the system's page cache where that is wanted.
+pub(crate) async fn verify_with(
+    io: &Io,
+    from_disk: bool,
+    witness: Option<Position>,
+) -> Result<VerifyReport, ReadError> {
     let catalogue = Catalogue::load(io, from_disk).await?;
     let log_id = identify(io, &catalogue).await?;
     let mut check = Check::new(log_id, from_disk);
     for (at, segment) in catalogue.segments.iter().enumerate() {
         check.segment(io, segment, next_first(&catalogue.segments, at)).await?;
     }
-    if let Some(checkpoint) = catalogue.checkpoint.filter(|found| found.log_id == log_id)
-        && checkpoint.durable >= check.next
-    {
-        let what = format!("position {} was durable once; the log ends before it", checkpoint.durable);
-        check.find(None, Some(check.next), what);
+    match load_quarantine(io, log_id).await {
+        Ok(quarantine) => check.report.quarantine = quarantine,
+        Err(QuarantineError::Disk(error)) if !error.is_loss() => return Err(error.into()),
+        Err(_) => check.find(None, None, "log/QUARANTINE is damaged".to_owned()),
     }
-    if let Ok(quarantine) = load_quarantine(io, log_id).await {
-        check.report.quarantine = quarantine;
-    } else {
-        check.find(None, None, "log/QUARANTINE is damaged".to_owned());
+    let checkpoint = catalogue.checkpoint.filter(|found| found.log_id == log_id);
+    let lost = check.report.quarantine.iter().map(|range| range.last);
+    let known = checkpoint.map(|found| found.durable).into_iter().chain(witness).chain(lost).max();
+    if let Some(known) = known.filter(|known| *known >= check.next) {
+        let what = format!("the log ends before position {known}, which was durable once");
+        check.find(None, Some(check.next), what);
     }
     Ok(check.finish())
 }
@@ -145,7 +157,8 @@ impl Check {
             self.find(Some(name), None, "the footer is damaged".to_owned());
         }
         // A header that the disk cannot read is damaged, which was said above.
-        let header_bytes = io.read(&name.file(), 0, HEADER_BYTES, self.from_disk).await.unwrap_or_default();
+        let header_bytes =
+            unless_lost(io.read(&name.file(), 0, HEADER_BYTES, self.from_disk).await)?.unwrap_or_default();
         let header = segment.header.as_ref().ok();
         let first_batch = header.map_or(BatchSeq(0), |header| header.first_batch);
         let mut expected = header.map(|header| header.prev_digest);
@@ -170,13 +183,13 @@ impl Check {
                     self.lost(segment, lost, &mut tally);
                 }
                 ScanItem::End(tail) => {
-                    self.tail(segment, scan.offset(), &tail);
+                    self.tail(segment, scan.offset(), &tail, &tally);
                     break;
                 }
             }
         }
         self.next = scan.next_position();
-        if let Some(footer) = segment.whole_footer(io).await {
+        if let Some(footer) = segment.whole_footer(io).await? {
             let counted = tally.footer(footer.log_id, footer.segment_no, footer.max_hlc);
             if counted != footer {
                 self.find(Some(name), None, "the footer does not agree with the batches".to_owned());
@@ -243,7 +256,7 @@ impl Check {
         self.find(Some(segment.name), (first <= last).then_some(first), what);
     }
 
-    fn tail(&mut self, segment: &Segment, at: u64, tail: &Tail) {
+    fn tail(&mut self, segment: &Segment, at: u64, tail: &Tail, tally: &Tally) {
         match tail {
             Tail::Clean => {}
             Tail::Footer(footer) => {
@@ -251,6 +264,13 @@ impl Check {
                     Footer::encoded_len(footer.batches.len(), footer.streams.len(), footer.losses.len());
                 if at + len == segment.file_bytes {
                     self.find(Some(segment.name), None, "the end of the footer is damaged".to_owned());
+                }
+            }
+            Tail::Garbage(garbage)
+                if garbage.unreadable && garbage.is_in_place_of_a_footer(segment.file_bytes, tally) =>
+            {
+                if segment.footer_at.is_none() {
+                    self.find(Some(segment.name), None, "the footer is damaged".to_owned());
                 }
             }
             Tail::Garbage(garbage) => {

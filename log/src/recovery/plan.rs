@@ -13,7 +13,7 @@ use crate::segment::{
     FORMAT_VERSION, Footer, HeaderError, READER_VERSION, SegmentHeader, SegmentInfo, SegmentName, Tally,
     spare_file,
 };
-use crate::witness::{Checkpoint, QuarantinedRange, load_quarantine};
+use crate::witness::{Checkpoint, QuarantineError, QuarantinedRange, load_quarantine};
 use bytes::Bytes;
 use std::fmt;
 
@@ -96,6 +96,7 @@ pub async fn plan(io: &Io, config: &RecoveryConfig) -> Result<RecoveryPlan, Reco
     let catalogue = Catalogue::load(io, true).await?;
     let (stored, unreadable) = match load_quarantine(io, config.log_id).await {
         Ok(stored) => (stored, None),
+        Err(QuarantineError::Disk(error)) if !error.is_loss() => return Err(error.into()),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
     let mut survey = Survey::new(*config, &catalogue, &stored);
@@ -105,7 +106,7 @@ pub async fn plan(io: &Io, config: &RecoveryConfig) -> Result<RecoveryPlan, Reco
         let next = segments.get(at + 1).map(|next| next.name.first);
         survey.check_identity(segment)?;
         survey.gap_before(segment)?;
-        match segment.whole_footer(io).await {
+        match segment.whole_footer(io).await? {
             Some(footer) => survey.sealed(segment, &footer, next.is_none()),
             None => survey.unsealed(io, segment, next).await?,
         }
@@ -324,7 +325,7 @@ impl Survey {
                 ScanItem::End(tail) => {
                     self.next = scan.next_position();
                     self.next_batch = scan.next_batch();
-                    walked.sound &= next.is_some() || self.tail(segment, &tail);
+                    walked.sound &= next.is_some() || self.tail(segment, &tail, &walked.tally);
                     break;
                 }
             }
@@ -371,14 +372,15 @@ impl Survey {
     }
 
     /// Judges what stands behind the last batch of the last segment. Says whether it is no damage.
-    fn tail(&mut self, segment: &Segment, tail: &Tail) -> bool {
+    fn tail(&mut self, segment: &Segment, tail: &Tail, tally: &Tally) -> bool {
         let witnessed = self.witness.is_some_and(|witness| witness >= self.next);
         let Tail::Garbage(garbage) = tail else {
             // What is known to have been durable is not there: the file is kept as the evidence of that.
             return !witnessed;
         };
         let sealed_at = segment.footer_at.filter(|_| segment.footer.is_err());
-        if sealed_at.is_some_and(|footer_at| garbage.offset >= footer_at) && !witnessed {
+        let was_footer = sealed_at.is_some_and(|footer_at| garbage.offset >= footer_at);
+        if (was_footer || garbage.is_in_place_of_a_footer(segment.file_bytes, tally)) && !witnessed {
             self.notes.push(format!("{}: the footer is damaged; the segment was read through", segment.name));
             return true;
         }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::host::mem::MemDisk;
-use crate::host::{DiskOp, DiskReply, FilePath, Folder};
+use crate::host::{DiskErrorKind, DiskOp, DiskReply, FilePath, Folder};
 use crate::id::{NodeId, Position};
 use crate::reader::{ReadError, ReadItem, content};
 use crate::record::Record;
@@ -445,7 +445,7 @@ fn run_with_bad_sectors<T>(
             _ => false,
         };
         let failed = || DiskError {
-            kind: crate::host::DiskErrorKind::Io,
+            kind: DiskErrorKind::Io,
             operation: "read",
             target: String::new(),
             message: String::new(),
@@ -501,30 +501,96 @@ fn megabytes_that_the_disk_cannot_read_are_quarantined_and_the_rest_is_kept() {
     }
 }
 
+/// Runs a script on a disk of which the system refuses one read. Says whether there were so many.
+fn run_with_refused_read<T>(
+    mut script: Script<T>,
+    disk: &MemDisk,
+    refused: usize,
+    kind: DiskErrorKind,
+) -> (T, bool) {
+    let (mut step, mut reads) = (script.resume(None), 0);
+    loop {
+        let op = match step {
+            crate::script::Step::Done(done) => return (done, reads > refused),
+            crate::script::Step::Submit(op) => op,
+        };
+        let is_read = matches!(op, DiskOp::Read { .. });
+        let result = if is_read && reads == refused {
+            let (operation, target, message) = ("read", String::new(), String::new());
+            Err(DiskError { kind, operation, target, message })
+        } else {
+            disk.execute(&op)
+        };
+        reads += usize::from(is_read);
+        step = script.resume(Some(result));
+    }
+}
+
 #[test]
-fn a_read_that_the_system_refuses_is_no_damage() {
-    let (files, ..) = crashed_log();
-    let disk = MemDisk::with_files(files.clone());
-    let mut script = Script::new(|io| recover(io, recovery_config()));
-    let mut step = script.resume(None);
-    let refused = loop {
-        match step {
-            crate::script::Step::Done(done) => break done,
-            crate::script::Step::Submit(DiskOp::Read { file, len, .. }) if len > HEADER_BYTES => {
-                let kind = crate::host::DiskErrorKind::NoHandles;
-                let target = file.to_string();
-                step = script.resume(Some(Err(DiskError {
-                    kind,
-                    operation: "read",
-                    target,
-                    message: String::new(),
-                })));
+fn no_read_that_the_system_refuses_is_taken_for_damage() {
+    let (crashed, ..) = crashed_log();
+    let mut sealed = Rig::new(MemDisk::new(), small_segments());
+    for n in 0..40 {
+        sealed.write(stream(n % 3), 500);
+    }
+    sealed.stop();
+    let mut sealed = sealed.disk.files();
+    let quarantine = crate::witness::encode_quarantine(LOG, &[]);
+    sealed.insert(quarantine_file(), quarantine.to_vec());
+    for files in [crashed, sealed] {
+        for kind in [DiskErrorKind::NoHandles, DiskErrorKind::Denied] {
+            for read in 0.. {
+                let disk = MemDisk::with_files(files.clone());
+                let planned = Script::new(|io| async move { plan(&io, &recovery_config()).await });
+                let (planned, hit) = run_with_refused_read(planned, &disk, read, kind);
+                if !hit {
+                    assert!(read > 4 && planned.is_ok());
+                    break;
+                }
+                assert!(
+                    matches!(&planned, Err(RecoveryError::Disk(error)) if error.kind == kind),
+                    "read {read}"
+                );
+                let verified = Script::new(|io| async move { crate::reader::verify(&io).await });
+                let (verified, hit) = run_with_refused_read(verified, &disk, read, kind);
+                assert!(!hit || matches!(&verified, Err(ReadError::Disk(_))), "read {read}: {verified:?}");
             }
-            crate::script::Step::Submit(op) => step = script.resume(Some(disk.execute(&op))),
         }
-    };
-    assert!(matches!(refused, Err(RecoveryError::Disk(_))), "{refused:?}");
-    assert_eq!(disk.files(), files, "nothing was changed");
+    }
+}
+
+#[test]
+fn a_bad_sector_in_the_last_footer_costs_no_record_and_refuses_no_write() {
+    for streams in [3, 150u8] {
+        let mut rig =
+            Rig::new(MemDisk::new(), WriterConfig { segment_bytes: 1 << 20, ..WriterConfig::default() });
+        for n in 0..streams {
+            rig.write(stream(n), 10);
+        }
+        rig.stop();
+        let files = rig.disk.files();
+        let [segment] = segment_files(&files).try_into().unwrap();
+        let len = files[&segment].len() as u64;
+        let footer = u64::from(rig.records().last().unwrap().place.offset) / 4096 * 4096 + 4096;
+        assert_eq!((len - footer) / 4096, if streams > 100 { 3 } else { 1 });
+        let expected: Vec<_> = rig.records().into_iter().map(without_place).collect();
+        for bad in (footer..len).step_by(4096) {
+            let disk = MemDisk::with_files(files.clone());
+            let bad = bad..bad + 4096;
+            let verified = Script::new(|io| async move { crate::reader::verify(&io).await });
+            let verified = run_with_bad_sectors(verified, &disk, &segment, bad.clone()).unwrap();
+            let found: Vec<_> = verified.findings.iter().map(ToString::to_string).collect();
+            assert!(found.len() == 1 && found[0].contains("footer"), "{found:?}");
+            assert_eq!((verified.first_bad(), verified.tail_bytes), (None, 0));
+            let script = Script::new(|io| recover(io, recovery_config()));
+            let recovered = run_with_bad_sectors(script, &disk, &segment, bad).unwrap();
+            assert_eq!((recovered.quarantine, recovered.tail_discarded), (vec![], None));
+            assert_eq!(recovered.next_position, Position(u64::from(streams) + 1));
+            assert!(recovered.notes.iter().any(|note| note.contains("footer")), "{:?}", recovered.notes);
+            assert_eq!(logical(&read_all(&disk, 1).unwrap()), expected);
+            assert!(verify_disk(&disk).is_intact(), "the copy is whole");
+        }
+    }
 }
 
 #[test]

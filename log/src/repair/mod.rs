@@ -81,6 +81,17 @@ pub enum RepairError {
     /// The record of the repair could not be made.
     #[error("the record of the repair cannot be encoded: {0}")]
     Encode(String),
+    /// The disk lost more while the repair was under way. What is not recorded is not given up.
+    #[error(
+        "positions {first} to {last} could be read when the damage was listed, and cannot be read now; nothing of them \
+         was given up, and repeating the repair lists them"
+    )]
+    NewDamage {
+        /// The first position.
+        first: Position,
+        /// The last one.
+        last: Position,
+    },
     /// Something is still damaged.
     #[error("still damaged after the repair: {0}")]
     StillDamaged(String),
@@ -97,7 +108,7 @@ pub async fn survey(io: Io, recovery: RecoveryConfig) -> Result<Damage, RepairEr
 
 /// What recovery found, which trusts the footers of sealed segments, and what is found where every byte is read.
 async fn find_damage(io: &Io, quarantine: Vec<QuarantinedRange>) -> Result<Damage, RepairError> {
-    let report = verify_with(io, true).await?;
+    let report = verify_with(io, true, None).await?;
     let mut ranges = quarantine;
     for found in report.damaged {
         if !ranges.iter().any(|known| known.first <= found.first && found.last <= known.last) {
@@ -297,7 +308,7 @@ impl Repair<'_> {
                 self.fill_gap(next, Position(first.0.saturating_sub(1)), segment_no).await?;
             }
             let behind = catalogue.segments.get(at + 1).map(|next| next.name.first);
-            next = match segment.whole_footer(&self.io).await {
+            next = match segment.whole_footer(&self.io).await? {
                 Some(footer) if !self.needs_rewriting(first, footer.last) => {
                     for loss in &footer.losses {
                         self.streams.accepted(loss.first, loss.last);
@@ -325,6 +336,7 @@ impl Repair<'_> {
         last: Position,
         segment_no: u64,
     ) -> Result<(), RepairError> {
+        self.insist_recorded(first, last)?;
         let name = SegmentName { first, generation: 0 };
         let digest = BatchDigest::default();
         let header = new_header(&self.recovered, name, segment_no, BatchSeq(0), self.recovered.max_hlc);
@@ -360,7 +372,8 @@ impl Repair<'_> {
             first_batch: header.first_batch,
             first: old.first,
             until: segment.until(behind),
-            verify: Verify::Digest,
+            // As in the survey, so that both find the same.
+            verify: Verify::Hashes,
             from_disk: true,
             offset: 0,
         });
@@ -371,9 +384,13 @@ impl Repair<'_> {
                     file.tally.loss(AcceptedLoss { first, last });
                     self.streams.accepted(first, last);
                 }
-                ScanItem::Lost(lost) => self.give_up(&mut file, lost.first, lost.last),
+                ScanItem::Lost(lost) => self.give_up(&mut file, lost.first, lost.last)?,
                 ScanItem::End(_) => break,
             }
+        }
+        if let Some(behind) = behind {
+            // What ends before it should is a gap from here on.
+            self.insist_recorded(scan.next_position(), Position(behind.0.saturating_sub(1)))?;
         }
         let max_hlc = segment.footer.as_ref().map_or(self.recovered.max_hlc, |footer| footer.max_hlc);
         file.seal(&self.recovered, segment_no, max_hlc).await?;
@@ -384,12 +401,26 @@ impl Repair<'_> {
         Ok(scan.next_position())
     }
 
-    fn give_up(&mut self, file: &mut NewSegment, first: Position, last: Position) {
+    /// ORDER: a record of the loss is durable before anything is given up. A disk that has lost more since the damage
+    /// was listed ends the repair, before the old file goes.
+    fn insist_recorded(&self, first: Position, last: Position) -> Result<(), RepairError> {
+        let mut next = first;
+        for range in &self.recovered.quarantine {
+            if range.first <= next {
+                next = next.max(range.last.next());
+            }
+        }
+        if first <= last && next <= last { Err(RepairError::NewDamage { first: next, last }) } else { Ok(()) }
+    }
+
+    fn give_up(&mut self, file: &mut NewSegment, first: Position, last: Position) -> Result<(), RepairError> {
         if first <= last {
+            self.insist_recorded(first, last)?;
             file.tally.loss(AcceptedLoss { first, last });
             self.streams.accepted(first, last);
             self.report.given_up.push(AcceptedLoss { first, last });
         }
+        Ok(())
     }
 
     /// The head of each stream before a batch; `None` where nothing says it.
@@ -415,13 +446,15 @@ impl Repair<'_> {
     async fn keep(&mut self, file: &mut NewSegment, batch: BatchContents) -> Result<(), RepairError> {
         let frame = batch.frame;
         let Some(heads) = self.heads_before(&batch) else {
-            self.give_up(file, frame.first, frame.last());
-            return Ok(());
+            return self.give_up(file, frame.first, frame.last());
         };
         self.streams.batch(&batch);
         let unreached = batch.unreached;
-        let emptied = batch.slots.iter().filter(|slot| slot.damage.any());
-        self.report.emptied.extend(emptied.map(|slot| slot.record.place.position));
+        for slot in batch.slots.iter().filter(|slot| slot.damage.any()) {
+            let position = slot.record.place.position;
+            self.insist_recorded(position, position)?;
+            self.report.emptied.push(position);
+        }
         let parts: Vec<Part> = batch.slots.into_iter().map(part_of).collect();
         if !parts.is_empty() || frame.count == 0 {
             let mut context = file.context(&self.recovered, frame.seq, frame.first);
@@ -432,7 +465,7 @@ impl Repair<'_> {
             file.append(frame.seq, frame.first, encoded).await?;
         }
         if let Some(unreached) = unreached {
-            self.give_up(file, unreached, frame.last());
+            self.give_up(file, unreached, frame.last())?;
         }
         Ok(())
     }

@@ -249,3 +249,49 @@ fn an_interrupted_repair_is_done_again() {
         assert_eq!(verified.accepted.len(), 1, "stopped after {stop_after}");
     }
 }
+
+#[test]
+fn nothing_is_given_up_that_was_not_listed_and_recorded() {
+    let rig = sealed_log();
+    let records = rig.records();
+    let (listed, later) = (records[8].place, records[2].place);
+    let name = SegmentName { first: listed.segment, generation: listed.generation };
+    assert_eq!(listed.segment, later.segment);
+    // What goes bad after the damage was listed, while the segment is written anew: a body, and a whole batch.
+    let later = usize::try_from(later.offset).unwrap();
+    for at in [later + 165, later / 4096 * 4096 + 9] {
+        let disk = MemDisk::with_files(rig.disk.files());
+        damage(&disk, &name.file(), usize::try_from(listed.offset).unwrap() + 165);
+        let config = RepairConfig {
+            recovery: recovery_config(),
+            actor: Actor::server(Door::Offline),
+            salt: Salt([8; 16]),
+            wall_millis: 5,
+        };
+        let mut script = Script::new(|io| repair(io, config));
+        let mut step = script.resume(None);
+        let mut rotten = false;
+        let done = loop {
+            match step {
+                crate::script::Step::Done(done) => break done,
+                crate::script::Step::Submit(op) => {
+                    let generation = |file: &FilePath| SegmentName::parse(&file.name).unwrap().generation;
+                    if !rotten && matches!(&op, DiskOp::Create { file, .. } if generation(file) > 0) {
+                        damage(&disk, &name.file(), at);
+                        rotten = true;
+                    }
+                    step = script.resume(Some(disk.execute(&op)));
+                }
+            }
+        };
+        assert!(rotten);
+        assert!(matches!(done, Err(RepairError::NewDamage { .. })), "{done:?}");
+        assert!(disk.files().contains_key(&name.file()), "what could be read is still there");
+        let (report, _) = repaired(&disk);
+        let recorded = |position: Position| {
+            report.ranges.iter().any(|range| range.first <= position && position <= range.last)
+        };
+        assert!(report.emptied.iter().all(|position| recorded(*position)));
+        assert_eq!(report.emptied.len() + report.given_up.len(), 2, "{report:?}");
+    }
+}

@@ -52,6 +52,12 @@ impl Tally {
         self.is_empty() || self.offset.saturating_add(disk_bytes).saturating_add(footer) <= segment_bytes
     }
 
+    /// Whether a batch can stand in so many bytes behind what there is. The footer always has its room.
+    pub fn leaves_room_for_a_batch(&self, bytes: u64) -> bool {
+        let footer = Footer::encoded_len(self.batches.len(), self.streams.len(), self.losses.len());
+        bytes >= footer.saturating_add(BATCH_ALIGN)
+    }
+
     /// Counts a batch that stands at [`Self::offset`]. One without records is not in the index, which finds records.
     pub fn batch(&mut self, seq: BatchSeq, hash: Hash, first: Position, count: u64, disk_bytes: u64) {
         if count > 0 {

@@ -25,6 +25,20 @@ impl Touched {
             Self::AllExcept(streams) => !streams.contains(&stream),
         }
     }
+
+    /// Takes in what another one has. Says whether that is more.
+    pub fn add(&mut self, other: &Self) -> bool {
+        let before = self.clone();
+        match (&mut *self, other) {
+            (Self::Only(mine), Self::Only(others)) => mine.extend(others),
+            (Self::Only(mine), Self::AllExcept(others)) => {
+                *self = Self::AllExcept(others.difference(mine).copied().collect());
+            }
+            (Self::AllExcept(mine), Self::Only(others)) => mine.retain(|stream| !others.contains(stream)),
+            (Self::AllExcept(mine), Self::AllExcept(others)) => mine.retain(|stream| others.contains(stream)),
+        }
+        *self != before
+    }
 }
 
 /// A range of positions whose records cannot all be read. Reads outside it go on.
@@ -199,6 +213,23 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             prop_assert_eq!(decode_quarantine(&bytes), Err(QuarantineError::Malformed));
+        }
+
+        #[test]
+        fn what_is_added_is_the_union(
+            mine in ranges(), others in ranges(), probes: Vec<[u8; 16]>,
+        ) {
+            let (Some(mine), Some(other)) = (mine.first(), others.first()) else { return Ok(()) };
+            let mut all = mine.touched.clone();
+            let more = all.add(&other.touched);
+            prop_assert_eq!(more, all != mine.touched);
+            let named = [mine, other].into_iter().flat_map(|range| match &range.touched {
+                Touched::Only(streams) | Touched::AllExcept(streams) => streams.iter().copied(),
+            });
+            for stream in named.chain(probes.into_iter().map(StreamId)) {
+                let either = mine.touched.contains(stream) || other.touched.contains(stream);
+                prop_assert_eq!(all.contains(stream), either);
+            }
         }
 
         #[test]
