@@ -21,8 +21,9 @@ use siltstone_log::script::Script;
 use siltstone_log::writer::{CommittedBatch, Submission, WriteRefusal, WriterConfig};
 use siltstone_projections::Pace;
 use siltstone_projections::rebuild::Rebuild;
+use siltstone_projections::store::LogState;
 use siltstone_projections::store::Store;
-use siltstone_projections::store::fjall::{FjallStore, LogState};
+use siltstone_projections::store::fjall::FjallStore;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,12 +80,7 @@ pub fn run(options: &RebuildOptions) -> Result<RebuildBench, BenchError> {
     };
     let bytes = write(options, &recovered()?, &disk)?;
     let recovered = recovered()?;
-    let state = LogState {
-        log_id: recovered.log_id,
-        next_position: recovered.next_position,
-        heads: &recovered.heads,
-    };
-    let store = FjallStore::open(&data.root().join("projections"), &state)?.store;
+    let store = FjallStore::open(&data.root().join("projections"), &LogState::of(&recovered))?.store;
     let cpu = || cpu_seconds_of(std::process::id());
     let (clock, cpu_before) = (RealClock::default(), cpu());
     let mut rebuild = Rebuild::new(&store, recovered.log_id, Vec::new(), Pace::REBUILD)?;

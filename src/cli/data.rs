@@ -5,7 +5,7 @@ use crate::engine::PROJECTIONS;
 use crate::server::PROGRAM;
 use siltstone_log::host::Folder;
 use siltstone_log::host::real::{RealDisk, RealEntropy};
-use siltstone_log::id::StreamId;
+use siltstone_log::id::{Position, StreamId};
 use siltstone_log::layout::DataDir;
 use siltstone_log::recovery::{Recovered, RecoveryConfig, plan};
 use siltstone_log::script::Script;
@@ -23,6 +23,12 @@ pub fn read_only(dir: &Path) -> Result<RealDisk, CliError> {
     // A format of the future is refused before its files are misread.
     DataDir::inspect(dir)?;
     Ok(RealDisk::read_only(dir))
+}
+
+/// A position that the projections know to have been durable.
+pub fn projection_witness(dir: &Path) -> Result<Option<Position>, CliError> {
+    let log_id = DataDir::inspect(dir)?.log_id;
+    Ok(applied_witness(&dir.join(PROJECTIONS), log_id)?)
 }
 
 /// A data directory that belongs to this command alone as long as the value lives.
@@ -49,7 +55,7 @@ impl Locked {
         let recovery = RecoveryConfig {
             log_id: format.log_id,
             node_id: format.node_id,
-            projection_witness: applied_witness(&dir.root().join(PROJECTIONS), format.log_id),
+            projection_witness: projection_witness(dir.root())?,
         };
         let planned =
             Script::new(move |io| async move { plan(&io, &recovery).await }).run(&mut disk.clone())?;

@@ -5,6 +5,7 @@ use super::exit::ExitCode;
 use crate::bench::BenchError;
 use crate::config::ConfigError;
 use crate::config::environment::SecretError;
+use crate::engine::catch_up::CatchUpError;
 use crate::engine::{EngineError, Fault, OpenError};
 use crate::keys::{KeyStoreError, KeysError};
 use crate::server::ServeError;
@@ -13,7 +14,6 @@ use siltstone_log::reader::ReadError;
 use siltstone_log::recovery::RecoveryError;
 use siltstone_log::repair::RepairError;
 use siltstone_projections::StoreError;
-use siltstone_projections::rebuild::RebuildError;
 use std::io;
 use std::path::PathBuf;
 
@@ -44,9 +44,9 @@ pub enum CliError {
     /// The projections cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The projections cannot follow the log.
+    /// The projections cannot be brought up to date.
     #[error(transparent)]
-    Rebuild(#[from] RebuildError),
+    CatchUp(#[from] CatchUpError),
     /// The projections on disk are not usable; the next start builds them anew.
     #[error("the projections cannot be used: {0}")]
     ProjectionsUnusable(String),
@@ -111,8 +111,8 @@ impl CliError {
             Self::Read(error) | Self::Repair(RepairError::Read(error)) => of_read(error),
             Self::Recovery(error) | Self::Repair(RepairError::Recovery(error)) => of_recovery(error),
             Self::Store(error) => of_store(error),
-            Self::Rebuild(_)
-            | Self::ProjectionsUnusable(_)
+            Self::CatchUp(error) => of_catch_up(error),
+            Self::ProjectionsUnusable(_)
             | Self::Repair(RepairError::StillDamaged(_) | RepairError::NewDamage { .. }) => {
                 ExitCode::Integrity
             }
@@ -168,6 +168,15 @@ fn of_store(error: &StoreError) -> ExitCode {
     }
 }
 
+fn of_catch_up(error: &CatchUpError) -> ExitCode {
+    match error {
+        CatchUpError::Read(error) => of_read(error),
+        CatchUpError::Store(error) => of_store(error),
+        CatchUpError::Rebuild(_) => ExitCode::Integrity,
+        CatchUpError::Quarantine(_) | CatchUpError::Thread(_) => ExitCode::Failed,
+    }
+}
+
 fn of_serve(error: &ServeError) -> ExitCode {
     match error {
         ServeError::NoDataDir | ServeError::Tls(_) | ServeError::Keys(KeysError::Root(_)) => ExitCode::Usage,
@@ -186,9 +195,9 @@ fn of_open(error: &OpenError) -> ExitCode {
     match error {
         OpenError::Layout(error) => of_layout(error),
         OpenError::Log(error) => of_recovery(error),
-        OpenError::Replay(error) => of_read(error),
+        OpenError::CatchUp(error) => of_catch_up(error),
         OpenError::Store(error) => of_store(error),
-        OpenError::Packs(_) | OpenError::Rebuild(_) => ExitCode::Integrity,
+        OpenError::Packs(_) => ExitCode::Integrity,
         OpenError::Start(EngineError::Fault(Fault::Disk(_) | Fault::LogStopped)) => ExitCode::Storage,
         OpenError::Start(_) | OpenError::Thread(_) => ExitCode::Failed,
     }

@@ -10,7 +10,7 @@ use siltstone_log::event::{Actor, Body, DecodeError, Door};
 use siltstone_log::host::real::{RealClock, RealDisk, RealEntropy};
 use siltstone_log::host::{Clock, draw};
 use siltstone_log::id::{Position, Salt};
-use siltstone_log::reader::{ReadItem, Replay, Tally, VerifyReport, stats, verify};
+use siltstone_log::reader::{ReadItem, Replay, Tally, VerifyReport, stats, verify_witnessed};
 use siltstone_log::record::Record;
 use siltstone_log::repair::{Damage, RepairConfig, RepairReport, repair, survey};
 use siltstone_log::script::Script;
@@ -88,7 +88,9 @@ pub fn run(command: LogCommand, out: Out<'_>) -> Result<ExitCode, CliError> {
 
 fn run_verify(args: &ReadArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     let mut disk = data::read_only(&args.dir)?;
-    let report = Script::new(|io| async move { verify(&io).await }).run(&mut disk)?;
+    // ORDER: before the log. Beside a running server, a witness read later could speak of what was not there yet.
+    let witness = data::projection_witness(&args.dir)?;
+    let report = Script::new(move |io| async move { verify_witnessed(&io, witness).await }).run(&mut disk)?;
     match args.output.format() {
         Format::Table => show_report(&report, out)?,
         format => print_object(out, format, &report_value(&report))?,
@@ -425,7 +427,8 @@ fn run_repair(args: &RepairArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
 mod tests {
     use super::*;
     use siltstone_log::id::LogId;
-    use siltstone_projections::store::fjall::{FjallStore, LogState};
+    use siltstone_projections::store::LogState;
+    use siltstone_projections::store::fjall::FjallStore;
     use std::collections::BTreeMap;
 
     #[test]
@@ -434,8 +437,8 @@ mod tests {
         let folder = root.path().join("projections");
         discard_projections(&folder).unwrap();
         let heads = BTreeMap::new();
-        let log =
-            LogState { log_id: LogId([1; 16]), next_position: siltstone_log::id::Position(1), heads: &heads };
+        let (log_id, next_position) = (LogId([1; 16]), Position(1));
+        let log = LogState { log_id, next_position, heads: &heads, quarantine: &[] };
         drop(FjallStore::open(&folder, &log).unwrap());
         discard_projections(&folder).unwrap();
         assert!(FjallStore::open(&folder, &log).unwrap().discarded.is_some());

@@ -5,14 +5,14 @@ use super::exit::ExitCode;
 use super::output::{Format, OutputArgs, print_list, print_object};
 use super::{CliError, Out};
 use crate::engine::PROJECTIONS;
+use crate::engine::catch_up::CatchUp;
+use crate::engine::damage::FoundDamage;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use siltstone_log::reader::{ReadItem, Replay};
-use siltstone_projections::follower::AcceptedLoss;
-use siltstone_projections::rebuild::{Comparison, Difference, Rebuild, compare};
-use siltstone_projections::store::fjall::{FjallStore, LogState, Opened, condemn};
-use siltstone_projections::store::meta;
-use siltstone_projections::{Pace, Rows, SCHEMA, Space, Store};
+use siltstone_projections::rebuild::{Comparison, Difference, compare};
+use siltstone_projections::store::fjall::{FjallStore, Opened, condemn};
+use siltstone_projections::store::{LogState, meta};
+use siltstone_projections::{Rows, SCHEMA, Space, Store};
 use std::path::{Path, PathBuf};
 
 /// The differing rows that are shown.
@@ -51,48 +51,27 @@ pub fn run(command: ProjectionCommand, out: Out<'_>) -> Result<ExitCode, CliErro
                 condemn(&live).map_err(|error| CliError::File { path: live.display().to_string(), error })?;
             }
             let opened = open(&locked, &live)?;
-            catch_up(&locked, &opened.store, None)?;
+            catch_up(&locked, &opened.store)?;
             show_digests(args.output.format(), &opened.store, out)
         }
         ProjectionCommand::Digest(args) => {
             let locked = Locked::open(&args.dir)?;
             let opened = open(&locked, &locked.path(PROJECTIONS))?;
-            catch_up(&locked, &opened.store, None)?;
+            catch_up(&locked, &opened.store)?;
             show_digests(args.output.format(), &opened.store, out)
         }
     }
 }
 
 fn open(locked: &Locked, folder: &Path) -> Result<Opened, CliError> {
-    let log = &locked.log;
-    let state = LogState { log_id: log.log_id, next_position: log.next_position, heads: &log.heads };
-    Ok(FjallStore::open(folder, &state)?)
+    Ok(FjallStore::open(folder, &LogState::of(&locked.log))?)
 }
 
-/// Applies what a store does not have yet; only as far as another one has got, if one is given.
-fn catch_up(locked: &Locked, store: &dyn Store, other: Option<&dyn Rows>) -> Result<(), CliError> {
-    let mut losses: Vec<AcceptedLoss> =
-        locked.log.quarantine.iter().map(|range| (range.first, range.last)).collect();
-    let begin = |losses: &[AcceptedLoss]| {
-        let mut rebuild = Rebuild::new(store, locked.log.log_id, losses.to_vec(), Pace::REBUILD)?;
-        if let Some(other) = other {
-            rebuild.no_further_than(other)?;
-        }
-        Ok::<_, CliError>(rebuild)
-    };
-    let mut rebuild = begin(&losses)?;
-    for item in Replay::open(locked.disk.clone(), rebuild.resume_from())?.read_ahead()? {
-        match item? {
-            ReadItem::Records(records) => rebuild.push(records)?,
-            // As a server does: what cannot be read is passed over, so that what follows it is seen.
-            ReadItem::Unreadable(range) => {
-                rebuild.finish()?;
-                losses.push((range.first, range.last));
-                rebuild = begin(&losses)?;
-            }
-        }
-    }
-    rebuild.finish()?;
+/// Applies what the live store does not have yet. What cannot be read goes into quarantine, as at a start.
+fn catch_up(locked: &Locked, store: &dyn Store) -> Result<(), CliError> {
+    let damage = FoundDamage::new(locked.log.log_id, &locked.log.quarantine);
+    let (disk, recovered) = (&locked.disk, &locked.log);
+    CatchUp { disk, recovered, store, damage: Some(&damage), no_further_than: None }.run(|_, _| {})?;
     Ok(())
 }
 
@@ -143,7 +122,8 @@ fn run_verify(args: &ProjectionArgs, out: Out<'_>) -> Result<ExitCode, CliError>
 
 fn compare_with_copy(locked: &Locked, live: &FjallStore, copy: &Path) -> Result<Vec<Comparison>, CliError> {
     let built = open(locked, copy)?;
-    catch_up(locked, &built.store, Some(live))?;
+    let (disk, recovered, store) = (&locked.disk, &locked.log, &built.store);
+    CatchUp { disk, recovered, store, damage: None, no_further_than: Some(live) }.run(|_, _| {})?;
     let both = Space::ALL.into_iter().map(|space| compare(live, &built.store, space, SHOWN_DIFFERENCES));
     Ok(both.collect::<Result<_, _>>()?)
 }

@@ -34,17 +34,38 @@ impl FoundDamage {
     }
 
     /// Notes positions that a reader could not read. Their streams go on: their chains do not rest on what was lost, or
-    /// recovery would have seen it.
+    /// recovery would have seen it, and the rows have what it said.
     pub(crate) fn note(&self, first: Position, last: Position, reason: String) {
+        self.add(QuarantinedRange { first, last, touched: Touched::Only(BTreeSet::new()), reason });
+    }
+
+    /// Notes a range, or the streams that refuse writes for one that is known already.
+    pub(crate) fn add(&self, range: QuarantinedRange) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let covered = known.ranges.iter().any(|range| range.first <= first && last <= range.last);
-        if covered || known.ranges.len() >= MOST {
+        let covers = |known: &&mut QuarantinedRange| known.first <= range.first && range.last <= known.last;
+        let refuses = match &range.touched {
+            Touched::Only(streams) => !streams.is_empty(),
+            Touched::AllExcept(_) => true,
+        };
+        if let Some(covering) = known.ranges.iter_mut().find(covers) {
+            let more = covering.touched.add(&range.touched);
+            known.unwritten |= more;
             return;
         }
+        // A range that streams refuse writes for is never dropped.
+        if known.ranges.len() >= MOST && !refuses {
+            return;
+        }
+        let QuarantinedRange { first, last, reason, .. } = &range;
         tracing::error!(%first, %last, %reason, "records of the log cannot be read; see `siltstone log verify`");
-        known.ranges.push(QuarantinedRange { first, last, touched: Touched::Only(BTreeSet::new()), reason });
+        known.ranges.push(range);
         known.ranges.sort_by_key(|range| (range.first, range.last));
         known.unwritten = true;
+    }
+
+    /// Every range that is known.
+    pub(crate) fn ranges(&self) -> Vec<QuarantinedRange> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).ranges.clone()
     }
 
     /// How many ranges are known.

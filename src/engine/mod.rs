@@ -13,9 +13,10 @@
 mod access;
 pub mod admission;
 pub mod bucket_protocol;
+pub(crate) mod catch_up;
 pub mod command;
 pub mod content;
-mod damage;
+pub(crate) mod damage;
 pub mod decide;
 mod follower;
 mod history;

@@ -3,6 +3,7 @@
 use super::access::AccessLimiter;
 use super::admission::{Admission, Limits};
 use super::bucket_protocol::{self, Unfinished};
+use super::catch_up::{CatchUp, CatchUpError};
 use super::command::{Action, Command, StartNode};
 use super::content::{Sources, Staging};
 use super::damage::FoundDamage;
@@ -24,15 +25,13 @@ use siltstone_log::id::{Hash, Position, Seq, StreamId};
 use siltstone_log::layout::{DataDir, LayoutError};
 use siltstone_log::pack::recovery::{PackRecoveryError, recover_packs};
 use siltstone_log::pack::{BlobIndex, PackClient, PackConfig, PackThread, PackWriter};
-use siltstone_log::reader::{ReadError, ReadItem, Replay};
 use siltstone_log::recovery::{Recovered, RecoveryConfig, RecoveryError, recover};
 use siltstone_log::script::Script;
+use siltstone_log::witness::Touched;
 use siltstone_log::writer::WriterConfig;
-use siltstone_projections::follower::AcceptedLoss;
-use siltstone_projections::rebuild::{Rebuild, RebuildError};
 use siltstone_projections::store::cached::CachedStore;
-use siltstone_projections::store::fjall::{FjallStore, LogState, Opened, applied_witness};
-use siltstone_projections::store::{Store, StoreError};
+use siltstone_projections::store::fjall::{FjallStore, Opened, applied_witness};
+use siltstone_projections::store::{LogState, Store, StoreError};
 use siltstone_projections::{Follower, Pace, identity};
 use std::collections::BTreeMap;
 use std::io;
@@ -109,18 +108,15 @@ pub enum OpenError {
     /// The log cannot be recovered.
     #[error("log: {0}")]
     Log(#[from] RecoveryError),
-    /// The log cannot be read.
-    #[error("log: {0}")]
-    Replay(#[from] ReadError),
     /// The packs cannot be recovered.
     #[error("packs: {0}")]
     Packs(#[from] PackRecoveryError),
     /// The projections cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The projections cannot follow the log.
+    /// The projections cannot be brought up to date.
     #[error(transparent)]
-    Rebuild(#[from] RebuildError),
+    CatchUp(#[from] CatchUpError),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -226,7 +222,14 @@ impl Engine {
                 tracing::warn!(%reason, "the start is not recorded");
                 Ok(())
             }
-            Err(error) => Err(OpenError::Start(error)),
+            Err(error) => {
+                if error == EngineError::Unavailable(Unavailable::Quarantined) {
+                    tracing::error!(
+                        "root's account cannot be made: records of the system are lost; see `siltstone log repair`"
+                    );
+                }
+                Err(OpenError::Start(error))
+            }
         }
     }
 
@@ -249,20 +252,54 @@ impl Engine {
 fn open_parts(data_dir: DataDir, config: &EngineConfig) -> Result<Parts, OpenError> {
     config.observer.starting("log", None);
     let mut disk = RealDisk::new(data_dir.root());
-    let (recovered, opened) = open_log_and_projections(&data_dir, &mut disk)?;
+    let (mut recovered, opened) = open_log_and_projections(&data_dir, &mut disk)?;
     if let Some(discarded) = &opened.discarded {
         tracing::warn!(reason = %discarded.reason, "the projections are rebuilt from the log");
     }
     let blobs: Arc<dyn BlobIndex> = Arc::new(opened.store.blobs());
     let store: Arc<dyn Store> = Arc::new(CachedStore::new(opened.store, ROW_CACHE_BYTES));
     let damage = Arc::new(FoundDamage::new(recovered.log_id, &recovered.quarantine));
-    let follower = catch_up(&disk, &recovered, &*store, &*config.observer, &damage)?;
+    let catch_up = CatchUp {
+        disk: &disk,
+        recovered: &recovered,
+        store: &*store,
+        damage: Some(&damage),
+        no_further_than: None,
+    };
+    let losses = catch_up.run(|done, of| config.observer.starting("projections", Some((done, of))))?;
+    let follower = Follower::new(&*store, recovered.log_id, losses, Pace::Live)?;
+    recovered.quarantine = damage.ranges();
+    tell(&recovered);
     config.observer.starting("packs", None);
     let (log_id, index) = (recovered.log_id, blobs.clone());
     let packs = Script::new(move |io| recover_packs(io, log_id, index)).run(&mut disk)?;
     let leave_free = config.limits.free_floor;
     let pack_writer = PackWriter::new(&packs, PackConfig { leave_free, ..config.packs });
     Ok(Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer, damage })
+}
+
+/// Says in the server's log what an administrator has to know of the state that the log was found in.
+fn tell(recovered: &Recovered) {
+    for note in &recovered.notes {
+        tracing::warn!(%note, "the log was damaged; no record is lost by that");
+    }
+    if let Some(tail) = recovered.tail_discarded {
+        let (position, bytes) = (tail.first, tail.bytes);
+        tracing::info!(%position, bytes, "an append that a crash interrupted was dropped; nobody was told of it");
+    }
+    for range in &recovered.quarantine {
+        let streams = match &range.touched {
+            Touched::Only(streams) if streams.is_empty() => "no bucket refuses writes for it".to_owned(),
+            Touched::Only(streams) => {
+                let streams: Vec<String> = streams.iter().map(ToString::to_string).collect();
+                format!("these streams refuse writes until then: {}", streams.join(", "))
+            }
+            Touched::AllExcept(_) => {
+                "every bucket that may have records there refuses writes until then".to_owned()
+            }
+        };
+        tracing::error!(%range, %streams, "records are lost; stop the server and run `siltstone log repair` to decide");
+    }
 }
 
 /// Recovers the log, with the projections as a witness of what it had once.
@@ -276,11 +313,8 @@ fn open_log_and_projections(
         let config = RecoveryConfig { log_id: format.log_id, node_id: format.node_id, projection_witness };
         Script::new(move |io| recover(io, config)).run(disk)
     };
-    let open_store = |log: &Recovered| {
-        let state = LogState { log_id: log.log_id, next_position: log.next_position, heads: &log.heads };
-        FjallStore::open(&folder, &state)
-    };
-    let recovered = recover_log(applied_witness(&folder, format.log_id))?;
+    let open_store = |log: &Recovered| FjallStore::open(&folder, &LogState::of(log));
+    let recovered = recover_log(applied_witness(&folder, format.log_id)?)?;
     match open_store(&recovered) {
         // The witness itself was lost, and the rows say more than the log. What they are ahead by was acknowledged:
         // it goes into quarantine, and is never forgotten by building the rows anew without it.
@@ -292,43 +326,6 @@ fn open_log_and_projections(
         }
         opened => Ok((recovered, opened?)),
     }
-}
-
-/// Applies what the projections do not have yet. What cannot be read is passed over: its streams take no writes, and
-/// reads show what there is.
-fn catch_up(
-    disk: &RealDisk,
-    recovered: &Recovered,
-    store: &dyn Store,
-    observer: &dyn Observer,
-    damage: &FoundDamage,
-) -> Result<Follower, OpenError> {
-    let mut losses: Vec<AcceptedLoss> =
-        recovered.quarantine.iter().map(|range| (range.first, range.last)).collect();
-    let begin =
-        |losses: &[AcceptedLoss]| Rebuild::new(store, recovered.log_id, losses.to_vec(), Pace::REBUILD);
-    let mut rebuild = begin(&losses)?;
-    if rebuild.resume_from() < recovered.next_position {
-        for item in Replay::open(disk.clone(), rebuild.resume_from())?.read_ahead()? {
-            match item? {
-                ReadItem::Records(records) => {
-                    let done = records.last().map(|record| record.place.position.get());
-                    observer.starting("projections", done.map(|done| (done, recovered.next_position.get())));
-                    rebuild.push(records)?;
-                }
-                ReadItem::Unreadable(range) => {
-                    if !range.accepted {
-                        damage.note(range.first, range.last, "the records cannot be read".to_owned());
-                    }
-                    rebuild.finish()?;
-                    losses.push((range.first, range.last));
-                    rebuild = begin(&losses)?;
-                }
-            }
-        }
-        rebuild.finish()?;
-    }
-    Ok(Follower::new(store, recovered.log_id, losses, Pace::Live)?)
 }
 
 /// The channels between the threads.

@@ -1,6 +1,7 @@
 """Damage in what was sealed: found, listed, given up on request, and the rest goes on. A lost FORMAT."""
 
 import json
+import shutil
 import time
 
 import pytest
@@ -103,3 +104,117 @@ def test_a_lost_format_file_is_made_again_and_a_garbled_one_is_refused(stopped):
     (stopped / "FORMAT").write_text("siltstone one\n")
     with pytest.raises(RuntimeError, match="not in this form"):
         Server(stopped).start()
+
+
+def flip(data, wanted):
+    """Flips a byte in the frame of the batch that has `wanted` in it; a second time, it is whole again."""
+    for segment in sorted((data / "log").glob("*.seg")):
+        content = segment.read_bytes()
+        at = content.find(wanted)
+        if at >= 0:
+            at = at // 4096 * 4096 + 9
+            with segment.open("r+b") as file:
+                file.seek(at)
+                file.write(bytes([content[at] ^ 0x10]))
+            return
+    raise AssertionError("no segment holds the object")
+
+
+def refusal(call, **arguments):
+    with pytest.raises(ClientError) as error:
+        call(Bucket="sealed", **arguments)
+    return error.value.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def test_an_end_that_the_log_lost_is_remembered_until_it_is_given_up(stopped):
+    """What was acknowledged and then lost from the log: the projections keep it, and nothing is written upon it."""
+    large = b"x" * (300 * KIB)
+    early = set((stopped / "log").iterdir())
+    server = Server(stopped).start()
+    server.client().put_object(Bucket="sealed", Key="late-large", Body=large)
+    server.client().put_object(Bucket="sealed", Key="late-small", Body=b"y" * 1000)
+    assert server.stop() == 0
+    for file in set((stopped / "log").iterdir()) - early:
+        file.unlink()
+    (stopped / "log" / "CHECKPOINT").unlink()
+    verified = run("log", "verify", stopped)
+    assert verified.returncode == 6 and "durable once" in verified.stdout, verified
+    for _ in range(2):
+        server.start()
+        client = server.client()
+        assert client.get_object(Bucket="sealed", Key="late-large")["Body"].read() == large
+        assert client.head_object(Bucket="sealed", Key="late-small")["ContentLength"] == 1000
+        assert readable(client, 3)
+        assert refusal(client.put_object, Key="late-small", Body=b"z") == 503
+        assert refusal(client.delete_object, Key="late-large") == 503
+        assert server.stop() == 0
+        assert not list(stopped.glob("projections.bad-*"))
+    listed = run("log", "repair", stopped)
+    assert listed.returncode == 5 and "positions" in listed.stdout, listed
+    give_up_and_go_on(stopped)
+
+
+def test_a_rotten_end_after_a_kill_is_no_torn_append(stopped):
+    server = Server(stopped).start()
+    server.client().put_object(Bucket="sealed", Key="late-small", Body=b"y" * 1000)
+    server.kill()
+    flip(stopped, b"late-small")
+    assert run("log", "verify", stopped).returncode == 6, "the projections speak of what the log has lost"
+    server.start()
+    assert readable(server.client(), 3)
+    assert refusal(server.client().put_object, Key="late-small", Body=b"z") == 503
+    server.kill()
+    assert any("siltstone log repair" in line for line in server.log), server.log
+    give_up_and_go_on(stopped)
+
+
+def give_up_and_go_on(data):
+    repaired = run("log", "repair", data, "--accept-loss", "-o", "json")
+    assert repaired.returncode == 0, repaired.stderr
+    assert json.loads(repaired.stdout)["given_up"], repaired.stdout
+    verify(data)
+    server = Server(data).start()
+    client = server.client()
+    keys = [found["Key"] for found in client.list_objects_v2(Bucket="sealed")["Contents"]]
+    assert keys == [f"k{number:02}" for number in range(40)], "what was given up is gone, and nothing else"
+    client.put_object(Bucket="sealed", Key="late-small", Body=b"z")
+    assert client.get_object(Bucket="sealed", Key="late-small")["Body"].read() == b"z"
+    assert server.stop() == 0
+    verify(data)
+    assert run("projection", "verify", data).returncode == 0
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("offline", [False, True])
+def test_rows_that_are_built_past_damage_are_written_upon_only_after_a_repair(stopped, goes_on, offline):
+    """A copy whose record cannot be read for a while keeps its bytes although nobody knows of it meanwhile."""
+    large = b"x" * (300 * KIB)
+    server = Server(stopped).start()
+    client = server.client()
+    client.create_bucket(Bucket="beside")
+    client.put_object(Bucket="sealed", Key="origin", Body=large)
+    client.copy_object(Bucket="sealed", Key="the-copy", CopySource="sealed/origin")
+    if goes_on:
+        client.put_object(Bucket="sealed", Key="behind", Body=b"b")
+    assert server.stop() == 0
+    flip(stopped, b"the-copy")
+    shutil.rmtree(stopped / "projections")
+    if offline:
+        assert run("projection", "rebuild", stopped).returncode == 0
+    for _ in range(2):
+        server.start()
+        client = server.client()
+        assert client.get_object(Bucket="sealed", Key="origin")["Body"].read() == large
+        assert refusal(client.head_object, Key="the-copy") == 404
+        assert refusal(client.delete_object, Key="origin") == 503
+        client.put_object(Bucket="beside", Key="k", Body=b"its stream goes on")
+        assert server.stop() == 0
+    flip(stopped, b"the-copy")  # the disk has come to its senses
+    assert run("log", "repair", stopped, "--accept-loss").returncode == 0
+    verify(stopped)
+    server.start()
+    client = server.client()
+    client.delete_object(Bucket="sealed", Key="origin")
+    assert client.get_object(Bucket="sealed", Key="the-copy")["Body"].read() == large
+    assert server.stop() == 0
+    assert run("projection", "verify", stopped).returncode == 0

@@ -1,9 +1,9 @@
 //! What every store does alike. Each function is run on both, and on one with a cache in front.
 
 use super::cached::CachedStore;
-use super::fjall::{FjallStore, LogState};
+use super::fjall::FjallStore;
 use super::mem::MemStore;
-use super::{Rows, Space, Store, meta};
+use super::{LogState, Rows, Space, Store, StoreError, check_fit, meta};
 use crate::changes::{Batch, Changes};
 use crate::digest::Digest;
 use crate::testing::{LOG, digests};
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use siltstone_log::id::{Hash, Head, Position, Seq, StreamId};
+use siltstone_log::witness::{QuarantinedRange, Touched};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -26,7 +27,7 @@ fn on_both(test: impl Fn(&dyn Store)) {
 
 fn fjall(folder: &std::path::Path) -> FjallStore {
     let heads = BTreeMap::new();
-    let log = LogState { log_id: LOG, next_position: Position(u64::MAX), heads: &heads };
+    let log = LogState { log_id: LOG, next_position: Position(u64::MAX), heads: &heads, quarantine: &[] };
     let opened = FjallStore::open(&folder.join("projections"), &log).unwrap();
     assert_eq!(opened.discarded, None);
     opened.store
@@ -149,5 +150,47 @@ fn cursors_digest_and_position_come_with_the_rows_and_stay_apart_from_other_spac
         let system = meta(store, Space::System).unwrap();
         assert_eq!((system.digest, system.rows, system.applied), (Digest::default(), 0, Position(77)));
         store.sync().unwrap();
+    });
+}
+
+#[test]
+fn rows_fit_a_log_that_has_what_they_have_or_knows_that_it_lost_it() {
+    let stream = StreamId([9; 16]);
+    let cursor = Head { seq: Seq(4), hash: Hash([5; 32]) };
+    let range = |first, touched| QuarantinedRange {
+        first: Position(first),
+        last: Position(90),
+        touched,
+        reason: String::new(),
+    };
+    let (all, others) = (Touched::AllExcept([].into()), Touched::AllExcept([stream].into()));
+    let at = |seq, hash| Some(Head { seq: Seq(seq), hash: Hash([hash; 32]) });
+    let cases = [
+        ("the same head", at(4, 5), vec![], true),
+        ("a later head", at(5, 6), vec![], true),
+        ("another head at the same number", at(4, 6), vec![], false),
+        ("another head, and something lost", at(4, 6), vec![range(70, all.clone())], false),
+        ("an earlier head", at(3, 6), vec![], false),
+        ("no record", None, vec![], false),
+        ("an earlier head, the rest lost", at(3, 6), vec![range(70, all.clone())], true),
+        ("no record, all lost", None, vec![range(1, all.clone())], true),
+        ("an earlier head, and others' records lost", at(3, 6), vec![range(70, others)], false),
+        ("an earlier head, and what was never applied lost", at(3, 6), vec![range(78, all)], false),
+    ];
+    on_both(|store| {
+        let mut changed = batch(Space::State, &mut Model::new(), &[(vec![1], Some(1))]);
+        changed.advance(stream, cursor);
+        changed.set_applied(Position(77));
+        store.commit(changed).unwrap();
+        for (case, head, quarantine, fits) in &cases {
+            let heads = head.iter().map(|head| (stream, *head)).collect();
+            let log = LogState { log_id: LOG, next_position: Position(91), heads: &heads, quarantine };
+            let checked = check_fit(store, Space::State, &log);
+            assert_eq!(checked.is_ok(), *fits, "{case}");
+            assert!(*fits || matches!(checked, Err(StoreError::Damaged(_))), "{case}");
+            let short = LogState { next_position: Position(77), ..log };
+            let ahead = Err(StoreError::Ahead(Position(77)));
+            assert_eq!(check_fit(store, Space::State, &short), ahead, "{case}");
+        }
     });
 }

@@ -17,18 +17,15 @@ pub use blobs::FjallBlobIndex;
 pub use witness::applied_witness;
 
 use crate::changes::{Batch, SpaceMeta, TRAIL_LENGTH, trail_key};
-use crate::follower::cursors;
 use crate::overlay::is_empty_range;
-use crate::rows::SCHEMA;
-use crate::store::{KeyRange, RowIter, Rows, Space, Store, StoreError, meta};
+use crate::store::{KeyRange, LogState, RowIter, Rows, Space, Store, StoreError, check_fit, meta};
 use bytes::Bytes;
 use fjall::config::PartitioningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice, Snapshot};
 use siltstone_log::host::real::RealDisk;
 use siltstone_log::host::{DiskOp, DiskReply, Folder};
-use siltstone_log::id::{Head, LogId, Position, StreamId};
-use std::collections::BTreeMap;
-use std::fs;
+use siltstone_log::id::LogId;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
@@ -45,17 +42,6 @@ const JOURNAL_BYTES: u64 = 128 << 20;
 
 /// A file in the folder which says that what lies there must not be used again.
 const CONDEMNED: &str = "CONDEMNED";
-
-/// What the projections are derived from, as recovery found it.
-#[derive(Debug, Clone, Copy)]
-pub struct LogState<'a> {
-    /// The log.
-    pub log_id: LogId,
-    /// The position its next record gets.
-    pub next_position: Position,
-    /// The last record of each stream.
-    pub heads: &'a BTreeMap<StreamId, Head>,
-}
 
 /// Projections that could not be used and were put aside. They are rebuilt from the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,9 +111,11 @@ fn io_failed(error: &io::Error) -> StoreError {
     }
 }
 
-/// Marks the projections in a folder as not to be used again: the next [`FjallStore::open`] begins with empty ones.
-pub fn condemn(folder: &Path) -> std::io::Result<()> {
-    fs::write(folder.join(CONDEMNED), b"")
+/// Marks the projections in a folder as not to be used again, durably: the next [`FjallStore::open`] begins with empty
+/// ones, whatever happens until then.
+pub fn condemn(folder: &Path) -> io::Result<()> {
+    File::create(folder.join(CONDEMNED))?.sync_all()?;
+    File::open(folder)?.sync_all()
 }
 
 impl FjallStore {
@@ -176,7 +164,7 @@ impl FjallStore {
         let blobs = database.keyspace(blobs::KEYSPACE, options).map_err(failed)?;
         let health = Arc::new(Health { folder: folder.to_owned(), condemned: AtomicBool::new(false) });
         let blobs = blobs::open(&database, blobs, health.clone(), log_id)?;
-        let applied = AppliedFile::open(folder, log_id).map_err(|error| io_failed(&error))?;
+        let applied = AppliedFile::open(folder, log_id)?;
         Ok(Self { database, spaces, blobs, applied, health })
     }
 
@@ -236,29 +224,8 @@ fn folder_bytes(folder: &Path) -> u64 {
 
 /// Whether a space is one of this log at a point this log has reached, and whole as far as can be told cheaply.
 fn check(store: &FjallStore, space: Space, log: &LogState<'_>) -> Result<(), StoreError> {
-    let damaged = |reason: String| Err(StoreError::Damaged(format!("{space}: {reason}")));
-    let found = meta(store, space)?;
-    if found == SpaceMeta::default() {
-        let rows = store.range(space, Bound::Unbounded, Bound::Unbounded).next();
-        return rows.map_or(Ok(()), |_| damaged("rows without their record".to_owned()));
-    }
-    if found.schema != SCHEMA {
-        return damaged(format!("schema {}, not {SCHEMA}", found.schema));
-    }
-    if found.log_id != log.log_id {
-        return damaged(format!("of log {}, not {}", found.log_id, log.log_id));
-    }
-    if found.applied >= log.next_position {
-        return Err(StoreError::Ahead(found.applied));
-    }
-    for cursor in cursors(store, space) {
-        let (stream, cursor) = cursor?;
-        let head = log.heads.get(&stream).copied().unwrap_or_default();
-        if cursor.seq > head.seq || (cursor.seq == head.seq && cursor.hash != head.hash) {
-            return damaged(format!("stream {stream} at record {} is not the log's", cursor.seq));
-        }
-    }
-    check_trail(store, space, &found)
+    check_fit(store, space, log)?;
+    check_trail(store, space, &meta(store, space)?)
 }
 
 fn check_trail(store: &FjallStore, space: Space, found: &SpaceMeta) -> Result<(), StoreError> {

@@ -5,8 +5,11 @@
 pub mod cached;
 #[cfg(test)]
 mod conformance;
+mod fit;
 pub mod fjall;
 pub mod mem;
+
+pub use fit::{LogState, check_fit};
 
 use crate::changes::{Batch, SpaceMeta};
 use crate::key::{StateKey, SystemKey};

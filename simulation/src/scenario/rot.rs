@@ -12,7 +12,7 @@ use siltstone_log::host::{Clock, FilePath, Folder};
 use siltstone_log::id::{Position, Salt};
 use siltstone_log::reader::ReadItem;
 use siltstone_log::recovery::RecoveryConfig;
-use siltstone_log::repair::{RepairConfig, RepairReport, repair};
+use siltstone_log::repair::{RepairConfig, RepairReport, repair, survey};
 use siltstone_log::script::{Script, Step};
 use siltstone_log::segment::SegmentName;
 use siltstone_log::witness::is_refused;
@@ -171,12 +171,19 @@ impl World {
         let crash = self.faults.coin();
         let mut most = if crash { self.faults.between(1, 60) } else { u64::MAX };
         loop {
+            let recovery = RecoveryConfig {
+                log_id: self.log_id,
+                node_id: self.node_id,
+                projection_witness: self.projection_witness(),
+            };
+            let survey = Script::new(move |io| survey(io, recovery));
+            let damage = survey.run(&mut InstantDisk::new(self.observer()));
+            let damage = damage.map_err(|error| Violation::new("damage can be listed", error.to_string()))?;
+            // As `siltstone log repair` does, and durably: rows built past a range lack what the repair finds in it again,
+            // and others remember what it gives up.
+            self.condemned |= !damage.ranges.is_empty();
             let config = RepairConfig {
-                recovery: RecoveryConfig {
-                    log_id: self.log_id,
-                    node_id: self.node_id,
-                    projection_witness: self.projection_witness(),
-                },
+                recovery,
                 actor: Actor::server(Door::Offline),
                 salt: Salt(self.faults.bytes()),
                 wall_millis: self.clock.wall_millis(),
@@ -220,10 +227,6 @@ impl World {
         self.counters.sometimes(State::Repaired, !report.ranges.is_empty());
         self.lost_records |= !report.given_up.is_empty();
         self.emptied.extend(report.emptied.iter().copied());
-        if !report.ranges.is_empty() {
-            // As `siltstone log repair` does: rows built past a range lack what the repair found in it again.
-            self.store.clear();
-        }
     }
 
     /// After a repair nothing is in quarantine, and writes go through.

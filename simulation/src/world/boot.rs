@@ -16,8 +16,8 @@ use siltstone_log::reader::{LogReader, ReadError, ReadItem};
 use siltstone_log::recovery::{Recovered, RecoveryConfig, RecoveryError, recover};
 use siltstone_log::script::{Io, Script, Step};
 use siltstone_log::writer::{Writer, WriterConfig};
-use siltstone_projections::follower::cursors;
-use siltstone_projections::{Follower, FollowerEffect, FollowerInput, Pace, Space};
+use siltstone_projections::store::{LogState, check_fit};
+use siltstone_projections::{Follower, FollowerEffect, FollowerInput, Pace, Space, StoreError};
 use std::sync::Arc;
 
 /// How far a start has come.
@@ -120,40 +120,25 @@ impl World {
         Ok(())
     }
 
-    /// Projections whose streams are ahead of the log's are thrown away. Only damage can bring that about, and never so
-    /// that the log ends before them: recovery knows how far they are.
+    /// Projections fit the log at every start, whatever has rotted: recovery knows how far they are, and what they
+    /// remember of records that are lost is in quarantine. Only a repair, which gives that up, throws them away.
     fn check_store(&mut self, recovered: &Recovered) -> Result<(), Violation> {
-        if let Some(witness) = self.projection_witness().filter(|witness| *witness >= recovered.next_position)
-        {
-            return Err(Violation::new(
-                "the log never ends before the projections",
-                format!("position {witness} is applied, the next one is {}", recovered.next_position),
-            ));
+        if std::mem::take(&mut self.condemned) {
+            self.event("projections-lost", &json!({"why": "condemned"}));
+            self.store.clear();
         }
-        let failed =
-            |error: siltstone_projections::StoreError| Violation::new("projections", error.to_string());
-        let mut ahead = None;
         for space in Space::ALL {
-            for cursor in cursors(self.store.rows(), space) {
-                let (stream, cursor) = cursor.map_err(failed)?;
-                let head = recovered.heads.get(&stream).copied().unwrap_or_default();
-                if cursor.seq > head.seq || (cursor.seq == head.seq && cursor.hash != head.hash) {
-                    ahead =
-                        Some(format!("{stream}: applied {}, but the log ends at {}", cursor.seq, head.seq));
+            let checked = check_fit(self.store.rows(), space, &LogState::of(recovered));
+            checked.map_err(|error| match error {
+                StoreError::Ahead(_) => {
+                    Violation::new("the log never ends before the projections", error.to_string())
                 }
-            }
+                StoreError::Damaged(_) | StoreError::Io(_) | StoreError::NotInMemory => {
+                    Violation::new("I1 projections hold durable records only", error.to_string())
+                }
+            })?;
         }
-        match ahead {
-            Some(message) if !self.rotten => {
-                Err(Violation::new("I1 projections hold durable records only", message))
-            }
-            Some(message) => {
-                self.event("projections-ahead", &json!({"why": message}));
-                self.store.clear();
-                Ok(())
-            }
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn packs_recovered(&mut self, boot: Boot, packs: RecoveredPacks) -> Result<(), Violation> {

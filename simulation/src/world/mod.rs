@@ -118,6 +118,8 @@ pub struct World {
     /// Whether records could not be read at a start, or were given up: a stream may then end with numbers that no
     /// reader sees.
     pub lost_records: bool,
+    /// Whether the projections are not to be used again, as a repair has it.
+    pub condemned: bool,
     /// Positions whose body or content a repair gave up.
     pub emptied: BTreeSet<Position>,
     /// Why the last start came to nothing.
@@ -162,6 +164,7 @@ impl World {
             next_op: 1,
             rotten: false,
             lost_records: false,
+            condemned: false,
             emptied: BTreeSet::new(),
             start_failure: None,
             handled: 0,

@@ -1,6 +1,7 @@
 //! The real thing in a temporary folder: threads, disk and projections.
 
 mod copies;
+mod damage;
 
 use super::{key, name};
 use crate::engine::bucket_protocol::SecondHalf;
@@ -22,7 +23,6 @@ use siltstone_log::layout::LayoutError;
 use siltstone_log::reader::{ReadItem, Replay};
 use siltstone_projections::store::{Space, meta};
 use siltstone_projections::{Digest, buckets, identity, names, objects};
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
@@ -504,36 +504,4 @@ fn a_nearly_full_disk_refuses_bodies_and_goes_on_with_deletes() {
     assert_eq!(deleted, Outcome::Deleted(Deleted { existed: true, ..Deleted::default() }));
     drop(permit);
     assert_eq!(live.engine().status().in_flight_requests, 0);
-}
-
-#[expect(clippy::disallowed_methods, reason = "the test plays a disk that forgot the end of the log")]
-#[test]
-fn an_end_of_the_log_that_only_the_projections_remember_is_quarantined_and_not_forgotten() {
-    for keep_witness in [true, false] {
-        let (mut live, stream) = Live::with_bucket();
-        live.put(stream, "early", b"v").unwrap();
-        live.running.take().unwrap().shutdown();
-        let log = live.folder.path().join("data/log");
-        let early: BTreeSet<_> =
-            std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).collect();
-        live.reopen();
-        live.put(stream, "late", b"v").unwrap();
-        live.running.take().unwrap().shutdown();
-        for entry in std::fs::read_dir(&log).unwrap() {
-            let path = entry.unwrap().path();
-            if !early.contains(&path) || path.ends_with("CHECKPOINT") {
-                std::fs::remove_file(path).unwrap();
-            }
-        }
-        if !keep_witness {
-            std::fs::remove_file(live.folder.path().join("data/projections/APPLIED")).unwrap();
-        }
-        live.reopen();
-        let quarantine = &live.engine().recovered().quarantine;
-        assert_eq!(quarantine.len(), 1, "{quarantine:?}");
-        assert!(quarantine[0].touched.contains(stream));
-        assert_eq!(live.get(stream, "early", 0..9).as_deref(), Some(b"v".as_slice()));
-        let refused = live.put(stream, "more", b"v").map(drop);
-        assert_eq!(refused, Err(EngineError::Unavailable(Unavailable::Quarantined)));
-    }
 }

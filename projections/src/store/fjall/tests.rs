@@ -4,13 +4,16 @@ use crate::rebuild::{Rebuild, compare};
 use crate::store::mem::MemStore;
 use crate::testing::*;
 use crate::{Pace, key};
+use siltstone_log::id::{Position, StreamId};
+use siltstone_log::witness::{QuarantinedRange, Touched};
 
 fn folder(parent: &tempfile::TempDir) -> PathBuf {
     parent.path().join("projections")
 }
 
 fn state(log: &TestLog) -> LogState<'_> {
-    LogState { log_id: LOG, next_position: Position(log.records.len() as u64 + 1), heads: &log.heads }
+    let next_position = Position(log.records.len() as u64 + 1);
+    LogState { log_id: LOG, next_position, heads: &log.heads, quarantine: &[] }
 }
 
 fn open(folder: &Path, log: &TestLog) -> Opened {
@@ -88,7 +91,7 @@ fn projections_that_do_not_fit_the_log_are_put_aside_and_rebuilt() {
         }
         log
     };
-    let logs = [("forked", forked), ("a stream cut", lengthened(&shorter))];
+    let logs = [("forked", forked), ("a stream cut by nobody knows what", lengthened(&shorter))];
     for (case, log) in logs {
         let parent = tempfile::tempdir().unwrap();
         drop(recover(&folder(&parent), &full));
@@ -101,12 +104,37 @@ fn projections_that_do_not_fit_the_log_are_put_aside_and_rebuilt() {
 }
 
 #[test]
+fn a_stream_cut_by_damage_that_is_in_quarantine_costs_no_projections() {
+    let (parent, full, cut) = (tempfile::tempdir().unwrap(), history(20), history(15));
+    let (store, _) = recover(&folder(&parent), &full);
+    let before = digests(&store);
+    drop(store);
+    let lost = |first, stream| QuarantinedRange {
+        first: Position(first),
+        last: Position(full.records.len() as u64),
+        touched: Touched::Only([stream].into()),
+        reason: "rot".to_owned(),
+    };
+    let first = cut.records.len() as u64 + 1;
+    let open = |range: QuarantinedRange| {
+        let log = LogState { quarantine: &[range], heads: &cut.heads, ..state(&full) };
+        FjallStore::open(&folder(&parent), &log).unwrap()
+    };
+    let opened = open(lost(first, bucket_stream(0)));
+    assert_eq!((opened.discarded, digests(&opened.store)), (None, before));
+    drop(opened.store);
+    // A range that holds nothing of the stream excuses nothing.
+    let opened = open(lost(first, StreamId::ACCESS));
+    assert!(opened.discarded.is_some_and(|discarded| discarded.reason.contains("is not the log's")));
+}
+
+#[test]
 fn projections_ahead_of_the_log_accuse_the_log_and_stay_as_they_are() {
     let (parent, log) = (tempfile::tempdir().unwrap(), history(20));
-    assert_eq!(applied_witness(&folder(&parent), LOG), None);
+    assert_eq!(applied_witness(&folder(&parent), LOG), Ok(None));
     drop(recover(&folder(&parent), &log));
     let last = Position(log.records.len() as u64);
-    assert_eq!(applied_witness(&folder(&parent), LOG), Some(last));
+    assert_eq!(applied_witness(&folder(&parent), LOG), Ok(Some(last)));
     let refused = FjallStore::open(&folder(&parent), &state(&history(19))).err();
     assert_eq!(refused, Some(StoreError::Ahead(last)));
     assert_eq!(recover(&folder(&parent), &log).1, None, "nothing was put aside");
@@ -117,7 +145,7 @@ fn a_kill_leaves_the_witness_of_every_commit_that_readers_saw() {
     let (parent, killed, log) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), history(5));
     let (_store, _) = recover(&folder(&parent), &log);
     copy_folder(&folder(&parent), &folder(&killed));
-    assert_eq!(applied_witness(&folder(&killed), LOG), Some(Position(log.records.len() as u64)));
+    assert_eq!(applied_witness(&folder(&killed), LOG), Ok(Some(Position(log.records.len() as u64))));
 }
 
 #[test]

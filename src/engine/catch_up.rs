@@ -1,0 +1,213 @@
+//! Projections take from the log what they do not have yet: at a start, and for the commands that work on a store
+//! whose server is stopped.
+//!
+//! What cannot be read is passed over, so that what follows it is seen. Rows that were built past it lack records: to
+//! decide upon them could free bytes that a lost record still refers to, which a repair may bring back, or give a name
+//! twice. So their streams go into quarantine first, and take no writes until a repair.
+
+use super::damage::FoundDamage;
+use siltstone_log::host::DiskError;
+use siltstone_log::host::real::RealDisk;
+use siltstone_log::id::{Head, Position, Seq, StreamId};
+use siltstone_log::reader::{ReadError, ReadItem, Replay};
+use siltstone_log::recovery::Recovered;
+use siltstone_log::witness::{QuarantinedRange, Touched};
+use siltstone_projections::follower::{AcceptedLoss, cursors};
+use siltstone_projections::rebuild::{Rebuild, RebuildError};
+use siltstone_projections::store::StoreError;
+use siltstone_projections::{Pace, Rows, Space, Store};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+/// Why projections could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum CatchUpError {
+    /// The log cannot be read.
+    #[error("log: {0}")]
+    Read(#[from] ReadError),
+    /// The projections cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The projections cannot follow the log.
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
+    /// What was found damaged cannot be written down.
+    #[error("cannot write down what is damaged: {0}")]
+    Quarantine(#[from] DiskError),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// A store that is to have what a log has.
+pub(crate) struct CatchUp<'a> {
+    /// The log's files.
+    pub disk: &'a RealDisk,
+    /// The log as recovery found it.
+    pub recovered: &'a Recovered,
+    /// The store.
+    pub store: &'a dyn Store,
+    /// Where damage is written down; none for a store that nobody will decide upon.
+    pub damage: Option<&'a FoundDamage>,
+    /// Another store that it shall not get ahead of, so that the two can be compared.
+    pub no_further_than: Option<&'a dyn Rows>,
+}
+
+impl CatchUp<'_> {
+    /// Does it. Tells of progress: the position that was read, and the one that the log ends before. Returns the
+    /// ranges that a follower has to pass over.
+    pub fn run(&self, mut progress: impl FnMut(u64, u64)) -> Result<Vec<AcceptedLoss>, CatchUpError> {
+        let ranges = self.recovered.quarantine.iter();
+        let mut losses: Vec<AcceptedLoss> = ranges.map(|range| (range.first, range.last)).collect();
+        let mut rebuild = self.begin(&losses)?;
+        if rebuild.resume_from() >= self.recovered.next_position {
+            return Ok(losses);
+        }
+        let mut noted = false;
+        for item in Replay::open(self.disk.clone(), rebuild.resume_from())?.read_ahead()? {
+            match item? {
+                ReadItem::Records(records) => {
+                    if let Some(last) = records.last() {
+                        progress(last.place.position.get(), self.recovered.next_position.get());
+                    }
+                    rebuild.push(records)?;
+                }
+                ReadItem::Unreadable(range) => {
+                    rebuild.finish()?;
+                    if !range.accepted && !std::mem::replace(&mut noted, true) {
+                        self.note(range.first)?;
+                    }
+                    losses.push((range.first, range.last));
+                    rebuild = self.begin(&losses)?;
+                }
+            }
+        }
+        rebuild.finish()?;
+        Ok(losses)
+    }
+
+    fn begin(&self, losses: &[AcceptedLoss]) -> Result<Rebuild<'_>, CatchUpError> {
+        let log_id = self.recovered.log_id;
+        let mut rebuild = Rebuild::new(self.store, log_id, losses.to_vec(), Pace::REBUILD)?;
+        if let Some(other) = self.no_further_than {
+            rebuild.no_further_than(other)?;
+        }
+        Ok(rebuild)
+    }
+
+    /// Writes down what cannot be read from a position on, with the streams that lack records for it.
+    ///
+    /// ORDER: durable before anything behind it is applied, because a later start does not come past it again.
+    fn note(&self, from: Position) -> Result<(), CatchUpError> {
+        let Some(damage) = self.damage else { return Ok(()) };
+        let mut lacking = Lacking::new(self.store)?;
+        for item in Replay::open(self.disk.clone(), from)?.read_ahead()? {
+            match item? {
+                ReadItem::Records(records) => {
+                    for record in records {
+                        lacking.record(record.stream, record.seq, record.place.position);
+                    }
+                }
+                ReadItem::Unreadable(range) if !range.accepted => lacking.lost(range.first, range.last),
+                ReadItem::Unreadable(_) => {}
+            }
+        }
+        for range in lacking.finish(&self.recovered.heads) {
+            damage.add(range);
+        }
+        Ok(damage.write_down(self.disk)?)
+    }
+}
+
+/// Finds out which streams have records in ranges that cannot be read: those that go on with a gap, and those that end
+/// before their head.
+struct Lacking {
+    /// The last record of each stream, and where it was; at zero where it was applied earlier.
+    last: BTreeMap<StreamId, (Seq, Position)>,
+    ranges: Vec<(Position, Position, BTreeSet<StreamId>)>,
+}
+
+impl Lacking {
+    /// Begins where the rows are.
+    fn new(rows: &dyn Rows) -> Result<Self, StoreError> {
+        let mut last = BTreeMap::new();
+        for space in Space::ALL {
+            for cursor in cursors(rows, space) {
+                let (stream, cursor) = cursor?;
+                last.insert(stream, (cursor.seq, Position(0)));
+            }
+        }
+        Ok(Self { last, ranges: Vec::new() })
+    }
+
+    fn lost(&mut self, first: Position, last: Position) {
+        self.ranges.push((first, last, BTreeSet::new()));
+    }
+
+    fn record(&mut self, stream: StreamId, seq: Seq, position: Position) {
+        let (last, after) = self.last.get(&stream).copied().unwrap_or_default();
+        if seq > last {
+            if seq != last.next() {
+                self.touch(stream, after);
+            }
+            self.last.insert(stream, (seq, position));
+        }
+    }
+
+    fn touch(&mut self, stream: StreamId, after: Position) {
+        for (_, _, streams) in self.ranges.iter_mut().filter(|(first, ..)| *first > after) {
+            streams.insert(stream);
+        }
+    }
+
+    fn finish(mut self, heads: &BTreeMap<StreamId, Head>) -> Vec<QuarantinedRange> {
+        // No row rests on evidence and telemetry.
+        for (stream, head) in heads.iter().filter(|(stream, _)| Space::of(**stream).is_some()) {
+            let (last, after) = self.last.get(stream).copied().unwrap_or_default();
+            if last < head.seq {
+                self.touch(*stream, after);
+            }
+        }
+        let of_rows = |stream: &StreamId| Space::of(*stream).is_some();
+        let ranges = self.ranges.into_iter().map(|(first, last, streams)| QuarantinedRange {
+            first,
+            last,
+            touched: Touched::Only(streams.into_iter().filter(of_rows).collect()),
+            reason: "the records cannot be read, and the projections were built without them".to_owned(),
+        });
+        ranges.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use siltstone_log::id::Hash;
+    use siltstone_projections::store::mem::MemStore;
+
+    #[test]
+    fn streams_with_a_gap_or_an_end_before_their_head_lack_records_and_others_do_not() {
+        let [gap, cut, whole, later] = [1, 2, 3, 4].map(|n| StreamId([n; 16]));
+        let mut lacking = Lacking::new(&MemStore::new()).unwrap();
+        let mut record = |stream, seq, at| lacking.record(stream, Seq(seq), Position(at));
+        for (stream, at) in [(gap, 1), (cut, 2), (whole, 3), (StreamId::ACCESS, 4)] {
+            record(stream, 1, at);
+        }
+        lacking.lost(Position(5), Position(6));
+        let mut record = |stream, seq, at| lacking.record(stream, Seq(seq), Position(at));
+        record(gap, 3, 7);
+        record(whole, 2, 8);
+        record(StreamId::ACCESS, 3, 9);
+        lacking.lost(Position(10), Position(10));
+        let heads = [(gap, 3), (cut, 2), (whole, 2), (later, 1), (StreamId::ACCESS, 4)];
+        let heads = heads.map(|(stream, seq)| (stream, Head { seq: Seq(seq), hash: Hash::default() }));
+        let found = lacking.finish(&heads.into());
+        let found: Vec<_> = found.into_iter().map(|range| (range.first, range.last, range.touched)).collect();
+        let only = |streams: &[StreamId]| Touched::Only(streams.iter().copied().collect());
+        let expected = [
+            (Position(5), Position(6), only(&[gap, cut, later])),
+            (Position(10), Position(10), only(&[cut, later])),
+        ];
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,108 @@
+//! What the log loses: kept by the projections until it is given up, and nothing is written upon it.
+
+#![expect(clippy::disallowed_methods, reason = "the tests play a disk that forgets")]
+
+use super::{Live, config, pattern};
+use crate::engine::outcome::{EngineError, Unavailable};
+use crate::engine::tests::key;
+use crate::engine::{Engine, PROJECTIONS};
+use siltstone_log::event::{Actor, Door};
+use siltstone_log::host::real::RealDisk;
+use siltstone_log::id::{Salt, StreamId};
+use siltstone_log::recovery::RecoveryConfig;
+use siltstone_log::repair::{RepairConfig, RepairReport, repair};
+use siltstone_log::script::Script;
+use siltstone_projections::objects;
+use siltstone_projections::store::fjall::{applied_witness, condemn};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+impl Live {
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn files(&self, folder: &str) -> BTreeSet<PathBuf> {
+        let entries = std::fs::read_dir(self.data().join(folder)).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    fn put_aside(&self) -> Vec<PathBuf> {
+        let bad = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("projections.bad");
+        self.files("").into_iter().filter(bad).collect()
+    }
+
+    fn stop(&mut self) {
+        self.running.take().unwrap().shutdown();
+    }
+
+    fn refuses_writes(&self, stream: StreamId) -> bool {
+        let refused = self.put(stream, "more", b"v").map(drop);
+        refused == Err(EngineError::Unavailable(Unavailable::Quarantined))
+    }
+
+    /// What `siltstone log repair --accept-loss` does.
+    fn repair(&self) -> RepairReport {
+        let projections = self.data().join(PROJECTIONS);
+        let (log_id, node_id) = (self.engine().recovered().log_id, self.engine().recovered().node_id);
+        let projection_witness = applied_witness(&projections, log_id).unwrap();
+        condemn(&projections).unwrap();
+        let config = RepairConfig {
+            recovery: RecoveryConfig { log_id, node_id, projection_witness },
+            actor: Actor::server(Door::Offline),
+            salt: Salt([8; 16]),
+            wall_millis: 5,
+        };
+        Script::new(|io| repair(io, config)).run(&mut RealDisk::new(self.data())).unwrap()
+    }
+
+    fn knows(&self, stream: StreamId, object: &str) -> bool {
+        objects::current(&self.engine().view(), stream, &key(object)).unwrap().is_some()
+    }
+}
+
+#[test]
+fn an_end_of_the_log_that_only_the_projections_remember_is_quarantined_and_not_forgotten() {
+    for keep_witness in [true, false] {
+        let (mut live, stream) = Live::with_bucket();
+        live.put(stream, "early", b"v").unwrap();
+        live.stop();
+        let early = live.files("log");
+        live.reopen();
+        let large = pattern(300_000);
+        live.put(stream, "late-large", &large).unwrap();
+        live.put(stream, "late", b"v").unwrap();
+        let before = live.digests();
+        live.stop();
+        for path in live.files("log") {
+            if !early.contains(&path) || path.ends_with("CHECKPOINT") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        if !keep_witness {
+            std::fs::remove_file(live.data().join(PROJECTIONS).join("APPLIED")).unwrap();
+        }
+        for _ in 0..2 {
+            live.reopen();
+            let quarantine = &live.engine().recovered().quarantine;
+            assert_eq!(quarantine.len(), 1, "{quarantine:?}");
+            assert!(quarantine[0].touched.contains(stream));
+            assert_eq!((live.put_aside(), live.digests()), (vec![], before));
+            assert_eq!(live.get(stream, "early", 0..9).as_deref(), Some(b"v".as_slice()));
+            assert!(live.get(stream, "late-large", 0..u64::MAX).as_ref() == Some(&large));
+            assert!(live.knows(stream, "late"), "its bytes went with its record");
+            assert!(live.refuses_writes(stream));
+        }
+        live.engine().shutdown();
+        assert_eq!(live.repair().given_up.len(), 1);
+        live.reopen();
+        let known = ["early", "late-large", "late"].map(|object| live.knows(stream, object));
+        assert_eq!(known, [true, false, false], "what was given up is gone, and nothing else");
+        live.put(stream, "late", b"again").unwrap();
+        let after = live.digests();
+        live.stop();
+        std::fs::remove_dir_all(live.data().join(PROJECTIONS)).unwrap();
+        live.running = Some(Engine::open(config(live.folder.path())).unwrap());
+        assert_eq!(live.digests(), after);
+    }
+}
