@@ -143,6 +143,17 @@ impl fmt::Display for VersionRef {
     }
 }
 
+/// A range of positions as people read it.
+#[derive(Debug, Clone, Copy)]
+pub struct Span(pub Position, pub Position);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(first, last) = self;
+        if first == last { write!(f, "position {first}") } else { write!(f, "positions {first} to {last}") }
+    }
+}
+
 impl StreamId {
     /// Names, tenants, users, keys, policies, settings, jobs and cluster state.
     pub const SYSTEM: Self = Self(*b"siltstone/system");

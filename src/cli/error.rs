@@ -58,7 +58,7 @@ pub enum CliError {
     Bench(#[from] BenchError),
     /// A loss was not accepted.
     #[error(
-        "a repair gives up what cannot be read, for good: repeat it with --accept-loss. Nothing was changed."
+        "nothing was changed. A repair gives up what cannot be read, for good: repeat it with --accept-loss to do that"
     )]
     LossNotAccepted,
     /// What was given makes no sense, beyond what the parser of arguments can tell.

@@ -9,13 +9,15 @@ use serde_json::{Value, json};
 use siltstone_log::event::{Actor, Body, DecodeError, Door};
 use siltstone_log::host::real::{RealClock, RealDisk, RealEntropy};
 use siltstone_log::host::{Clock, draw};
-use siltstone_log::id::{Position, Salt};
+use siltstone_log::id::{Position, Salt, Span, StreamId};
 use siltstone_log::reader::{ReadItem, Replay, Tally, VerifyReport, stats, verify_witnessed};
 use siltstone_log::record::Record;
 use siltstone_log::repair::{Damage, RepairConfig, RepairReport, repair, survey};
 use siltstone_log::script::Script;
 use siltstone_log::segment::AcceptedLoss;
+use siltstone_log::witness::{QuarantinedRange, Touched};
 use siltstone_projections::store::fjall::condemn;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
@@ -156,10 +158,16 @@ fn show_report(report: &VerifyReport, out: Out<'_>) -> Result<(), CliError> {
         writeln!(out, "  in quarantine: {range}")?;
     }
     for loss in &report.accepted {
-        writeln!(out, "  given up earlier: positions {} to {}", loss.first, loss.last)?;
+        writeln!(out, "  given up earlier: {}", Span(loss.first, loss.last))?;
     }
     if report.tail_bytes > 0 {
         writeln!(out, "  {} bytes at the end are an append under way or cut off", report.tail_bytes)?;
+    }
+    if !report.is_intact() || !report.quarantine.is_empty() {
+        writeln!(
+            out,
+            "  what to do: `siltstone log repair DIR` lists what it would give up, and changes nothing"
+        )?;
     }
     print_list(out, Format::Table, &["name", "seq", "records", "head"], &stream_values(report))?;
     Ok(())
@@ -352,12 +360,36 @@ fn discard_projections(folder: &Path) -> Result<(), CliError> {
     condemn(folder).map_err(|error| CliError::File { path: folder.display().to_string(), error })
 }
 
+/// Whose records can be in a range.
+fn concerned(range: &QuarantinedRange) -> String {
+    let names = |streams: &BTreeSet<StreamId>| {
+        let names: Vec<String> = streams.iter().map(|stream| data::stream_name(*stream)).collect();
+        names.join(", ")
+    };
+    match &range.touched {
+        Touched::Only(streams) if streams.is_empty() => "streams that are not known".to_owned(),
+        Touched::Only(streams) => names(streams),
+        Touched::AllExcept(streams) if streams.is_empty() => "any stream".to_owned(),
+        Touched::AllExcept(streams) => format!("any stream but {}", names(streams)),
+    }
+}
+
 /// What a repair would do, for someone to decide.
 fn show_damage(damage: &Damage, format: Format, out: Out<'_>) -> Result<(), CliError> {
     match format {
         Format::Table => {
             for range in &damage.ranges {
                 writeln!(out, "cannot be read: {range}")?;
+                writeln!(out, "  records of {}", concerned(range))?;
+            }
+            if damage.ranges.is_empty() {
+                writeln!(out, "no record is lost; a repair writes these segments anew")?;
+            } else {
+                writeln!(
+                    out,
+                    "A repair gives these records up. `siltstone log inspect DIR --from N --to N` shows what is left of one.\n\
+                     Where the disk may still come to its senses (cables, controllers), copy DIR first, and read it there."
+                )?;
             }
             for finding in &damage.findings {
                 writeln!(out, "  {finding}")?;
@@ -411,12 +443,19 @@ fn run_repair(args: &RepairArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
         Format::Table if damage.is_none() => writeln!(out, "nothing to repair")?,
         Format::Table => {
             for range in &report.ranges {
-                writeln!(out, "repaired: {range}")?;
+                writeln!(out, "could not be read: {range}")?;
             }
             for loss in &report.given_up {
-                writeln!(out, "  given up: positions {} to {}", loss.first, loss.last)?;
+                writeln!(out, "  given up: {}", Span(loss.first, loss.last))?;
             }
-            writeln!(out, "  {} records kept without what cannot be read", report.emptied.len())?;
+            for position in &report.emptied {
+                writeln!(out, "  kept without its unreadable body or content: position {position}")?;
+            }
+            if report.ranges.is_empty() {
+                writeln!(out, "{} segments written anew; no record was lost", report.rewritten.len())?;
+            } else {
+                writeln!(out, "This is recorded in the log. The next start builds the projections anew.")?;
+            }
         }
         format => print_object(out, format, &value)?,
     }

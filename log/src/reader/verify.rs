@@ -4,7 +4,7 @@ use super::{ReadError, identify, next_first};
 use crate::batch::{BatchContents, Verify, digest_of, short_log_id};
 use crate::catalogue::{Catalogue, Segment};
 use crate::host::unless_lost;
-use crate::id::{BatchDigest, BatchSeq, Head, LogId, Position, StreamId};
+use crate::id::{BatchDigest, BatchSeq, Head, LogId, Position, Span, StreamId};
 use crate::recovery::Streams;
 use crate::scan::{Lost, Scan, ScanConfig, ScanItem, Tail};
 use crate::script::Io;
@@ -29,7 +29,8 @@ impl fmt::Display for Finding {
         if let Some(segment) = self.segment {
             write!(f, "{segment}: ")?;
         }
-        if let Some(position) = self.position {
+        // What was found may begin with the position itself.
+        if let Some(position) = self.position.filter(|_| !self.what.starts_with("position")) {
             write!(f, "position {position}: ")?;
         }
         f.write_str(&self.what)
@@ -118,8 +119,11 @@ pub(crate) async fn verify_with(
     let lost = check.report.quarantine.iter().map(|range| range.last);
     let known = checkpoint.map(|found| found.durable).into_iter().chain(witness).chain(lost).max();
     if let Some(known) = known.filter(|known| *known >= check.next) {
-        let what = format!("the log ends before position {known}, which was durable once");
+        let lost = Span(check.next, known);
+        let what = format!("{lost} cannot be read, though durable once: the end of the log is lost");
         check.find(None, Some(check.next), what);
+        // No append that nobody was told of.
+        check.report.tail_bytes = 0;
     }
     Ok(check.finish())
 }
@@ -154,7 +158,13 @@ impl Check {
             self.find(Some(name), None, "the header is damaged".to_owned());
         }
         if segment.footer.is_err() && (next.is_some() || segment.footer_at.is_some()) {
-            self.find(Some(name), None, "the footer is damaged".to_owned());
+            let what = match segment.footer_at {
+                Some(_) => "the footer is damaged",
+                None => {
+                    "there is no footer: it is lost, or the segment was kept as it was when its end was lost"
+                }
+            };
+            self.find(Some(name), None, what.to_owned());
         }
         // A header that the disk cannot read is damaged, which was said above.
         let header_bytes =
@@ -249,7 +259,7 @@ impl Check {
         }
         self.streams.lost(first, last, None, "batches cannot be read");
         let what = if first <= last {
-            format!("positions {first} to {last} cannot be read")
+            format!("{} cannot be read", Span(first, last))
         } else {
             "an idle marker cannot be read".to_owned()
         };

@@ -12,7 +12,7 @@ use crate::catalogue::{Catalogue, Segment};
 use crate::event::{Actor, Body, Event, LogRepaired};
 use crate::hlc::{Hlc, HlcClock};
 use crate::host::{DiskError, DiskOp, Folder};
-use crate::id::{BatchDigest, BatchSeq, Epoch, Head, Position, Salt, Seq, StreamId};
+use crate::id::{BatchDigest, BatchSeq, Epoch, Head, Position, Salt, Seq, Span, StreamId};
 use crate::reader::{Finding, ReadError, verify_with};
 use crate::record::{DraftContent, RecordDraft, Salted};
 use crate::recovery::{Recovered, RecoveryConfig, RecoveryError, Streams, plan, recover};
@@ -83,8 +83,8 @@ pub enum RepairError {
     Encode(String),
     /// The disk lost more while the repair was under way. What is not recorded is not given up.
     #[error(
-        "positions {first} to {last} could be read when the damage was listed, and cannot be read now; nothing of them \
-         was given up, and repeating the repair lists them"
+        "{} could be read when the damage was listed, and cannot be read now: the disk loses more. Nothing that was not \
+         listed was given up; repeat the repair to list it", Span(*first, *last)
     )]
     NewDamage {
         /// The first position.

@@ -2,7 +2,7 @@
 
 use crate::codec::{Fields, crc32c};
 use crate::host::{DiskError, DiskErrorKind, DiskOp, FilePath, Folder};
-use crate::id::{LogId, Position, StreamId};
+use crate::id::{LogId, Position, Span, StreamId};
 use crate::script::Io;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::BTreeSet;
@@ -56,7 +56,7 @@ pub struct QuarantinedRange {
 
 impl fmt::Display for QuarantinedRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "positions {} to {}: {}", self.first, self.last, self.reason)
+        write!(f, "{}: {}", Span(self.first, self.last), self.reason)
     }
 }
 
