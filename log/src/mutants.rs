@@ -14,16 +14,19 @@ pub enum Mutant {
     TruncateAtDamage,
     /// A record is submitted before the `fdatasync` of its blob returned.
     SubmitBeforeBlobSync,
+    /// Projections that remember records which the log has lost count as damaged.
+    ForgetLostEnd,
 }
 
 impl Mutant {
     /// Every mutant, by the number it has in the simulation's report.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("M1", Self::AckBeforeSync),
         ("M2", Self::NoFolderSync),
         ("M3", Self::RetrySync),
         ("M4", Self::TruncateAtDamage),
         ("M5", Self::SubmitBeforeBlobSync),
+        ("M6", Self::ForgetLostEnd),
     ];
 }
 

@@ -29,7 +29,7 @@ pub fn scenario_for(mutant: Mutant) -> Scenario {
             Scenario::CrashRecovery
         }
         Mutant::RetrySync => Scenario::FailedFsync,
-        Mutant::TruncateAtDamage => Scenario::DiskRot,
+        Mutant::TruncateAtDamage | Mutant::ForgetLostEnd => Scenario::DiskRot,
     }
 }
 

@@ -36,3 +36,8 @@ fn m4_cutting_the_log_at_damage_is_caught() {
 fn m5_naming_a_blob_before_it_is_durable_is_caught() {
     is_caught(Mutant::SubmitBeforeBlobSync);
 }
+
+#[test]
+fn m6_projections_that_forget_what_the_log_lost_are_caught() {
+    is_caught(Mutant::ForgetLostEnd);
+}

@@ -6,6 +6,7 @@ use crate::changes::SpaceMeta;
 use crate::follower::cursors;
 use crate::rows::SCHEMA;
 use siltstone_log::id::{Head, LogId, Position, StreamId};
+use siltstone_log::mutants::{Mutant, active};
 use siltstone_log::recovery::Recovered;
 use siltstone_log::witness::QuarantinedRange;
 use std::collections::BTreeMap;
@@ -37,7 +38,9 @@ impl<'a> LogState<'a> {
 
     /// Whether a stream may have had records, up to a position, that cannot be read any more.
     fn may_have_lost(&self, stream: StreamId, through: Position) -> bool {
-        self.quarantine.iter().any(|range| range.first <= through && range.touched.contains(stream))
+        let mut lost = self.quarantine.iter();
+        lost.any(|range| range.first <= through && range.touched.contains(stream))
+            && !active(Mutant::ForgetLostEnd)
     }
 }
 
