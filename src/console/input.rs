@@ -1,5 +1,6 @@
 //! The bodies of requests, and the rules for names that come in here.
 
+use super::openapi::{BodyField, Schema};
 use super::problem::Problem;
 use http::StatusCode;
 use serde::Deserialize;
@@ -7,54 +8,95 @@ use serde::de::DeserializeOwned;
 use siltstone_log::event::Status;
 use zeroize::Zeroizing;
 
-/// `POST /tenants`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewTenant {
-    /// Its name.
-    pub name: String,
+/// Defines the bodies of requests and describes them from the same words.
+macro_rules! bodies {
+    ($($(#[doc = $about:literal])+ $(#[derive($derive:ident)])? $name:ident {
+        $($(#[doc = $doc:literal])+ $field:ident: $kind:ty,)+
+    })+) => {$(
+        $(#[doc = $about])+
+        #[derive($($derive,)? Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[doc = $doc])+ pub $field: $kind,)+
+        }
+
+        impl $name {
+            /// Its description.
+            pub const SCHEMA: Schema = Schema {
+                name: stringify!($name),
+                about: concat!($($about),+),
+                fields: &[$(BodyField {
+                    name: stringify!($field),
+                    about: concat!($($doc),+),
+                    required: <$kind as BodyValue>::REQUIRED,
+                    secret: <$kind as BodyValue>::SECRET,
+                }),+],
+            };
+        }
+    )+};
 }
 
-/// `POST /users`. With an id or a tenant the user gets an account of its own, or joins the one that has this id.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewUser {
-    /// Its name.
-    pub name: String,
-    /// The canonical id of its account.
-    pub id: Option<String>,
-    /// The name S3 shows as owner.
-    pub display_name: Option<String>,
-    /// A contact address.
-    pub email: Option<String>,
-    /// The account's tenant.
-    pub tenant: Option<String>,
+/// The kinds of fields that bodies have: all of them texts.
+trait BodyValue {
+    const REQUIRED: bool;
+    const SECRET: bool;
 }
 
-/// `PATCH /users/:user` and `PATCH /keys/:access_key`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewStatus {
-    /// `active` or `suspended`.
-    pub status: String,
+impl BodyValue for String {
+    const REQUIRED: bool = true;
+    const SECRET: bool = false;
 }
 
-/// `POST /users/:user/keys`. What is not given is made.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewKey {
-    /// The key's public id.
-    pub access_key: Option<String>,
-    /// Its secret.
-    pub secret_key: Option<Zeroizing<String>>,
+impl BodyValue for Option<String> {
+    const REQUIRED: bool = false;
+    const SECRET: bool = false;
 }
 
-/// `POST /users/:user/policies`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewPolicy {
-    /// The policy's name.
-    pub policy: String,
+impl BodyValue for Option<Zeroizing<String>> {
+    const REQUIRED: bool = false;
+    const SECRET: bool = true;
+}
+
+bodies! {
+    /// A tenant.
+    #[derive(Debug)]
+    NewTenant {
+        /// Its name.
+        name: String,
+    }
+    /// A user. With an id or a tenant it gets an account of its own, or joins the one that has this id.
+    #[derive(Debug)]
+    NewUser {
+        /// Its name.
+        name: String,
+        /// The canonical id of its account.
+        id: Option<String>,
+        /// The name S3 shows as owner.
+        display_name: Option<String>,
+        /// A contact address.
+        email: Option<String>,
+        /// The account's tenant.
+        tenant: Option<String>,
+    }
+    /// Whether a user or key may be used.
+    #[derive(Debug)]
+    NewStatus {
+        /// `active` or `suspended`.
+        status: String,
+    }
+    /// An access key. What is not given is made.
+    NewKey {
+        /// The key's public id.
+        access_key: Option<String>,
+        /// Its secret.
+        secret_key: Option<Zeroizing<String>>,
+    }
+    /// A policy of a user.
+    #[derive(Debug)]
+    NewPolicy {
+        /// The policy's name.
+        policy: String,
+    }
 }
 
 /// Reads a body. What the parser says may quote the body, so it is passed on only for bodies without secrets.

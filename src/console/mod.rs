@@ -5,6 +5,7 @@
 
 mod identity;
 mod input;
+pub mod openapi;
 pub mod problem;
 pub mod route;
 
@@ -19,7 +20,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body;
 use problem::Problem;
@@ -104,6 +105,10 @@ impl Console {
         let request_id = RequestId::draw(&*self.entropy).id;
         let (parts, body) = request.into_parts();
         let head = head_of(parts, address);
+        // For anybody: it says what this program can do, as its documentation does, and nothing of this store.
+        if head.raw_path == openapi::PATH && head.method == Method::GET {
+            return json(StatusCode::OK, &openapi::DOCUMENT, &request_id);
+        }
         let answer = match Route::parse(&head.method, &head.raw_path) {
             Ok(route) => self.answer(route, &head, body, &request_id).await,
             Err(error) => Err(error.into()),

@@ -17,6 +17,23 @@ use std::sync::{Mutex, PoisonError};
 
 const ROOT: (&str, &str) = ("test-root", "test-root-secret");
 
+/// Every answer of these tests must be what the API's description says of its route.
+fn must_be_described((method, path): &(Method, String), status: u16, answer: &Value) {
+    let document = &*openapi::DOCUMENT;
+    let schema = if status >= 400 {
+        document["components"]["schemas"]["Problem"].clone()
+    } else if path == openapi::PATH {
+        return;
+    } else {
+        let action = Route::parse(method, path).unwrap().action().name;
+        let (template, operation) = openapi::operation_of(action).unwrap();
+        assert_eq!(template.split('/').count(), path.split('/').count(), "{path}");
+        operation["responses"][status.to_string()]["content"]["application/json"]["schema"].clone()
+    };
+    assert!(schema.is_object(), "{method} {path} answers {status}, which is not described");
+    openapi::conforms(answer, &schema).unwrap_or_else(|why| panic!("{method} {path}: {why} in {answer}"));
+}
+
 /// An engine that remembers what was denied.
 struct Recorder {
     engine: Engine,
@@ -98,13 +115,16 @@ impl Door {
     async fn send(&self, head: RequestHead, body: impl Into<Bytes>) -> Reply {
         let query = if head.raw_query.is_empty() { String::new() } else { format!("?{}", head.raw_query) };
         let mut request = Request::new(Full::new(body.into()));
+        let asked = (head.method.clone(), head.raw_path.clone());
         *request.method_mut() = head.method;
         *request.uri_mut() = format!("{}{query}", head.raw_path).parse().unwrap();
         *request.headers_mut() = head.headers;
         let response = self.console.handle(head.address, request).await;
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&body).unwrap())
+        let answer = serde_json::from_slice(&body).unwrap();
+        must_be_described(&asked, status, &answer);
+        (status, answer)
     }
 
     async fn as_key(&self, key: (&str, &str), method: &str, path: &str, body: Value) -> Reply {
@@ -152,7 +172,8 @@ async fn no_route_lets_anybody_in_who_may_not_administer() {
     door.user("gone", ("GONEKEY", "gone-secret")).await;
     let suspended = door.call("PATCH", "/api/v1/users/gone", json!({ "status": "suspended" })).await;
     assert_eq!(suspended.0, 200);
-    for (method, path) in route::EVERY {
+    let every = route::every();
+    for (method, path) in &every {
         let (status, problem) = door.send(Door::head(method, path), "").await;
         assert_eq!((status, &problem["code"]), (401, &json!("NotSigned")), "{method} {path}");
         let (status, problem) = door.as_key(ANNA, method, path, Value::Null).await;
@@ -163,10 +184,10 @@ async fn no_route_lets_anybody_in_who_may_not_administer() {
         }
     }
     let denied = door.recorder.denied.lock().unwrap();
-    assert_eq!(denied.len(), route::EVERY.len() * 5);
+    assert_eq!(denied.len(), every.len() * 5);
     let by_anna =
         denied.iter().filter(|(actor, denied)| actor.user == "anna" && denied.code == "AccessDenied");
-    assert_eq!(by_anna.count(), route::EVERY.len());
+    assert_eq!(by_anna.count(), every.len());
 }
 
 #[tokio::test]
@@ -287,4 +308,13 @@ async fn a_list_is_read_page_by_page_to_its_end() {
     assert_eq!(names, ["u0", "u1", "u2", "u3", "u4"]);
     assert_eq!(door.call("GET", "/api/v1/users?limit=0", Value::Null).await.0, 400);
     assert_eq!(door.call("GET", "/api/v1/users?limit=x", Value::Null).await.0, 400);
+}
+
+#[tokio::test]
+async fn anybody_can_read_the_description_of_the_api_and_nobody_can_do_more_there() {
+    let door = Door::open();
+    let (status, document) = door.send(Door::head("GET", openapi::PATH), "").await;
+    assert_eq!((status, &document), (200, &*openapi::DOCUMENT));
+    assert_eq!(door.send(Door::head("POST", openapi::PATH), "").await.0, 404);
+    assert!(door.recorder.denied.lock().unwrap().is_empty());
 }
