@@ -93,8 +93,17 @@ bench: build ## figures of this machine beside its own limits
 	target/release/siltstone bench s3 --dir $(DATA)-bench
 	target/release/siltstone bench rebuild --dir $(DATA)-bench
 
+DENY := $(shell command -v cargo-deny || echo target/tools/bin/cargo-deny)
+
+target/tools/bin/cargo-deny: .ci/toolchain.done
+	cargo install --locked --quiet --root target/tools cargo-deny@0.20.2
+
+.PHONY: deny
+deny: $(DENY) ## licences, duplicates and origins of dependencies
+	$(DENY) check licenses bans sources
+
 .PHONY: nightly
-nightly: setup debug mutants ## the long forms
+nightly: setup debug mutants deny ## the long forms
 	$(MAKE) sim SEEDS=20000
 	$(MAKE) crash ROUNDS=1000
 	$(MAKE) restic SCALE=20
