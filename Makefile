@@ -8,6 +8,7 @@ SEEDS ?= 200
 ROUNDS ?= 20
 SCALE ?= 20
 SECONDS ?= 60
+OBJECTS ?= 10000000
 VENV := .venv
 PYTEST := $(VENV)/bin/python -m pytest -q -x --durations=5
 BINARY := target/debug/siltstone
@@ -88,9 +89,9 @@ restic: setup debug ## a restic backup of $(SCALE) times 190 MB, cut off by kill
 	SILTSTONE_RESTIC_SCALE=$(SCALE) $(PYTEST) tests/blackbox/test_restic.py -k crash
 
 .PHONY: bench
-bench: build ## figures of this machine beside its own limits
+bench: build ## figures of this machine beside its own limits; a store with $(OBJECTS) objects is kept in $(DATA)-fill
 	target/release/siltstone bench log --dir $(DATA)-bench
-	target/release/siltstone bench s3 --dir $(DATA)-bench
+	target/release/siltstone bench s3 --dir $(DATA)-bench --objects $(OBJECTS) --store $(DATA)-fill
 	target/release/siltstone bench rebuild --dir $(DATA)-bench
 
 DENY := $(shell command -v cargo-deny || echo target/tools/bin/cargo-deny)

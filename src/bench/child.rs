@@ -2,8 +2,14 @@
 
 use super::BenchError;
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// The root key of the servers that benchmarks start.
+pub(super) const ACCESS_KEY: &str = "bench-root";
+/// Its secret.
+pub(super) const SECRET_KEY: &str = "bench-root-secret";
 
 /// A running `siltstone …`, killed when dropped.
 pub(super) struct ServerProcess {
@@ -34,6 +40,23 @@ impl ServerProcess {
                 Err(error)
             }
         }
+    }
+
+    /// Starts a server on a data directory, on free ports, with the benchmarks' root key.
+    pub(super) fn serve(data_dir: &Path) -> Result<Self, BenchError> {
+        let (data, any) = (data_dir.display().to_string(), "127.0.0.1:0");
+        let listen = ["--s3-listen", any, "--console-listen", any, "--metrics-listen", any];
+        let arguments = [&["serve", "--data-dir", &data][..], &listen].concat();
+        let keys = [("SILTSTONE_ROOT_ACCESS_KEY", ACCESS_KEY), ("SILTSTONE_ROOT_SECRET_KEY", SECRET_KEY)];
+        Self::start(&arguments, &keys)
+    }
+
+    /// Tells it to stop and waits for its end.
+    pub(super) fn stop_cleanly(mut self) -> Result<(), BenchError> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).map_err(io::Error::from)?;
+        let status = self.child.wait()?;
+        if status.success() { Ok(()) } else { Err(BenchError::Stop(status)) }
     }
 
     pub(super) fn pid(&self) -> u32 {

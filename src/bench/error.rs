@@ -44,8 +44,19 @@ pub enum BenchError {
     #[error("`{0}` makes no request")]
     Target(String),
     /// A server that the run needs did not start.
-    #[error("`siltstone {0}` did not start")]
+    #[error("`siltstone {0}` did not start; run it by hand to see why")]
     Child(String),
+    /// A server that the run started did not stop as it should.
+    #[error("a server of the run ended with {0}")]
+    Stop(std::process::ExitStatus),
+    /// The volume is too small for what is asked.
+    #[error("this needs {needed} bytes free, and the volume has {free}; fewer --objects need less")]
+    Space {
+        /// What is needed.
+        needed: u64,
+        /// What there is.
+        free: u64,
+    },
     /// A part of the run ended unexpectedly.
     #[error("the {0} ended unexpectedly")]
     Ended(&'static str),

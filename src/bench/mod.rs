@@ -4,6 +4,7 @@
 //! - [`load`]: signed requests against any S3 endpoint, with latencies, and the server's CPU where it runs here.
 //! - [`memory_server`]: the limit that a server is compared with: it parses HTTP, stores nothing, answers from memory.
 //! - [`ratios`]: starts both servers and puts [`load`]'s figures of one beside the other's.
+//! - [`fill`]: makes a store with very many objects; [`large`] measures how little that costs.
 //! - [`rebuild`]: how fast the projections are built from the log.
 //!
 //! What is compared alternates in short rounds, because a virtual machine's disk and processors change their speed with
@@ -11,6 +12,8 @@
 
 mod child;
 mod error;
+pub mod fill;
+pub mod large;
 pub mod load;
 pub mod log;
 pub mod memory_server;
@@ -18,5 +21,6 @@ pub mod ratios;
 pub mod rebuild;
 mod scratch;
 mod stats;
+mod writing;
 
 pub use error::BenchError;

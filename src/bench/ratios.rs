@@ -2,8 +2,9 @@
 //! loads them in turn.
 
 use super::BenchError;
-use super::child::ServerProcess;
-use super::load::{self, Limit, LoadOptions, LoadReport, Operation};
+use super::child::{ACCESS_KEY, SECRET_KEY, ServerProcess};
+use super::large::{self, LargeOptions};
+use super::load::{self, Limit, Listing, LoadOptions, LoadReport, Operation};
 use super::scratch::Scratch;
 use super::stats::{figure, median};
 use crate::auth::Secret;
@@ -14,8 +15,6 @@ use siltstone_log::host::real::RealClock;
 use std::fmt;
 use std::path::PathBuf;
 
-const ACCESS_KEY: &str = "bench-root";
-const SECRET_KEY: &str = "bench-root-secret";
 const REGION: &str = "us-east-1";
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -29,6 +28,8 @@ pub struct RatioOptions {
     pub seconds: u64,
     /// Rounds.
     pub rounds: usize,
+    /// A store with very many objects to measure as well.
+    pub large: Option<LargeOptions>,
 }
 
 /// What a figure is compared with.
@@ -82,16 +83,16 @@ const CASES: [Case; 9] = [
 
 /// One line of the table.
 #[derive(Debug, Clone, Serialize)]
-struct Row {
-    what: String,
-    unit: &'static str,
-    ours: f64,
-    limit: Option<f64>,
-    ratio: Option<f64>,
-    required: &'static str,
-    p50_ms: f64,
-    p99_ms: f64,
-    errors: u64,
+pub(super) struct Row {
+    pub(super) what: String,
+    pub(super) unit: &'static str,
+    pub(super) ours: f64,
+    pub(super) limit: Option<f64>,
+    pub(super) ratio: Option<f64>,
+    pub(super) required: &'static str,
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
+    pub(super) errors: u64,
 }
 
 /// The result, for people and (by serde) for programs.
@@ -113,7 +114,9 @@ impl fmt::Display for Ratios {
             };
             let (limit, ratio) = (dash(limit, 1), dash(ratio, 2));
             write!(f, "\n{what:<26} {ours:>10.1} {limit:>10} {ratio:>6}  {required} ({unit}")?;
-            write!(f, "; p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms")?;
+            if *p50_ms > 0.0 {
+                write!(f, "; p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms")?;
+            }
             if *errors > 0 {
                 write!(f, "; {errors} ERRORS")?;
             }
@@ -126,13 +129,12 @@ impl fmt::Display for Ratios {
 /// Runs every case.
 pub fn run(options: &RatioOptions) -> Result<Ratios, BenchError> {
     let scratch = Scratch::new(&options.dir)?;
-    let data = scratch.join("data").display().to_string();
-    let any = "127.0.0.1:0";
-    let arguments =
-        ["serve", "--data-dir", &data, "--s3-listen", any, "--console-listen", any, "--metrics-listen", any];
-    let keys = [("SILTSTONE_ROOT_ACCESS_KEY", ACCESS_KEY), ("SILTSTONE_ROOT_SECRET_KEY", SECRET_KEY)];
-    let server = ServerProcess::start(&arguments, &keys)?;
-    let rows = CASES.iter().map(|case| row(options, case, &server)).collect::<Result<_, _>>()?;
+    let server = ServerProcess::serve(&scratch.join("data"))?;
+    let mut rows = CASES.iter().map(|case| row(options, case, &server)).collect::<Result<Vec<_>, _>>()?;
+    drop(server);
+    if let Some(large) = &options.large {
+        rows.extend(large::rows(large, options.seconds, options.rounds)?);
+    }
     Ok(Ratios { seconds: options.seconds, rounds: options.rounds, rows })
 }
 
@@ -177,19 +179,32 @@ fn row(options: &RatioOptions, case: &Case, server: &ServerProcess) -> Result<Ro
 
 fn load(options: &RatioOptions, case: &Case, server: &ServerProcess) -> Result<LoadReport, BenchError> {
     load::run(&LoadOptions {
-        endpoint: server.endpoint.clone(),
-        region: REGION.to_owned(),
-        access_key: ACCESS_KEY.to_owned(),
-        secret: Secret::new(SECRET_KEY),
-        bucket: "siltstone-bench".to_owned(),
         operation: case.operation,
         size: case.size,
         clients: case.clients,
         limit: Limit::Seconds(options.seconds),
         objects: case.objects,
+        ..load_options(server)
+    })
+}
+
+/// A load of a server that a benchmark started, to be completed.
+pub(super) fn load_options(server: &ServerProcess) -> LoadOptions {
+    LoadOptions {
+        endpoint: server.endpoint.clone(),
+        region: REGION.to_owned(),
+        access_key: ACCESS_KEY.to_owned(),
+        secret: Secret::new(SECRET_KEY),
+        bucket: "siltstone-bench".to_owned(),
+        operation: Operation::List,
+        size: 1,
+        clients: 1,
+        limit: Limit::Requests(0),
+        objects: 0,
         server_pid: Some(server.pid()),
         keep: false,
-    })
+        listing: Listing::Own,
+    }
 }
 
 impl Case {

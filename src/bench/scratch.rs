@@ -35,7 +35,7 @@ impl Drop for Scratch {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the benchmark's own folder, which no state machine knows")]
-fn create(folder: &Path) -> io::Result<()> {
+pub(super) fn create(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)
 }
 

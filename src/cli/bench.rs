@@ -3,13 +3,16 @@
 use super::api_client::{ApiError, ClientCredentials, parse_endpoint};
 use super::exit::ExitCode;
 use super::output::{Format, OutputArgs, print_object};
+use super::progress::{Progress, ProgressArgs};
 use super::{CliError, Out};
-use crate::bench::load::{self, Limit, LoadOptions, Operation};
+use crate::bench::fill::{self, FillOptions, KeyShape};
+use crate::bench::large::LargeOptions;
+use crate::bench::load::{self, Limit, Listing, LoadOptions, Operation};
 use crate::bench::log::LogBenchOptions;
 use crate::bench::ratios::{self, RatioOptions};
 use crate::bench::rebuild::{self, RebuildOptions};
 use crate::bench::{self, memory_server};
-use crate::config::Environment;
+use crate::config::{ByteSize, Environment, InvalidValue};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
@@ -34,6 +37,8 @@ pub enum BenchCommand {
     Delete(LoadArgs),
     /// The S3 figures of a fresh server beside those of servers that only answer from memory
     S3(S3BenchArgs),
+    /// Make a store with very many objects and keep it; a store that an earlier run made is filled up
+    Fill(FillArgs),
     /// Build the projections from a log of small records
     Rebuild(RebuildBenchArgs),
     /// The server that the figures are compared with: stores nothing, answers GETs from memory
@@ -49,8 +54,8 @@ pub struct LogBenchArgs {
     /// Writers, each with one record under way
     #[arg(long, default_value_t = 128)]
     writers: usize,
-    /// Bytes of content in a record
-    #[arg(long, default_value_t = 1024)]
+    /// Bytes of content in a record, for example 4096 or `4 KiB`
+    #[arg(long, default_value = "1 KiB", value_parser = size)]
     bytes: usize,
     /// Seconds of each half of a round
     #[arg(long, default_value_t = 1)]
@@ -74,8 +79,8 @@ pub struct LoadArgs {
     /// The bucket; made if missing, and then removed
     #[arg(long, default_value = "siltstone-bench")]
     bucket: String,
-    /// Bytes of an object
-    #[arg(long, default_value_t = 4096)]
+    /// Bytes of an object, for example 4096 or `4 KiB`
+    #[arg(long, default_value = "4 KiB", value_parser = size)]
     size: usize,
     /// Clients, each with one request under way
     #[arg(long, default_value_t = 16)]
@@ -111,6 +116,33 @@ pub struct S3BenchArgs {
     /// Rounds
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Measure the start and listings of a store with so many objects as well
+    #[arg(long, requires = "store")]
+    objects: Option<u64>,
+    /// That store, as `bench fill` makes it; made if missing, filled up if smaller, and kept
+    #[arg(long, value_name = "DIR", requires = "objects")]
+    store: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// What to fill with.
+#[derive(Debug, Args)]
+pub struct FillArgs {
+    /// The data directory; made if missing, and kept. Its root key is `bench-root` with the secret `bench-root-secret`
+    #[arg(long)]
+    dir: PathBuf,
+    /// Objects that the bucket has in the end
+    #[arg(long, default_value_t = 1_000_000)]
+    objects: u64,
+    /// The bucket; made if missing
+    #[arg(long, default_value = "siltstone-fill")]
+    bucket: String,
+    /// What the keys look like; a bucket is filled up with the shape it began with
+    #[arg(long, value_enum, default_value_t = KeyShape::Folders)]
+    key_shape: KeyShape,
+    #[command(flatten)]
+    progress: ProgressArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -134,9 +166,15 @@ pub struct MemoryServerArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Bytes of the answer to a GET
-    #[arg(long, default_value_t = 4096)]
+    /// Bytes of the answer to a GET, for example 4096 or `4 KiB`
+    #[arg(long, default_value = "4 KiB", value_parser = size)]
     answer_bytes: usize,
+}
+
+/// A size as settings take it.
+fn size(text: &str) -> Result<usize, InvalidValue> {
+    let ByteSize(bytes) = text.parse()?;
+    usize::try_from(bytes).map_err(|_| InvalidValue(format!("`{text}` is too large")))
 }
 
 /// Runs `siltstone bench`.
@@ -152,8 +190,18 @@ pub fn run(command: BenchCommand, env: &Environment, out: Out<'_>) -> Result<Exi
         BenchCommand::Mixed(args) => run_load(Operation::Mixed, args, env, out),
         BenchCommand::List(args) => run_load(Operation::List, args, env, out),
         BenchCommand::Delete(args) => run_load(Operation::Delete, args, env, out),
-        BenchCommand::S3(S3BenchArgs { dir, seconds, rounds, output }) => {
-            show(output, &ratios::run(&RatioOptions { dir, seconds, rounds })?, out)
+        BenchCommand::S3(S3BenchArgs { dir, seconds, rounds, objects, store, output }) => {
+            let large = store.zip(objects).map(|(store, objects)| LargeOptions { store, objects });
+            show(output, &ratios::run(&RatioOptions { dir, seconds, rounds, large })?, out)
+        }
+        BenchCommand::Fill(FillArgs { dir, objects, bucket, key_shape, progress, output }) => {
+            let options = FillOptions { dir, bucket, objects, key_shape };
+            let mut shown = None;
+            let filled = fill::run(&options, &mut |done, of| {
+                shown.get_or_insert_with(|| Progress::begin_counting(progress, "fill", of)).set(done);
+            });
+            shown.into_iter().for_each(Progress::end);
+            show(output, &filled?, out)
         }
         BenchCommand::Rebuild(RebuildBenchArgs { dir, records, output }) => {
             show(output, &rebuild::run(&RebuildOptions { dir, records })?, out)
@@ -205,6 +253,7 @@ fn run_load(
         objects: args.objects,
         server_pid: args.server_pid,
         keep: args.keep,
+        listing: Listing::Own,
     })?;
     show(args.output, &report, out)?;
     Ok(if report.is_clean() { ExitCode::Ok } else { ExitCode::Partial })

@@ -1,41 +1,79 @@
-//! `siltstone config check`
+//! `siltstone config check|show`
 
 use super::exit::ExitCode;
-use super::output::{OutputArgs, print_list};
+use super::output::{Format, OutputArgs, print_list, print_object};
+use super::setting_flags::SettingFlags;
 use super::{CliError, Out};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Origin};
 use clap::{Args, Subcommand};
-use serde_json::json;
-use std::path::PathBuf;
+use serde_json::{Map, Value, json};
 
 /// `config …`
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Check the configuration and show every setting with where it comes from
-    Check(CheckArgs),
+    /// Check the configuration as a start would, and say how many settings are not at their defaults
+    Check(ConfigArgs),
+    /// Show the value of every setting
+    Show(ShowArgs),
 }
 
-/// What to check.
+/// Which configuration.
 #[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// The file to read instead of /etc/siltstone/config.toml
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+pub struct ConfigArgs {
+    #[command(flatten)]
+    settings: SettingFlags,
     #[command(flatten)]
     output: OutputArgs,
 }
 
+/// What to show.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Also where each value came from: default, file with line and column, variable or flag
+    #[arg(long)]
+    origin: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
 /// Runs `siltstone config`.
-pub fn run(command: &ConfigCommand, env: &Environment, out: Out<'_>) -> Result<ExitCode, CliError> {
-    let ConfigCommand::Check(args) = command;
-    let config = Config::load(args.config.as_deref(), env, &[])?;
-    let entries: Vec<_> = config
-        .entries()
-        .map(|(info, value, origin)| {
-            let setting = format!("{}.{}", info.section, info.key);
-            json!({ "setting": setting, "value": value, "origin": origin.to_string() })
-        })
-        .collect();
-    print_list(out, args.output.format(), &["setting", "value", "origin"], &entries)?;
+pub fn run(command: ConfigCommand, env: &Environment, out: Out<'_>) -> Result<ExitCode, CliError> {
+    match command {
+        ConfigCommand::Check(ConfigArgs { settings, output }) => {
+            check(&settings.load(env)?, output.format(), out)
+        }
+        ConfigCommand::Show(ShowArgs { origin, config: ConfigArgs { settings, output } }) => {
+            show(&settings.load(env)?, origin, output.format(), out)
+        }
+    }
+}
+
+fn check(config: &Config, format: Format, out: Out<'_>) -> Result<ExitCode, CliError> {
+    let (given, all) = (
+        config.entries().filter(|(.., origin)| **origin != Origin::Default).count(),
+        config.entries().count(),
+    );
+    match format {
+        Format::Table => {
+            writeln!(out, "the configuration is valid: {given} of {all} settings are not at their defaults")?;
+        }
+        format => print_object(out, format, &json!({ "valid": true, "settings": all, "given": given }))?,
+    }
+    Ok(ExitCode::Ok)
+}
+
+fn show(config: &Config, origin: bool, format: Format, out: Out<'_>) -> Result<ExitCode, CliError> {
+    let entry = |(info, value, from): (&crate::config::SettingInfo, String, &Origin)| {
+        let mut entry = Map::new();
+        entry.insert("setting".to_owned(), info.name().into());
+        entry.insert("value".to_owned(), value.into());
+        if origin {
+            entry.insert("origin".to_owned(), from.to_string().into());
+        }
+        Value::Object(entry)
+    };
+    let entries: Vec<Value> = config.entries().map(entry).collect();
+    let columns = ["setting", "value", "origin"];
+    print_list(out, format, if origin { &columns } else { &columns[..2] }, &entries)?;
     Ok(ExitCode::Ok)
 }

@@ -3,12 +3,14 @@
 use super::CliError;
 use crate::engine::PROJECTIONS;
 use crate::server::PROGRAM;
-use siltstone_log::host::Folder;
 use siltstone_log::host::real::{RealDisk, RealEntropy};
+use siltstone_log::host::{DiskOp, DiskReply, Folder};
 use siltstone_log::id::{Position, StreamId};
 use siltstone_log::layout::DataDir;
+use siltstone_log::reader::ReadError;
 use siltstone_log::recovery::{Recovered, RecoveryConfig, plan};
 use siltstone_log::script::Script;
+use siltstone_log::segment::SegmentName;
 use siltstone_projections::store::fjall::applied_witness;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +31,27 @@ pub fn read_only(dir: &Path) -> Result<RealDisk, CliError> {
 pub fn projection_witness(dir: &Path) -> Result<Option<Position>, CliError> {
     let log_id = DataDir::inspect(dir)?.log_id;
     Ok(applied_witness(&dir.join(PROJECTIONS), log_id)?)
+}
+
+/// The segments of a log and the lengths of their files, in order of position, each once: its youngest generation.
+pub fn segments(disk: &RealDisk) -> Result<Vec<(SegmentName, u64)>, CliError> {
+    let DiskReply::Files(files) =
+        disk.execute(&DiskOp::List { folder: Folder::Log }).map_err(ReadError::from)?
+    else {
+        return Ok(Vec::new());
+    };
+    let named = files.into_iter().filter_map(|(name, bytes)| Some((SegmentName::parse(&name)?, bytes)));
+    let mut segments: Vec<(SegmentName, u64)> = Vec::new();
+    for (segment, bytes) in named {
+        segments.pop_if(|(before, _)| before.first == segment.first);
+        segments.push((segment, bytes));
+    }
+    Ok(segments)
+}
+
+/// Bytes of all segments.
+pub fn log_bytes(disk: &RealDisk) -> Result<u64, CliError> {
+    Ok(segments(disk)?.iter().map(|(_, bytes)| bytes).sum())
 }
 
 /// A data directory that belongs to this command alone as long as the value lives.

@@ -29,6 +29,9 @@ pub enum CliError {
     /// There is no log at the path given.
     #[error("{path}: no data directory", path = .0.display())]
     NoLog(PathBuf),
+    /// Something is there already, and what to do about it.
+    #[error("{path} exists already; {then}", path = .0.display(), then = .1)]
+    Exists(PathBuf, &'static str),
     /// A data directory cannot be used.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -98,11 +101,50 @@ pub enum CliError {
 }
 
 impl CliError {
+    /// What to do next, where the message does not say it.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::NoLog(_) => {
+                Some("name the folder that `siltstone serve --data-dir` was given; a server makes it")
+            }
+            Self::Layout(LayoutError::Locked { .. }) => {
+                Some("stop what holds it first; `log verify|inspect|stats|tail|export|replay` read beside it")
+            }
+            Self::Read(ReadError::Damaged(_)) | Self::Store(StoreError::Damaged(_)) => {
+                Some("`siltstone log verify DIR` says what is damaged")
+            }
+            Self::ProjectionsUnusable(_) => {
+                Some("`siltstone projection rebuild DIR` builds them from the log")
+            }
+            Self::CatchUp(CatchUpError::Rebuild(_)) => Some("`siltstone log verify DIR` says whether the log is intact"),
+            Self::Recovery(_) => Some(
+                "`siltstone log verify DIR` says what is there; docs/durability.md says what can be done",
+            ),
+            Self::Api(ApiError::Unreachable { .. }) => Some(
+                "is the server running? --endpoint or SILTSTONE_ENDPOINT says where its console listener is",
+            ),
+            Self::Api(ApiError::Refused { status, .. }) if *status == http::StatusCode::UNAUTHORIZED => {
+                Some("SILTSTONE_ACCESS_KEY and SILTSTONE_SECRET_KEY say who asks")
+            }
+            Self::NotReady(_) => {
+                Some("its log says why; `/readyz?verbose` of the metrics listener lists its checks")
+            }
+            Self::Config(_) => {
+                Some("docs/configuration.md lists every setting; `siltstone config check` tries again")
+            }
+            Self::Program { .. } => Some("`make build` makes it beside this program"),
+            _ => None,
+        }
+    }
+
     /// The exit code that tells a script what kind of outcome this is.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) | Self::Secret(_) | Self::Usage(_) => ExitCode::Usage,
-            Self::Unconfirmed(_) | Self::LossNotAccepted => ExitCode::Conflict,
+            Self::Unconfirmed(_)
+            | Self::LossNotAccepted
+            | Self::Exists(..)
+            | Self::Bench(BenchError::Space { .. }) => ExitCode::Conflict,
             Self::NoLog(_) => ExitCode::NotFound,
             Self::File { error, .. } | Self::Program { error, .. } => of_io(error),
             Self::Api(error) => error.exit_code(),

@@ -1,10 +1,12 @@
 //! `siltstone healthcheck`: for containers and scripts that wait for a server.
 
 use super::exit::ExitCode;
+use super::output::{Format, OutputArgs, print_object};
 use super::{CliError, Out, api_client, runtime};
 use crate::config::{Config, Environment};
 use clap::Args;
 use http::StatusCode;
+use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -17,6 +19,8 @@ pub struct HealthcheckArgs {
     /// The file that says where the metrics listener is
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 /// Asks `/readyz`.
@@ -32,7 +36,17 @@ pub fn run(args: HealthcheckArgs, env: &Environment, out: Out<'_>) -> Result<Exi
     if status != StatusCode::OK {
         return Err(CliError::NotReady(format!("{endpoint} is not ready: {status} {answer}")));
     }
-    writeln!(out, "{}", answer.trim_end())?;
+    match args.output.format() {
+        Format::Table => writeln!(out, "{endpoint} is ready")?,
+        format => {
+            let value: Value = serde_json::from_str(&answer).map_err(|_| {
+                CliError::NotReady(format!(
+                    "{endpoint} answered {status} with something that is no readiness"
+                ))
+            })?;
+            print_object(out, format, &value)?;
+        }
+    }
     Ok(ExitCode::Ok)
 }
 

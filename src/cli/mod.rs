@@ -7,13 +7,16 @@ mod bench;
 mod config;
 mod confirm;
 mod data;
+mod documents;
 mod error;
 pub mod exit;
 mod healthcheck;
 mod log;
 mod output;
+mod progress;
 mod projection;
 mod serve;
+mod setting_flags;
 mod sim;
 mod version;
 
@@ -41,6 +44,8 @@ enum Command {
     /// Figures of this machine beside its own limits
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Print a script that completes command lines in a shell
+    Completions(documents::CompletionsArgs),
     /// The configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -49,6 +54,8 @@ enum Command {
     /// Read, check and repair a log, mostly beside a running server
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Print the manual page, or write one for each command
+    Man(documents::ManArgs),
     /// Check and rebuild the projections of a server that is not running
     #[command(subcommand)]
     Projection(projection::ProjectionCommand),
@@ -80,7 +87,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         // Whoever reads our output has seen enough.
         Err(CliError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::Ok,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "siltstone: {}", output::printable(&error.to_string()));
+            let advice = error.advice().map(|advice| format!("\n  {advice}")).unwrap_or_default();
+            let message = output::printable(&error.to_string());
+            let _ = writeln!(io::stderr(), "siltstone: {message}{advice}");
             error.exit_code()
         }
     }
@@ -90,9 +99,11 @@ fn dispatch(command: Command, env: &Environment, out: Out<'_>) -> Result<ExitCod
     match command {
         Command::Admin(command) => admin::run(command, env, out),
         Command::Bench(command) => bench::run(command, env, out),
-        Command::Config(command) => config::run(&command, env, out),
+        Command::Completions(args) => documents::completions(&args, out),
+        Command::Config(command) => config::run(command, env, out),
         Command::Healthcheck(args) => healthcheck::run(args, env, out),
         Command::Log(command) => log::run(command, out),
+        Command::Man(args) => documents::man(&args, out),
         Command::Projection(command) => projection::run(command, out),
         Command::Serve(args) => serve::run(args, env),
         Command::Sim(args) => sim::run(&args),
@@ -105,5 +116,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)
 }
 
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;

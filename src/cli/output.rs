@@ -15,6 +15,8 @@ pub enum Format {
     Json,
     /// One JSON value a line.
     Ndjson,
+    /// One YAML document.
+    Yaml,
 }
 
 /// The flags of every command that prints data.
@@ -41,6 +43,7 @@ pub fn print_object(out: &mut dyn Write, format: Format, value: &impl Serialize)
     match format {
         Format::Json => writeln!(out, "{value:#}"),
         Format::Ndjson => writeln!(out, "{value}"),
+        Format::Yaml => out.write_all(yaml(&value, 0).as_bytes()),
         Format::Table => match &value {
             Value::Object(fields) => {
                 let rows: Vec<Vec<String>> =
@@ -64,6 +67,7 @@ pub fn print_list<T: Serialize>(
     match format {
         Format::Json => writeln!(out, "{:#}", Value::Array(items)),
         Format::Ndjson => items.iter().try_for_each(|item| writeln!(out, "{item}")),
+        Format::Yaml => out.write_all(yaml(&Value::Array(items), 0).as_bytes()),
         Format::Table => {
             let heading = columns.iter().map(|name| name.to_uppercase()).collect();
             let row =
@@ -72,6 +76,29 @@ pub fn print_list<T: Serialize>(
             print_rows(out, &rows)
         }
     }
+}
+
+/// A value as YAML 1.2 in block style. Texts and names are quoted as JSON quotes them, which YAML reads alike, so that
+/// none is taken for a number, a truth value or a comment.
+fn yaml(value: &Value, depth: usize) -> String {
+    let indent = "  ".repeat(depth);
+    let nested = |value: &Value| match value {
+        Value::Array(items) if items.is_empty() => " []\n".to_owned(),
+        Value::Object(fields) if fields.is_empty() => " {}\n".to_owned(),
+        Value::Array(_) | Value::Object(_) => format!("\n{}", yaml(value, depth + 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => format!(" {value}\n"),
+    };
+    let lines: Vec<String> = match value {
+        Value::Array(items) if !items.is_empty() => {
+            items.iter().map(|item| format!("{indent}-{}", nested(item))).collect()
+        }
+        Value::Object(fields) if !fields.is_empty() => {
+            let name = |name: &String| Value::String(name.clone());
+            fields.iter().map(|(key, value)| format!("{indent}{}:{}", name(key), nested(value))).collect()
+        }
+        other => vec![format!("{indent}{other}\n")],
+    };
+    lines.concat()
 }
 
 fn dash() -> String {
@@ -138,6 +165,14 @@ mod tests {
         assert_eq!(serde_json::from_str::<Value>(&list(Format::Json, &items)).unwrap(), json!(items));
         assert_eq!(list(Format::Ndjson, &items).lines().count(), 2);
         assert_eq!(list(Format::Json, &[]), "[]\n");
+    }
+
+    #[test]
+    fn yaml_quotes_what_could_be_taken_for_something_else() {
+        let value = json!({ "a": "no", "list": [1, { "b": [], "c": null }], "none": {}, "x: y": "#\n" });
+        let expected = "\"a\": \"no\"\n\"list\":\n  - 1\n  -\n    \"b\": []\n    \"c\": null\n\"none\": {}\n\"x: y\": \"#\\n\"\n";
+        assert_eq!(yaml(&value, 0), expected);
+        assert_eq!(list(Format::Yaml, &[]), "[]\n");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `siltstone projection`: works on the projections of a server that is not running.
 
-use super::data::Locked;
+use super::data::{Locked, segments};
 use super::exit::ExitCode;
 use super::output::{Format, OutputArgs, print_list, print_object};
+use super::progress::{Extent, Progress, ProgressArgs};
 use super::{CliError, Out};
 use crate::engine::PROJECTIONS;
 use crate::engine::catch_up::CatchUp;
@@ -37,6 +38,8 @@ pub struct ProjectionArgs {
     /// The data directory
     dir: PathBuf,
     #[command(flatten)]
+    progress: ProgressArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -51,13 +54,13 @@ pub fn run(command: ProjectionCommand, out: Out<'_>) -> Result<ExitCode, CliErro
                 condemn(&live).map_err(|error| CliError::File { path: live.display().to_string(), error })?;
             }
             let opened = open(&locked, &live)?;
-            catch_up(&locked, &opened.store)?;
+            follow(&locked, &opened.store, args.progress)?;
             show_digests(args.output.format(), &opened.store, out)
         }
         ProjectionCommand::Digest(args) => {
             let locked = Locked::open(&args.dir)?;
             let opened = open(&locked, &locked.path(PROJECTIONS))?;
-            catch_up(&locked, &opened.store)?;
+            follow(&locked, &opened.store, args.progress)?;
             show_digests(args.output.format(), &opened.store, out)
         }
     }
@@ -68,10 +71,24 @@ fn open(locked: &Locked, folder: &Path) -> Result<Opened, CliError> {
 }
 
 /// Applies what the live store does not have yet. What cannot be read goes into quarantine, as at a start.
-fn catch_up(locked: &Locked, store: &dyn Store) -> Result<(), CliError> {
+fn follow(locked: &Locked, store: &dyn Store, shown: ProgressArgs) -> Result<(), CliError> {
     let damage = FoundDamage::new(locked.log.log_id, &locked.log.quarantine);
+    catch_up(locked, store, Some(&damage), None, shown)
+}
+
+fn catch_up(
+    locked: &Locked,
+    store: &dyn Store,
+    damage: Option<&FoundDamage>,
+    no_further_than: Option<&dyn Rows>,
+    shown: ProgressArgs,
+) -> Result<(), CliError> {
     let (disk, recovered) = (&locked.disk, &locked.log);
-    CatchUp { disk, recovered, store, damage: Some(&damage), no_further_than: None }.run(|_, _| {})?;
+    let extent = Extent::of(segments(disk)?);
+    let mut progress = Progress::begin(shown, "replay", extent.total());
+    CatchUp { disk, recovered, store, damage, no_further_than }
+        .run(|item| progress.set(extent.read(item)))?;
+    progress.end();
     Ok(())
 }
 
@@ -105,7 +122,7 @@ fn run_verify(args: &ProjectionArgs, out: Out<'_>) -> Result<ExitCode, CliError>
     let copy = locked.path(COPY);
     // What an interrupted run left behind.
     remove(&copy)?;
-    let compared = compare_with_copy(&locked, &live.store, &copy);
+    let compared = compare_with_copy(&locked, &live.store, &copy, args.progress);
     remove(&copy)?;
     let compared = compared?;
     let equal = compared.iter().all(Comparison::is_equal);
@@ -120,10 +137,14 @@ fn run_verify(args: &ProjectionArgs, out: Out<'_>) -> Result<ExitCode, CliError>
     Ok(if equal { ExitCode::Ok } else { ExitCode::Integrity })
 }
 
-fn compare_with_copy(locked: &Locked, live: &FjallStore, copy: &Path) -> Result<Vec<Comparison>, CliError> {
+fn compare_with_copy(
+    locked: &Locked,
+    live: &FjallStore,
+    copy: &Path,
+    shown: ProgressArgs,
+) -> Result<Vec<Comparison>, CliError> {
     let built = open(locked, copy)?;
-    let (disk, recovered, store) = (&locked.disk, &locked.log, &built.store);
-    CatchUp { disk, recovered, store, damage: None, no_further_than: Some(live) }.run(|_, _| {})?;
+    catch_up(locked, &built.store, None, Some(live), shown)?;
     let both = Space::ALL.into_iter().map(|space| compare(live, &built.store, space, SHOWN_DIFFERENCES));
     Ok(both.collect::<Result<_, _>>()?)
 }

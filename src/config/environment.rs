@@ -7,9 +7,28 @@ use zeroize::Zeroizing;
 /// The prefix of every variable that is ours.
 pub const PREFIX: &str = "SILTSTONE_";
 
-/// The variables with our prefix that are no settings, without it; secrets have a form with `_FILE` too.
-pub const NO_SETTINGS: [&str; 6] =
-    ["ACCESS_KEY", "SECRET_KEY", "ROOT_ACCESS_KEY", "ROOT_SECRET_KEY", "ENDPOINT", "REGION"];
+/// The variables with our prefix that are no settings, without it, and what each is for; those of keys have a form with
+/// `_FILE` too, which names a file that holds the value.
+pub const NO_SETTINGS: [(&str, &str); 6] = [
+    (
+        "ROOT_ACCESS_KEY",
+        "The id of the root key, for `serve`; made at the first start without it. Clients may sign with it.",
+    ),
+    ("ROOT_SECRET_KEY", "The secret of the root key, as above."),
+    (
+        "ACCESS_KEY",
+        "The id of the key that `admin` and `bench` sign with; before the root key and the AWS variables.",
+    ),
+    ("SECRET_KEY", "Its secret."),
+    ("ENDPOINT", "The console address of the server that `admin` talks to."),
+    ("REGION", "The region that `admin` signs for."),
+];
+
+/// Whether a variable, without the prefix, is one of [`NO_SETTINGS`].
+pub fn is_no_setting(name: &str) -> bool {
+    let plain = name.strip_suffix("_FILE").filter(|name| name.ends_with("_KEY")).unwrap_or(name);
+    NO_SETTINGS.iter().any(|(known, _)| *known == plain)
+}
 
 /// The variables that could matter, as they were when the program started.
 #[derive(Clone, Default)]

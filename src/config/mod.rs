@@ -9,12 +9,21 @@ mod suggest;
 pub mod value;
 
 pub use environment::Environment;
-pub use settings::{SettingInfo, Settings, TABLE};
+pub use settings::{SECTIONS, SettingInfo, Settings, TABLE};
 pub use value::{ByteSize, DomainNames, InvalidValue, LogLevel};
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
+
+/// The flags of the command line that give a setting its value: flag, section, key.
+pub const FLAGS: [(&str, &str, &str); 5] = [
+    ("--data-dir", "server", "data_dir"),
+    ("--s3-listen", "listeners", "s3"),
+    ("--console-listen", "listeners", "console"),
+    ("--cluster-listen", "listeners", "cluster"),
+    ("--metrics-listen", "listeners", "metrics"),
+];
 
 /// The file that is read when no `--config` names another; it may be missing.
 pub const SYSTEM_FILE: &str = "/etc/siltstone/config.toml";
@@ -207,7 +216,7 @@ impl Config {
         for (variable, text) in env.iter() {
             let Some(name) = variable.strip_prefix(environment::PREFIX) else { continue };
             let Some((section, key)) = name.split_once("__") else {
-                if environment::NO_SETTINGS.contains(&name.strip_suffix("_FILE").unwrap_or(name)) {
+                if environment::is_no_setting(name) {
                     continue;
                 }
                 return Err(unknown_variable(variable));
@@ -259,9 +268,8 @@ fn scalar(value: &DeValue<'_>) -> Result<String, InvalidValue> {
 /// A variable that is ours by its prefix and that nobody reads: one underscore short of a setting, mostly.
 fn unknown_variable(variable: &str) -> ConfigError {
     let prefix = environment::PREFIX;
-    let setting = |info: &SettingInfo| format!("{prefix}{}__{}", info.section, info.key).to_uppercase();
-    let others = environment::NO_SETTINGS.iter().map(|name| format!("{prefix}{name}"));
-    let known: Vec<String> = TABLE.iter().map(setting).chain(others).collect();
+    let others = environment::NO_SETTINGS.iter().map(|(name, _)| format!("{prefix}{name}"));
+    let known: Vec<String> = TABLE.iter().map(SettingInfo::variable).chain(others).collect();
     let suggestion = suggest::nearest(variable, known.iter().map(String::as_str)).map(str::to_owned);
     ConfigError::UnknownVariable { name: variable.to_owned(), suggestion }
 }
@@ -287,5 +295,7 @@ fn unknown(name: &str, origin: Origin) -> ConfigError {
     ConfigError::Unknown { origin, name: name.to_owned(), suggestion }
 }
 
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;

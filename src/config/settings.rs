@@ -22,6 +22,18 @@ pub struct SettingInfo {
     pub doc: &'static str,
 }
 
+impl SettingInfo {
+    /// The variable of the environment that sets it.
+    pub fn variable(&self) -> String {
+        format!("{}{}__{}", super::environment::PREFIX, self.section, self.key).to_uppercase()
+    }
+
+    /// Its name with its section: `log.segment_size`.
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.section, self.key)
+    }
+}
+
 macro_rules! settings {
     ($($(#[doc = $section_doc:literal])+ $section:ident: $type:ident {
         $($(#[doc = $doc:literal])+ $key:ident: $kind:ty = $default:literal,)+
@@ -39,6 +51,9 @@ macro_rules! settings {
         pub struct Settings {
             $($(#[doc = $section_doc])+ pub $section: $type,)+
         }
+
+        /// Every section and what it is about.
+        pub const SECTIONS: &[(&str, &str)] = &[$((stringify!($section), concat!($($section_doc),+)),)+];
 
         /// Every setting there is.
         pub const TABLE: &[SettingInfo] = &[$($(SettingInfo {

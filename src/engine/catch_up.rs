@@ -8,7 +8,7 @@
 use super::damage::FoundDamage;
 use siltstone_log::host::DiskError;
 use siltstone_log::host::real::RealDisk;
-use siltstone_log::id::{Head, Position, Seq, StreamId};
+use siltstone_log::id::{Head, LogId, Position, Seq, StreamId};
 use siltstone_log::reader::{ReadError, ReadItem, Replay};
 use siltstone_log::recovery::Recovered;
 use siltstone_log::witness::{QuarantinedRange, Touched};
@@ -39,7 +39,87 @@ pub enum CatchUpError {
     Thread(#[from] io::Error),
 }
 
-/// A store that is to have what a log has.
+/// One pass over a log, into a store that may have some of it already.
+pub(crate) struct Pass<'a> {
+    /// The log's files.
+    pub disk: &'a RealDisk,
+    /// The log.
+    pub log_id: LogId,
+    /// The store.
+    pub store: &'a dyn Store,
+    /// Ranges that are known to be missing before it begins.
+    pub losses: Vec<AcceptedLoss>,
+    /// Another store that it shall not get ahead of, so that the two can be compared.
+    pub no_further_than: Option<&'a dyn Rows>,
+    /// The last position that is applied.
+    pub until: Position,
+}
+
+/// What a [`Pass`] did.
+pub(crate) struct Passed {
+    /// The ranges that a follower has to pass over.
+    pub losses: Vec<AcceptedLoss>,
+    /// The last position that was applied.
+    pub position: Position,
+    /// Records that were read.
+    pub records: u64,
+    /// Positions that could not be read and that nobody has given up.
+    pub unreadable: u64,
+}
+
+impl<'a> Pass<'a> {
+    /// Does it. `met` hears of each item before it is applied, and after everything ahead of it was stored where the
+    /// item is a range that cannot be read.
+    pub fn run(
+        self,
+        mut met: impl FnMut(&ReadItem) -> Result<(), CatchUpError>,
+    ) -> Result<Passed, CatchUpError> {
+        let mut losses = self.losses.clone();
+        let mut rebuild = self.begin(&losses)?;
+        let (mut records_read, mut unreadable) = (0, 0);
+        if rebuild.resume_from() <= self.until {
+            for item in Replay::open(self.disk.clone(), rebuild.resume_from())?.read_ahead()? {
+                let item = item?;
+                match item {
+                    ReadItem::Records(_) => {
+                        met(&item)?;
+                        let ReadItem::Records(mut records) = item else { continue };
+                        let all = records.len();
+                        records.retain(|record| record.place.position <= self.until);
+                        records_read += records.len() as u64;
+                        let over = records.len() < all;
+                        rebuild.push(records)?;
+                        if over {
+                            break;
+                        }
+                    }
+                    ReadItem::Unreadable(range) if range.first > self.until => break,
+                    ReadItem::Unreadable(range) => {
+                        rebuild.finish()?;
+                        met(&ReadItem::Unreadable(range))?;
+                        if !range.accepted {
+                            unreadable += range.last.get().saturating_sub(range.first.get()) + 1;
+                        }
+                        losses.push((range.first, range.last));
+                        rebuild = self.begin(&losses)?;
+                    }
+                }
+            }
+        }
+        let position = rebuild.finish()?;
+        Ok(Passed { losses, position, records: records_read, unreadable })
+    }
+
+    fn begin(&self, losses: &[AcceptedLoss]) -> Result<Rebuild<'a>, CatchUpError> {
+        let mut rebuild = Rebuild::new(self.store, self.log_id, losses.to_vec(), Pace::REBUILD)?;
+        if let Some(other) = self.no_further_than {
+            rebuild.no_further_than(other)?;
+        }
+        Ok(rebuild)
+    }
+}
+
+/// A store that is to have what a recovered log has.
 pub(crate) struct CatchUp<'a> {
     /// The log's files.
     pub disk: &'a RealDisk,
@@ -54,45 +134,29 @@ pub(crate) struct CatchUp<'a> {
 }
 
 impl CatchUp<'_> {
-    /// Does it. Tells of progress: the position that was read, and the one that the log ends before. Returns the
-    /// ranges that a follower has to pass over.
-    pub fn run(&self, mut progress: impl FnMut(u64, u64)) -> Result<Vec<AcceptedLoss>, CatchUpError> {
+    /// Does it. `progress` hears of each item before it is applied. Returns the ranges that a follower has to pass over.
+    pub fn run(&self, mut progress: impl FnMut(&ReadItem)) -> Result<Vec<AcceptedLoss>, CatchUpError> {
         let ranges = self.recovered.quarantine.iter();
-        let mut losses: Vec<AcceptedLoss> = ranges.map(|range| (range.first, range.last)).collect();
-        let mut rebuild = self.begin(&losses)?;
-        if rebuild.resume_from() >= self.recovered.next_position {
-            return Ok(losses);
-        }
+        let pass = Pass {
+            disk: self.disk,
+            log_id: self.recovered.log_id,
+            store: self.store,
+            losses: ranges.map(|range| (range.first, range.last)).collect(),
+            no_further_than: self.no_further_than,
+            until: Position(self.recovered.next_position.get().saturating_sub(1)),
+        };
         let mut noted = false;
-        for item in Replay::open(self.disk.clone(), rebuild.resume_from())?.read_ahead()? {
-            match item? {
-                ReadItem::Records(records) => {
-                    if let Some(last) = records.last() {
-                        progress(last.place.position.get(), self.recovered.next_position.get());
-                    }
-                    rebuild.push(records)?;
-                }
-                ReadItem::Unreadable(range) => {
-                    rebuild.finish()?;
-                    if !range.accepted && !std::mem::replace(&mut noted, true) {
-                        self.note(range.first)?;
-                    }
-                    losses.push((range.first, range.last));
-                    rebuild = self.begin(&losses)?;
-                }
+        let passed = pass.run(|item| {
+            progress(item);
+            if let ReadItem::Unreadable(range) = item
+                && !range.accepted
+                && !std::mem::replace(&mut noted, true)
+            {
+                self.note(range.first)?;
             }
-        }
-        rebuild.finish()?;
-        Ok(losses)
-    }
-
-    fn begin(&self, losses: &[AcceptedLoss]) -> Result<Rebuild<'_>, CatchUpError> {
-        let log_id = self.recovered.log_id;
-        let mut rebuild = Rebuild::new(self.store, log_id, losses.to_vec(), Pace::REBUILD)?;
-        if let Some(other) = self.no_further_than {
-            rebuild.no_further_than(other)?;
-        }
-        Ok(rebuild)
+            Ok(())
+        });
+        Ok(passed?.losses)
     }
 
     /// Writes down what cannot be read from a position on, with the streams that lack records for it.

@@ -266,7 +266,12 @@ fn open_parts(data_dir: DataDir, config: &EngineConfig) -> Result<Parts, OpenErr
         damage: Some(&damage),
         no_further_than: None,
     };
-    let losses = catch_up.run(|done, of| config.observer.starting("projections", Some((done, of))))?;
+    let losses = catch_up.run(|item| {
+        if let Some(last) = item.last() {
+            let (done, of) = (last.get(), recovered.next_position.get());
+            config.observer.starting("projections", Some((done, of)));
+        }
+    })?;
     let follower = Follower::new(&*store, recovered.log_id, losses, Pace::Live)?;
     recovered.quarantine = damage.ranges();
     tell(&recovered);

@@ -51,3 +51,45 @@ def test_refusals_are_counted_by_their_code(shared_server, bucket):
 def test_a_server_that_is_gone_shows_as_errors_and_not_as_a_success():
     done = run("bench", "put", "--endpoint", "http://127.0.0.1:1", "--requests", 1, environment=CREDENTIALS)
     assert done.returncode == 1 and "ConnectionError" in done.stderr, done.stdout + done.stderr
+
+
+def test_a_filled_store_is_one_that_serves_and_grows_and_verifies(tmp_path):
+    store = tmp_path / "deep" / "store"
+    fill = ["bench", "fill", "--dir", store, "--json"]
+    first = run(*fill, "--objects", 300, "--progress", "plain")
+    assert first.returncode == 0, first.stderr
+    assert (json.loads(first.stdout)["written"], json.loads(first.stdout)["objects"]) == (300, 300)
+    more = run(*fill, "--objects", 1200)
+    assert (json.loads(more.stdout)["written"], json.loads(more.stdout)["objects"]) == (900, 1200)
+    again = run(*fill, "--objects", 1200)
+    assert json.loads(again.stdout)["written"] == 0
+    server = Server(store, environment={
+        "SILTSTONE_ROOT_ACCESS_KEY": "bench-root", "SILTSTONE_ROOT_SECRET_KEY": "bench-root-secret"}).start()
+    client = server.client("bench-root", "bench-root-secret")
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket="siltstone-fill")
+    keys = [entry["Key"] for page in pages for entry in page["Contents"]]
+    assert len(set(keys)) == 1200
+    folders = client.list_objects_v2(Bucket="siltstone-fill", Delimiter="/")["CommonPrefixes"]
+    assert len(folders) == 100
+    body = client.get_object(Bucket="siltstone-fill", Key=keys[700])["Body"].read()
+    assert len(body) == 128
+    client.put_object(Bucket="siltstone-fill", Key="by a client", Body=b"x")
+    assert server.stop() == 0
+    assert run("projection", "verify", store).returncode == 0
+
+
+def test_what_would_fill_the_volume_is_refused_before_anything_is_made(tmp_path):
+    refused = run("bench", "fill", "--dir", tmp_path / "store", "--objects", 10**12)
+    assert refused.returncode == 5 and "free" in refused.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_large_store_has_its_rows_in_the_table_and_is_kept(tmp_path):
+    arguments = ["--dir", tmp_path / "scratch", "--store", tmp_path / "store", "--objects", 12000]
+    done = run("bench", "s3", *arguments, "--seconds", 1, "--rounds", 1, "--json")
+    assert done.returncode == 0, done.stderr
+    rows = {row["what"]: row for row in json.loads(done.stdout)["rows"]}
+    assert rows["Start, 12000 objects"]["ours"] > 0
+    for what in ("List 1000 keys of 12000", "List 100 prefixes of 12000"):
+        assert rows[what]["errors"] == 0 and rows[what]["ours"] > 0 and rows[what]["ratio"] > 0, rows[what]
+    assert (tmp_path / "store" / "log").is_dir() and not (tmp_path / "scratch").exists()

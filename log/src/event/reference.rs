@@ -23,6 +23,25 @@ A record's body is a 16-byte salt and one MessagePack array `[actor, event]`; st
 here, an enum is the variant's name or a map from it to its fields. Type and schema stand in the record's header. A number is never
 used again; a changed struct gets a new schema number, and bodies of the old one are read through an up-caster for ever.
 
+## As JSON
+`siltstone log inspect`, `log tail` and `log export` (a line for each record) print this form. Fields may be added; none changes its meaning or goes.
+
+| field | meaning |
+|---|---|
+| `position` | The record's place in this node's log, from 1. |
+| `stream`, `name` | Its stream's id, and what people call it: `system`, `access`, `telemetry`, a bucket's is its id. |
+| `seq` | Its number in the stream, from 1. |
+| `time` | When it was decided, RFC 3339 in UTC. |
+| `event`, `schema` | Its name and schema number; `erased` where the body was destroyed, `type 0x…` where this program does not know the type. |
+| `actor`, `body` | As below, structs with the names of their fields; both null where the body cannot be shown. |
+| `content_bytes` | Bytes of its inline content with the salt, 0 where there is none. The content itself is left out. |
+| `body_hash`, `content_hash`, `head` | What the chain covers, and the chain's head after the record. The salts are left out. |
+
+Byte strings (ids, hashes, checksums) are hexadecimal text. The `secret` of AccessKeyCreated is the text `sealed`. Positions that cannot be read are
+`{\"unreadable\": {\"first\": …, \"last\": …, \"accepted\": …}}`; `accepted` says whether an administrator gave them up.
+
+## Catalogue
+
 ";
 
 /// A struct or an enum of the sources.

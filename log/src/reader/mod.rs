@@ -68,6 +68,16 @@ pub enum ReadItem {
     Unreadable(Unreadable),
 }
 
+impl ReadItem {
+    /// The last position it is about.
+    pub fn last(&self) -> Option<Position> {
+        match self {
+            Self::Records(records) => records.last().map(|record| record.place.position),
+            Self::Unreadable(range) => Some(range.last),
+        }
+    }
+}
+
 /// Positions whose records cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreadable {

@@ -1,7 +1,7 @@
 //! One connection: signs requests with the program's own signer, sends them, and takes the answers in.
 
 use super::work::{Step, scatter};
-use super::{BenchError, LoadOptions};
+use super::{BenchError, Listing, LoadOptions};
 use crate::auth::Secret;
 use crate::s3::request::RequestHead;
 use crate::s3::sigv4::{PayloadHash, Scope, sign};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 /// Keys on a page of a listing.
-pub(super) const PAGE_KEYS: u64 = 1000;
+pub(in crate::bench) const PAGE_KEYS: u64 = 1000;
 /// The most of an error's body that is looked at.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
@@ -32,6 +32,8 @@ pub(super) struct Target {
     bucket: String,
     /// What the keys of this run begin with: runs side by side do not meet.
     prefix: String,
+    /// The query of a listing.
+    list: String,
     body: Bytes,
     /// Hashed once: every body is the same, and the processors are to be the server's.
     hash: PayloadHash,
@@ -45,6 +47,12 @@ impl Target {
         let authority = options.endpoint.authority().ok_or_else(wrong)?;
         let body = Bytes::from(vec![0x5a; options.size]);
         let port = authority.port_u16().unwrap_or(80);
+        let prefix = format!("bench-{run:08x}-");
+        let list = match options.listing {
+            Listing::Own => format!("list-type=2&max-keys={PAGE_KEYS}&prefix={prefix}"),
+            Listing::First => format!("list-type=2&max-keys={PAGE_KEYS}"),
+            Listing::Prefixes => format!("delimiter=%2F&list-type=2&max-keys={PAGE_KEYS}"),
+        };
         Ok(Self {
             authority: format!("{}:{port}", authority.host()),
             host: HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?,
@@ -52,7 +60,8 @@ impl Target {
             access_key: options.access_key.clone(),
             secret: options.secret.clone(),
             bucket: options.bucket.clone(),
-            prefix: format!("bench-{run:08x}-"),
+            prefix,
+            list,
             hash: PayloadHash::of(&body),
             empty: PayloadHash::of(&[]),
             body,
@@ -71,10 +80,7 @@ impl Target {
             Step::HeadBucket => (Method::HEAD, bucket(), none(), Bytes::new()),
             Step::CreateBucket => (Method::PUT, bucket(), none(), Bytes::new()),
             Step::DeleteBucket => (Method::DELETE, bucket(), none(), Bytes::new()),
-            Step::List => {
-                let query = format!("list-type=2&max-keys={PAGE_KEYS}&prefix={}", self.prefix);
-                (Method::GET, bucket(), query, Bytes::new())
-            }
+            Step::List => (Method::GET, bucket(), self.list.clone(), Bytes::new()),
             Step::Put(number) => (Method::PUT, self.key(*number), none(), self.body.clone()),
             Step::Get(number) => (Method::GET, self.key(*number), none(), Bytes::new()),
             Step::Delete(number) => (Method::DELETE, self.key(*number), none(), Bytes::new()),

@@ -7,8 +7,21 @@ mod client;
 mod report;
 mod work;
 
+pub(super) use client::PAGE_KEYS;
 pub use report::LoadReport;
 pub use work::{Limit, Operation};
+
+/// Which keys a page of a listing shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Listing {
+    /// Those of this run.
+    #[default]
+    Own,
+    /// The bucket's first ones.
+    First,
+    /// The bucket's first prefixes, up to a slash.
+    Prefixes,
+}
 
 use super::BenchError;
 use crate::auth::Secret;
@@ -48,6 +61,14 @@ pub struct LoadOptions {
     pub server_pid: Option<u32>,
     /// Leave the objects.
     pub keep: bool,
+    /// Which keys pages show.
+    pub listing: Listing,
+}
+
+/// Makes a bucket where there is none.
+pub fn make_bucket(options: &LoadOptions) -> Result<(), BenchError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(Session::bucket(options)).map(|_| ())
 }
 
 /// Runs the load.
@@ -74,7 +95,7 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    async fn begin(options: &'a LoadOptions) -> Result<Self, BenchError> {
+    async fn bucket(options: &'a LoadOptions) -> Result<Self, BenchError> {
         let run = u32::from_le_bytes(draw(&RealEntropy));
         let target = Arc::new(Target::new(options, run)?);
         let mut connection = Connection::new(target.clone());
@@ -85,7 +106,11 @@ impl<'a> Session<'a> {
         } else {
             found.must("looking for the bucket")?;
         }
-        let session = Self { options, target, made_bucket, objects: std::cell::Cell::new(0) };
+        Ok(Self { options, target, made_bucket, objects: std::cell::Cell::new(0) })
+    }
+
+    async fn begin(options: &'a LoadOptions) -> Result<Self, BenchError> {
+        let session = Self::bucket(options).await?;
         if options.operation.needs_objects() {
             let prepared = session.phase(Operation::Put, Limit::Requests(options.objects), 0).await?;
             if let Some(code) = prepared.first_error() {

@@ -1,0 +1,232 @@
+//! A record as JSON: the one form that `log inspect`, `log tail` and `log export` print (`docs/events.md`).
+
+use crate::cli::data;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::Serialize;
+use serde_json::{Map, Value, json};
+use siltstone_log::event::{Body, DecodeError, Event};
+use siltstone_log::id::Position;
+use siltstone_log::reader::{ReadItem, Unreadable};
+use siltstone_log::record::Record;
+use std::fmt::{self, Write as _};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// The records that are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// First position.
+    pub from: u64,
+    /// Last position.
+    pub to: Option<u64>,
+    /// A stream, by its name or its id.
+    pub stream: Option<String>,
+    /// An event, by its name.
+    pub event: Option<String>,
+}
+
+/// Something of the log, to be shown.
+pub struct Shown {
+    /// Its last position.
+    pub last: Position,
+    /// Whether it is a range that cannot be read and that nobody has given up.
+    pub damaged: bool,
+    /// As JSON.
+    pub value: Value,
+}
+
+impl Selection {
+    /// Whether nothing more can come at or behind a position.
+    pub fn is_past(&self, position: Position) -> bool {
+        self.to.is_some_and(|to| position.get() > to)
+    }
+
+    /// What is wanted of an item, in order. Ranges that cannot be read are always wanted: anything could be in them.
+    pub fn of(&self, item: ReadItem) -> Vec<Shown> {
+        match item {
+            ReadItem::Records(records) => records.iter().filter_map(|record| self.show(record)).collect(),
+            ReadItem::Unreadable(range) if self.is_past(range.first) => Vec::new(),
+            ReadItem::Unreadable(Unreadable { first, last, accepted }) => {
+                let value = json!({ "unreadable": { "first": first, "last": last, "accepted": accepted } });
+                vec![Shown { last, damaged: !accepted, value }]
+            }
+        }
+    }
+
+    fn show(&self, record: &Record) -> Option<Shown> {
+        let position = record.place.position;
+        if position.get() < self.from || self.is_past(position) || !self.has_stream(record) {
+            return None;
+        }
+        let value = value(record);
+        let event = self.event.as_ref().is_none_or(|event| value["event"].as_str() == Some(event));
+        event.then_some(Shown { last: position, damaged: false, value })
+    }
+
+    fn has_stream(&self, record: &Record) -> bool {
+        let wanted = self.stream.as_ref();
+        wanted.is_none_or(|wanted| {
+            *wanted == data::stream_name(record.stream) || *wanted == record.stream.to_string()
+        })
+    }
+}
+
+/// The last position of an item.
+pub fn last_of(item: &ReadItem) -> Option<Position> {
+    match item {
+        ReadItem::Records(records) => records.last().map(|record| record.place.position),
+        ReadItem::Unreadable(range) => Some(range.last),
+    }
+}
+
+fn value(record: &Record) -> Value {
+    let (event, actor, body) = match record.decode() {
+        Some(Ok(Body { actor, event })) => (event.name().to_owned(), readable(&actor), body(&event)),
+        Some(Err(DecodeError::UnknownType(number))) => {
+            (format!("type {number:#06x}"), Value::Null, Value::Null)
+        }
+        Some(Err(error)) => (error.to_string(), Value::Null, Value::Null),
+        None => ("erased".to_owned(), Value::Null, Value::Null),
+    };
+    json!({
+        "position": record.place.position,
+        "stream": record.stream.to_string(),
+        "name": data::stream_name(record.stream),
+        "seq": record.seq,
+        "time": time_text(record.hlc.millis()),
+        "event": event,
+        "schema": record.kind.schema,
+        "actor": actor,
+        "body": body,
+        "content_bytes": record.content_len,
+        "body_hash": record.body_hash.to_string(),
+        "content_hash": record.content_hash.to_string(),
+        "head": record.head.to_string(),
+    })
+}
+
+/// An event's fields. A sealed secret stays out: whoever has the master key could open it.
+fn body(event: &Event) -> Value {
+    let mut fields = readable(event);
+    if let Event::AccessKeyCreated(_) = event {
+        fields["secret"] = "sealed".into();
+    }
+    fields
+}
+
+fn time_text(millis: u64) -> String {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);
+    time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
+/// A value as JSON, with its byte strings (identifiers, hashes, checksums) as hexadecimal text. The way leads over
+/// MessagePack, which tells byte strings from lists of small numbers where JSON does not.
+fn readable(value: &impl Serialize) -> Value {
+    let packed = rmp_serde::to_vec_named(value).unwrap_or_default();
+    rmp_serde::from_slice::<Readable>(&packed).map(|readable| readable.0).unwrap_or_default()
+}
+
+struct Readable(Value);
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ReadableVisitor).map(Self)
+    }
+}
+
+struct ReadableVisitor;
+
+impl<'de> Visitor<'de> for ReadableVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MessagePack")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_bytes<E>(self, value: &[u8]) -> Result<Value, E> {
+        Ok(hexadecimal(value).into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<Value, D::Error> {
+        inner.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Readable(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some((name, Readable(value))) = entries.next_entry::<String, Readable>()? {
+            fields.insert(name, value);
+        }
+        Ok(fields.into())
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use siltstone_log::event::{AccessKeyCreated, Content, ContentSlice, ContentSource, SealedSecret};
+    use siltstone_log::id::{Seq, StreamId};
+
+    #[test]
+    fn byte_strings_are_hexadecimal_and_lists_of_small_numbers_stay_lists() {
+        assert_eq!(readable(&vec![1u64, 2, 255]), json!([1, 2, 255]));
+        assert_eq!(readable(&Some(StreamId([0xab; 16]))), json!("ab".repeat(16)));
+        assert_eq!(readable(&None::<StreamId>), Value::Null);
+        let source = ContentSource::Inline { stream: StreamId([1; 16]), seq: Seq(3) };
+        let content = Content::Slices(vec![ContentSlice { source, offset: 5, len: 7 }]);
+        let inline = json!({ "Inline": { "stream": "01".repeat(16), "seq": 3 } });
+        let expected = json!({ "Slices": [{ "source": inline, "offset": 5, "len": 7 }] });
+        assert_eq!(readable(&content), expected);
+        assert_eq!(readable(&Content::Empty), json!("Empty"));
+    }
+
+    #[test]
+    fn a_sealed_secret_is_not_shown() {
+        let secret = SealedSecret { key_version: 1, nonce: [0xaa; 12], ciphertext: vec![0xbb; 24] };
+        let event = Event::AccessKeyCreated(AccessKeyCreated {
+            user: "anna".to_owned(),
+            access_key: "AK1".to_owned(),
+            secret,
+        });
+        let expected = json!({ "user": "anna", "access_key": "AK1", "secret": "sealed" });
+        assert_eq!(body(&event), expected);
+    }
+}
