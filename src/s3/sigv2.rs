@@ -238,11 +238,16 @@ impl Claim {
     }
 }
 
-/// The covered parameters, sorted by name, their values decoded.
-fn push_resource(out: &mut Vec<u8>, head: &RequestHead) {
+/// The covered parameters with their raw values, sorted by name.
+fn covered_pairs(head: &RequestHead) -> Vec<(&str, Option<&str>)> {
     let mut covered = raw_pairs(head).filter(|(name, _)| COVERED.contains(name)).collect::<Vec<_>>();
     covered.sort_by_key(|(name, _)| *name);
-    for (index, (name, value)) in covered.into_iter().enumerate() {
+    covered
+}
+
+/// The covered parameters, their values decoded.
+fn push_resource(out: &mut Vec<u8>, head: &RequestHead) {
+    for (index, (name, value)) in covered_pairs(head).into_iter().enumerate() {
         out.push(if index == 0 { b'?' } else { b'&' });
         out.extend_from_slice(name.as_bytes());
         if let Some(value) = value {
@@ -263,7 +268,50 @@ pub fn check_coverage(head: &RequestHead) -> Result<(), AuthError> {
             return Err(AuthError::ParameterNotSigned(name.to_owned()));
         }
     }
+    check_reading(head)
+}
+
+/// Refuses parameters that are not what their signed text says. Values are signed decoded, so that the text of one that
+/// holds `&` and a covered name is also the text of two, and whoever gives an application part of a value to sign could
+/// add a parameter to its link. The text has one reading here: parameters begin at a `&` outside of quoted strings. In a
+/// header's value (RFC 9110 5.6.6) `=` stands outside of quotes only once in each parameter, so what an application
+/// signed is cut in two only within quotes, which leaves them open. Without `=`, nothing would show it.
+fn check_reading(head: &RequestHead) -> Result<(), AuthError> {
+    let form = if is_link(head) { Form::Query } else { Form::Header };
+    let ambiguous = Err(AuthError::malformed(form, "a signed value can be read as several parameters"));
+    let covered = covered_pairs(head);
+    for (index, (name, value)) in covered.iter().enumerate() {
+        let value: Vec<u8> = percent_decode_str(value.unwrap_or_default()).collect();
+        let quote = quote_at_end(&value);
+        let next = covered.get(index + 1);
+        let hides = next.is_some_and(|(_, next)| next.is_none() && name.starts_with("response-"));
+        if quote.is_none() || hides || (quote == Some(true) && next.is_some()) {
+            return ambiguous;
+        }
+    }
     Ok(())
+}
+
+/// Whether a value ends within a quoted string; `None` where another covered parameter stands in it outside of one.
+fn quote_at_end(value: &[u8]) -> Option<bool> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (index, byte) in value.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'&' if !quoted => {
+                let rest = value.get(index + 1..).unwrap_or_default();
+                let end = rest.iter().position(|byte| matches!(byte, b'=' | b'&')).unwrap_or(rest.len());
+                let name = rest.get(..end).unwrap_or_default();
+                if COVERED.iter().any(|covered| covered.as_bytes() == name) {
+                    return None;
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(quoted)
 }
 
 /// What the request says of its body, which this version does not cover.

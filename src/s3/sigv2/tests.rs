@@ -104,6 +104,45 @@ fn a_parameter_that_is_not_covered_and_changes_the_operation_is_refused() {
     assert!(authenticate(&listing).is_ok());
 }
 
+/// What becomes of a link for a `GET` with these covered parameters, in the order of their names.
+fn with_covered(parameters: &[(&str, Option<&str>)]) -> Result<(), AuthError> {
+    let expires = now() + 60;
+    let written = |encode: &dyn Fn(&str) -> String| {
+        let pairs = parameters.iter().map(|(name, value)| match value {
+            Some(value) => format!("{name}={}", encode(value)),
+            None => (*name).to_owned(),
+        });
+        pairs.collect::<Vec<_>>().join("&")
+    };
+    let to_sign = format!("GET\n\n\n{expires}\n/b/k?{}", written(&str::to_owned));
+    authenticate(&link("GET", "/b/k", &format!("{}&", written(&encode)), expires, &to_sign)).map(drop)
+}
+
+#[test]
+fn a_signed_value_is_not_split_into_parameters_nor_are_those_joined() {
+    let (disposition, kind) = ("response-content-disposition", "response-content-type");
+    let quoted = format!("attachment; filename=\"a&{kind}=text/html\"");
+    assert!(with_covered(&[(disposition, Some(&quoted))]).is_ok());
+    assert!(
+        with_covered(&[(disposition, Some(r#"attachment; filename="a\"b""#)), (kind, Some("text/x; a=b"))])
+            .is_ok()
+    );
+    assert!(with_covered(&[(disposition, Some("attachment")), ("versionId", Some("v"))]).is_ok());
+    assert!(with_covered(&[("partNumber", Some("1")), ("uploadId", Some("u"))]).is_ok());
+    assert!(with_covered(&[(disposition, Some("attachment; filename=\"a&b=c & d"))]).is_ok());
+    let refused: [&[(&str, Option<&str>)]; 6] = [
+        &[(disposition, Some("attachment; filename=\"a")), (kind, Some("text/html\""))],
+        &[(disposition, Some(r#"attachment; filename="a\""#)), (kind, Some("text/html\""))],
+        &[(disposition, Some("attachment; filename=a")), ("torrent", None)],
+        &[(disposition, Some("attachment; filename=a&torrent"))],
+        &[(disposition, Some("attachment&response-content-type=text/plain"))],
+        &[("partNumber", Some("1&uploadId=u"))],
+    ];
+    for parameters in refused {
+        assert!(matches!(with_covered(parameters), Err(AuthError::Malformed { .. })), "{parameters:?}");
+    }
+}
+
 #[test]
 fn a_host_that_names_the_bucket_is_part_of_the_resource() {
     let expires = now() + 60;
