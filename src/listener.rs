@@ -9,7 +9,7 @@ mod tls;
 
 pub use tls::{Tls, TlsError};
 
-use activity::{Activity, Verdict, Watched};
+use activity::{Activity, Streams, Watched};
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, HeaderValue};
 use http::{Request, Response, StatusCode};
@@ -17,12 +17,13 @@ use http_body_util::{Either, Empty};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use paced::Paced;
 use sniff::Sniffed;
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -124,19 +125,22 @@ struct Door<S> {
 
 impl<S: Service> Door<S> {
     async fn open(self, stream: Paced<TcpStream>, acceptor: Option<TlsAcceptor>) -> Result<(), BoxError> {
-        let patience = self.limits.header_timeout;
         if let Some(acceptor) = acceptor {
-            let stream = timeout(patience, acceptor.accept(stream)).await??;
+            let Some(stream) = self.greeted(acceptor.accept(stream)).await? else { return Ok(()) };
             let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2);
             return self.serve(stream, http2).await;
         }
-        // A client that says nothing is not kept; that the server stops ends the wait too.
-        let mut stopped = self.stopped.clone();
-        let (http2, stream) = tokio::select! {
-            sniffed = timeout(patience, Sniffed::sniff(stream)) => sniffed??,
-            _ = stopped.changed() => return Ok(()),
-        };
+        let Some((http2, stream)) = self.greeted(Sniffed::sniff(stream)).await? else { return Ok(()) };
         self.serve(stream, http2).await
+    }
+
+    /// What a client says first, or none when the server stops before it said it. One that says nothing is not kept.
+    async fn greeted<T>(&self, greeting: impl Future<Output = io::Result<T>>) -> Result<Option<T>, BoxError> {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            greeted = timeout(self.limits.header_timeout, greeting) => Ok(Some(greeted??)),
+            _ = stopped.changed() => Ok(None),
+        }
     }
 
     async fn serve(
@@ -155,8 +159,7 @@ impl<S: Service> Door<S> {
         let idle = limits.header_timeout;
         if let Some(activity) = activity {
             let connection = http2_builder(&limits).serve_connection(stream, answer);
-            let verdict = async move { activity.verdict(idle).await };
-            attend(connection, stopped, verdict, idle).await
+            attend(connection, stopped, async move { activity.idle(idle).await }, idle).await
         } else {
             let connection = http1_builder(&limits).serve_connection(stream, answer);
             // The library watches headers and idleness itself, and the transport shows what is not read.
@@ -165,34 +168,29 @@ impl<S: Service> Door<S> {
     }
 }
 
-/// Sees a connection through: to its own end, to the server's stop, or to a verdict on it.
+/// Sees a connection through: to its own end, to the server's stop, or until it is idle.
 async fn attend<C: GracefulConnection<Error: Into<BoxError>>>(
     connection: C,
     mut stopped: watch::Receiver<()>,
-    verdict: impl Future<Output = Verdict>,
+    is_idle: impl Future<Output = ()>,
     farewell: Duration,
 ) -> Result<(), BoxError> {
     let mut connection = pin!(connection);
-    let mut verdict = pin!(verdict);
-    let verdict = tokio::select! {
+    let mut is_idle = pin!(is_idle);
+    tokio::select! {
         ended = &mut connection => return ended.map_err(Into::into),
-        verdict = &mut verdict => verdict,
+        () = &mut is_idle => {}
         _ = stopped.changed() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = &mut connection => return ended.map_err(Into::into),
-                verdict = &mut verdict => verdict,
+                () = &mut is_idle => {}
             }
         }
-    };
-    match verdict {
-        Verdict::Stalled => Err("the client does not read its answer".into()),
-        Verdict::Idle => {
-            connection.as_mut().graceful_shutdown();
-            // A client that does not even take the farewell is left.
-            timeout(farewell, connection).await?.map_err(Into::into)
-        }
     }
+    connection.as_mut().graceful_shutdown();
+    // A client that does not even take the farewell is left.
+    timeout(farewell, connection).await?.map_err(Into::into)
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -240,8 +238,8 @@ fn http1_builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
-fn http2_builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn http2_builder(limits: &Limits) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(Streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -269,3 +267,6 @@ async fn accept(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import time
@@ -86,6 +87,42 @@ def test_curl_speaks_http2_over_tls_and_in_clear_text(tls_server, shared_server)
             capture_output=True, text=True,
         )  # fmt: skip
         assert done.stdout == "2 200", done.stderr + done.stdout
+
+
+def test_answers_over_http2_have_a_body_only_where_they_may_and_expectations_are_no_obstacle(own_server, tmp_path):
+    own_server.client().create_bucket(Bucket="bkt")
+    (tmp_path / "body").write_bytes(b"x" * 100_000)
+
+    def curl(path, *more):
+        done = subprocess.run(
+            ["curl", "-sS", "--http2-prior-knowledge", "--max-time", "20", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", f"{ACCESS_KEY}:{SECRET_KEY}",
+             "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "-o", "/dev/null", "-w", "%{http_version} %{http_code} %{size_download} %header{content-length} %header{etag}",
+             *more, own_server.ready["s3"] + path],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split(" ")
+
+    expecting = ["-H", "Expect: 100-continue", "-T", str(tmp_path / "body")]
+    stored = curl("/bkt/k", *expecting)
+    assert stored[:3] == ["2", "200", "0"]
+    etag = stored[4]
+    assert curl("/absent/k", *expecting)[:2] == ["2", "404"]
+    assert curl("/bkt/k") == ["2", "200", "100000", "100000", etag]
+    assert curl("/bkt/k", "-I") == ["2", "200", "0", "100000", etag]
+    assert curl("/bkt/k", "-H", f"If-None-Match: {etag}")[:3] == ["2", "304", "0"]
+    assert curl("/bkt/absent", "-I")[:3] == ["2", "404", "0"]
+    assert curl("/bkt/k", "-X", "DELETE")[:3] == ["2", "204", "0"]
+
+
+def test_a_handshake_under_way_does_not_delay_a_stop(tls_server):
+    server, _ = tls_server
+    host, port = server.ready["s3"].removeprefix("https://").split(":")
+    with socket.create_connection((host, int(port))):
+        shown(server)  # Connections are taken in turn, so that the silent one was.
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < 5
 
 
 def test_sighup_renews_the_certificate_and_keeps_connections_and_a_bad_file_keeps_the_old_one(tls_server):

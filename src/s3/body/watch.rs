@@ -58,27 +58,43 @@ impl BodyWatch {
         rest.as_ref().is_none_or(hyper::body::Body::is_end_stream)
     }
 
-    /// Reads what was left, within bounds. False if there is more.
+    /// Throws away what was left and is here already; false if more may come. That is read and thrown away in the
+    /// background, within bounds, so that the answer does not wait for it.
     pub async fn discard_rest(&self) -> bool {
         let Some(mut rest) = self.take() else { return true };
+        let mut left = DISCARD_BYTES;
+        loop {
+            let before = left;
+            tokio::select! {
+                biased;
+                ended = discard(&mut rest, &mut left) => return ended,
+                // The first look asks the connection for bytes. It shares this task and has them for us when it ran.
+                () = tokio::task::yield_now() => {}
+            }
+            if left == before {
+                break;
+            }
+        }
+        tokio::spawn(async move { timeout(DISCARD_TIME, discard(&mut rest, &mut left)).await });
+        false
+    }
+}
+
+/// Reads a body to its end, or until it is too long: false.
+async fn discard(rest: &mut BodySource, left: &mut usize) -> bool {
+    loop {
         if rest.is_end_stream() {
             return true;
         }
-        let discard = async {
-            let mut left = DISCARD_BYTES;
-            loop {
-                match rest.frame().await {
-                    None => return true,
-                    Some(Err(_)) => return false,
-                    Some(Ok(frame)) => {
-                        let len = frame.data_ref().map_or(0, bytes::Bytes::len);
-                        let Some(less) = left.checked_sub(len) else { return false };
-                        left = less;
-                    }
-                }
+        match rest.frame().await {
+            None => return true,
+            Some(Err(_)) => return false,
+            Some(Ok(frame)) => {
+                let len = frame.data_ref().map_or(0, bytes::Bytes::len);
+                let Some(less) = left.checked_sub(len) else { return false };
+                *left = less;
             }
-        };
-        timeout(DISCARD_TIME, discard).await.unwrap_or(false)
+        }
     }
 }
 
