@@ -8,8 +8,8 @@ use crate::fold::{Fold, FoldError, Origin, Slot};
 use crate::key::StateKey;
 use crate::multipart;
 use crate::rows::{
-    BlobRefRow, BucketRow, BucketState, ExpiryRow, ObjectRow, PartRow, PastRow, Row, UploadKeyRow, UploadRow,
-    Usage, VersionIdRow, VersionKeyRow, VersionRow,
+    BlobRefRow, BucketRow, BucketState, ExpiryRow, NullRow, ObjectRow, PartRow, PastRow, Row, UploadKeyRow,
+    UploadRow, Usage, VersionIdRow, VersionKeyRow, VersionRow,
 };
 use crate::store::{Rows, Space, StoreError, load_state, prefix_range};
 use siltstone_log::event::{
@@ -104,6 +104,7 @@ impl Counted for PartRow {
 
 impl Counted for VersionKeyRow {}
 impl Counted for VersionIdRow {}
+impl Counted for NullRow {}
 impl Counted for ExpiryRow {}
 impl Counted for BlobRefRow {}
 impl Counted for UploadKeyRow {}

@@ -2,7 +2,7 @@
 //!
 //! A key begins with a kind byte. Numbers are big-endian, so that byte order is their order. An object key or name
 //! that something follows is escaped: `00` becomes `00 FF`, and `00 00` ends it, which keeps the order of the plain
-//! bytes whatever follows. Kind bytes are never used again for another layout.
+//! bytes whatever follows. Kind bytes are never used again for another layout (`13` had the uploads by their ids).
 
 use crate::rows::RowError;
 use siltstone_log::hlc::Hlc;
@@ -27,8 +27,6 @@ pub enum StateKey<'a> {
     Current(StreamId, Cow<'a, str>),
     /// `12 [stream 16] [escaped key] [!seq u64]`: a version of a key as S3 shows it, newest first.
     Version(StreamId, Cow<'a, str>, Seq),
-    /// `13 [stream 16] [escaped key] [upload 16]`: a multipart upload under way, in listing order.
-    Upload(StreamId, Cow<'a, str>, UploadId),
     /// `14 [stream 16] [upload 16]`: the key of an upload under way.
     UploadById(StreamId, UploadId),
     /// `15 [stream 16] [upload 16] [number u16]`: a part of an upload under way.
@@ -43,6 +41,11 @@ pub enum StateKey<'a> {
     Expiry(Hlc, StreamId, Seq),
     /// `1a [blob 16] [stream 16] [seq u64]`: a version or part that has bytes in this blob.
     BlobRef(BlobId, StreamId, Seq),
+    /// `1b [stream 16] [key]`: the record that made a key's null version, where that is not what the key holds.
+    Null(StreamId, Cow<'a, str>),
+    /// `1c [stream 16] [escaped key] [seq u64] [upload 16]`: a multipart upload under way, in listing order: each key's
+    /// oldest first.
+    Upload(StreamId, Cow<'a, str>, Seq, UploadId),
 }
 
 impl<'a> StateKey<'a> {
@@ -55,15 +58,19 @@ impl<'a> StateKey<'a> {
                 out.extend_from_slice(key.as_bytes());
                 out
             }
+            Self::Null(stream, key) => {
+                let mut out = start(0x1b, stream, key.len());
+                out.extend_from_slice(key.as_bytes());
+                out
+            }
             Self::Version(stream, key, seq) => {
                 let mut out = Self::versions_of(*stream, key);
                 out.extend_from_slice(&(!seq.get()).to_be_bytes());
                 out
             }
-            Self::Upload(stream, key, upload) => {
-                let mut out = start(0x13, stream, key.len() + 18);
-                escape(key.as_bytes(), &mut out);
-                out.extend_from_slice(&END);
+            Self::Upload(stream, key, seq, upload) => {
+                let mut out = Self::uploads_of(*stream, key);
+                out.extend_from_slice(&seq.get().to_be_bytes());
                 out.extend_from_slice(&upload.0);
                 out
             }
@@ -136,11 +143,6 @@ impl<'a> StateKey<'a> {
                 let (seq, rest) = inverted_seq(rest)?;
                 finished(rest, Self::Version(stream, key, seq))
             }
-            0x13 => {
-                let (key, rest) = unescape_text(rest)?;
-                let (upload, rest) = rest.split_first_chunk()?;
-                finished(rest, Self::Upload(stream, key, UploadId(*upload)))
-            }
             0x14 => {
                 let (upload, rest) = rest.split_first_chunk()?;
                 finished(rest, Self::UploadById(stream, UploadId(*upload)))
@@ -167,6 +169,13 @@ impl<'a> StateKey<'a> {
                 let (stream, rest) = rest.split_first_chunk()?;
                 let (seq, rest) = seq(rest)?;
                 finished(rest, Self::BlobRef(BlobId(*first), StreamId(*stream), seq))
+            }
+            0x1b => Some(Self::Null(stream, Cow::Borrowed(std::str::from_utf8(rest).ok()?))),
+            0x1c => {
+                let (key, rest) = unescape_text(rest)?;
+                let (seq, rest) = seq(rest)?;
+                let (upload, rest) = rest.split_first_chunk()?;
+                finished(rest, Self::Upload(stream, key, seq, UploadId(*upload)))
             }
             _ => None,
         }
@@ -219,7 +228,7 @@ impl<'a> StateKey<'a> {
 
     /// What the keys of all uploads of a bucket begin with, whose object keys begin with `prefix`.
     pub fn uploads_under(stream: StreamId, prefix: &str) -> Vec<u8> {
-        let mut out = start(0x13, &stream, prefix.len());
+        let mut out = start(0x1c, &stream, prefix.len() + 26);
         escape(prefix.as_bytes(), &mut out);
         out
     }

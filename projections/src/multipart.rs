@@ -20,8 +20,8 @@ pub fn upload(
     upload: UploadId,
 ) -> Result<Option<(ObjectKey, UploadRow)>, StoreError> {
     let found = load_state::<UploadKeyRow>(rows, &StateKey::UploadById(stream, upload))?;
-    let Some(UploadKeyRow { key }) = found else { return Ok(None) };
-    let row = load_state(rows, &StateKey::Upload(stream, Cow::Borrowed(key.as_str()), upload))?;
+    let Some(UploadKeyRow { key, seq }) = found else { return Ok(None) };
+    let row = load_state(rows, &StateKey::Upload(stream, Cow::Borrowed(key.as_str()), seq, upload))?;
     Ok(row.map(|row| (key, row)))
 }
 
@@ -149,7 +149,7 @@ impl UploadEntry {
 /// A page of uploads.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UploadPage {
-    /// Uploads and common prefixes, in byte order of key, then upload.
+    /// Uploads and common prefixes, in byte order of key, each key's oldest upload first.
     pub entries: Vec<UploadEntry>,
     /// Where the next page begins; none where this is the last.
     pub next: Option<UploadMarker>,
@@ -160,15 +160,30 @@ pub fn list(rows: &dyn Rows, stream: StreamId, query: &UploadQuery) -> Result<Up
     let uploads = Uploads { stream };
     let from = match &query.after {
         Some(UploadMarker::Key(key)) => Some(list::bound_after(&StateKey::uploads_of(stream, key))),
-        Some(UploadMarker::Upload(key, upload)) => {
-            Some(Bound::Excluded(StateKey::Upload(stream, Cow::Borrowed(key), *upload).encode()))
-        }
+        Some(UploadMarker::Upload(key, upload)) => Some(after_upload(rows, stream, key, *upload)?),
         Some(UploadMarker::Prefix(prefix)) => Some(list::bound_after(&uploads.under(prefix))),
         None => None,
     };
     let found = list::walk(rows, &uploads, &query.prefix, query.delimiter.as_deref(), from, query.limit)?;
     let next = found.more.then(|| found.entries.last().map(UploadEntry::marker)).flatten();
     Ok(UploadPage { entries: found.entries, next })
+}
+
+/// The bound after an upload. One that ended since its page was made has nothing to stand for its place, and its key's
+/// uploads are told again rather than passed over.
+fn after_upload(
+    rows: &dyn Rows,
+    stream: StreamId,
+    key: &str,
+    upload: UploadId,
+) -> Result<Bound<Vec<u8>>, StoreError> {
+    let found = load_state::<UploadKeyRow>(rows, &StateKey::UploadById(stream, upload))?;
+    Ok(match found.filter(|found| found.key.as_str() == key) {
+        Some(UploadKeyRow { seq, .. }) => {
+            Bound::Excluded(StateKey::Upload(stream, Cow::Borrowed(key), seq, upload).encode())
+        }
+        None => Bound::Included(StateKey::uploads_of(stream, key)),
+    })
 }
 
 struct Uploads {
@@ -184,14 +199,14 @@ impl Listing for Uploads {
 
     fn name<'k>(&self, key: &'k StateKey<'_>) -> Option<&'k str> {
         match key {
-            StateKey::Upload(_, name, _) => Some(name),
+            StateKey::Upload(_, name, ..) => Some(name),
             _ => None,
         }
     }
 
     fn entry(&self, key: &StateKey<'_>, stored: &[u8]) -> Result<UploadEntry, RowError> {
         match key {
-            StateKey::Upload(_, name, upload) => Ok(UploadEntry::Upload {
+            StateKey::Upload(_, name, _, upload) => Ok(UploadEntry::Upload {
                 key: name.clone().into_owned(),
                 upload: *upload,
                 row: UploadRow::from_stored(stored)?,
@@ -208,9 +223,9 @@ impl Listing for Uploads {
 fn end(fold: &mut StateFold<'_>, upload: UploadId) -> Result<(), FoldError> {
     let stream = fold.origin().stream;
     let by_id = fold.read::<UploadKeyRow>(&StateKey::UploadById(stream, upload))?;
-    let Some(UploadKeyRow { key }) = by_id.row.clone() else { return Ok(()) };
+    let Some(UploadKeyRow { key, seq }) = by_id.row.clone() else { return Ok(()) };
     fold.replace(by_id, None)?;
-    let slot = fold.read::<UploadRow>(&StateKey::Upload(stream, Cow::Borrowed(key.as_str()), upload))?;
+    let slot = fold.read::<UploadRow>(&StateKey::Upload(stream, Cow::Borrowed(key.as_str()), seq, upload))?;
     fold.replace(slot, None)?;
     remove_parts(fold, StateKey::parts_of(stream, upload))
 }
@@ -234,19 +249,21 @@ pub(crate) fn created(
     event: &MultipartCreated,
     initiator: Option<AccountId>,
 ) -> Result<(), FoldError> {
-    let stream = fold.origin().stream;
+    // No two records have the same upload; were it so, the first would leave no trace.
+    end(fold, event.upload)?;
+    let (stream, at) = (fold.origin().stream, fold.origin().at());
     let row = UploadRow {
-        at: fold.origin().at(),
+        at,
         initiator,
         headers: event.headers.clone(),
         metadata: event.metadata.clone(),
         checksum: event.checksum,
         tags: event.tags.clone(),
     };
-    let slot = fold.read(&StateKey::Upload(stream, Cow::Borrowed(event.key.as_str()), event.upload))?;
-    fold.replace(slot, Some(&row))?;
+    let key = StateKey::Upload(stream, Cow::Borrowed(event.key.as_str()), at.seq, event.upload);
+    fold.replace(Slot::fresh(&key), Some(&row))?;
     let slot = fold.read(&StateKey::UploadById(stream, event.upload))?;
-    fold.replace(slot, Some(&UploadKeyRow { key: event.key.clone() }))
+    fold.replace(slot, Some(&UploadKeyRow { key: event.key.clone(), seq: at.seq }))
 }
 
 pub(crate) fn part_uploaded(fold: &mut StateFold<'_>, event: &PartUploaded) -> Result<(), FoldError> {

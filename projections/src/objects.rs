@@ -13,13 +13,13 @@ use crate::fold::{FoldError, Slot};
 use crate::key::StateKey;
 use crate::list::{self, Listing};
 use crate::rows::{
-    ExpiryRow, MarkerRow, ObjectRow, ObjectSummary, PastRow, Row, RowError, VersionIdRow, VersionKeyRow,
-    VersionRow,
+    ExpiryRow, MarkerRow, NullRow, ObjectRow, ObjectSummary, PastRow, Row, RowError, VersionIdRow,
+    VersionKeyRow, VersionRow,
 };
 use crate::store::{Rows, Space, StoreError, load_state, prefix_range};
 use siltstone_log::event::{ContentExpired, Deletion, Erased, ObjectDeleted, ObjectPut, ObjectTagged};
 use siltstone_log::hlc::Hlc;
-use siltstone_log::id::{Seq, StreamId, VersionRef};
+use siltstone_log::id::{Seq, StreamId, VersionId, VersionRef};
 use siltstone_log::name::ObjectKey;
 use std::borrow::Cow;
 use std::ops::Bound;
@@ -86,9 +86,8 @@ pub fn find_version(
 ) -> Result<Option<VersionRow>, StoreError> {
     match wanted {
         VersionRef::Id(id) => {
-            let found = load_state::<VersionIdRow>(rows, &StateKey::VersionById(stream, id))?;
-            // Ids are unique in a bucket; under another key there is none of this one.
-            found.map_or(Ok(None), |found| version(rows, stream, key, found.seq))
+            // Ids are unique in a bucket; under another key there is none of this one, nor one of the past.
+            maker(rows, stream, id)?.map_or(Ok(None), |seq| version(rows, stream, key, seq))
         }
         VersionRef::Null => {
             if let Some(object) = current(rows, stream, key)?.filter(|object| object.version.is_none()) {
@@ -99,13 +98,16 @@ pub fn find_version(
     }
 }
 
-/// The null version where it is not the current object: passes over what is newer.
+/// The null version where it is not what the key holds.
 fn older_null(rows: &dyn Rows, stream: StreamId, key: &ObjectKey) -> Result<Option<VersionRow>, StoreError> {
-    let null = |row: &Result<VersionRow, _>| match row {
-        Ok(row) => row.version() == VersionRef::Null,
-        Err(_) => true,
-    };
-    versions(rows, stream, key).find(null).transpose()
+    let found = load_state::<NullRow>(rows, &StateKey::Null(stream, text(key)))?;
+    found.map_or(Ok(None), |NullRow { seq }| version(rows, stream, key, seq))
+}
+
+/// The record that made the version of an id, also where the version was deleted inside the history window.
+pub(crate) fn maker(rows: &dyn Rows, stream: StreamId, id: VersionId) -> Result<Option<Seq>, StoreError> {
+    let found = load_state::<VersionIdRow>(rows, &StateKey::VersionById(stream, id))?;
+    Ok(found.map(|found| found.seq))
 }
 
 /// A version that left S3's view and waits for the end of the history window.
@@ -210,6 +212,8 @@ pub(crate) fn store(fold: &mut StateFold<'_>, key: &ObjectKey, object: ObjectRow
     let current = fold.read::<ObjectRow>(&StateKey::Current(fold.origin().stream, text(key)))?;
     if object.version.is_none() {
         replace_null(fold, key, current.row.as_ref())?;
+    } else {
+        cover_null(fold, key, current.row.as_ref())?;
     }
     fold.refer(&object.content, object.seq)?;
     let version = VersionRow::Object(object);
@@ -231,9 +235,30 @@ fn replace_null(
         return Ok(());
     }
     match older_null(fold.rows(), fold.origin().stream, key)? {
-        Some(null) => move_to_past(fold, key, null),
+        Some(null) => {
+            forget_null(fold, key, null.at().seq)?;
+            move_to_past(fold, key, null)
+        }
         None => Ok(()),
     }
+}
+
+/// Remembers the null version that something is about to be put over, where it is what the key holds.
+fn cover_null(
+    fold: &mut StateFold<'_>,
+    key: &ObjectKey,
+    current: Option<&ObjectRow>,
+) -> Result<(), FoldError> {
+    match current.filter(|object| object.version.is_none()) {
+        Some(ObjectRow { seq, .. }) => set_null(fold, key, *seq),
+        None => Ok(()),
+    }
+}
+
+/// Says which record made the null version that is not what the key holds.
+fn set_null(fold: &mut StateFold<'_>, key: &ObjectKey, seq: Seq) -> Result<(), FoldError> {
+    let slot = fold.read::<NullRow>(&StateKey::Null(fold.origin().stream, text(key)))?;
+    fold.replace(slot, Some(&NullRow { seq }))
 }
 
 fn add_version(fold: &mut StateFold<'_>, key: &ObjectKey, version: &VersionRow) -> Result<(), FoldError> {
@@ -253,11 +278,23 @@ fn take(fold: &mut StateFold<'_>, key: &ObjectKey, version: &VersionRow) -> Resu
     let stream = fold.origin().stream;
     let slot = fold.read::<VersionRow>(&StateKey::Version(stream, text(key), version.at().seq))?;
     fold.replace(slot, None)?;
-    if let VersionRef::Id(id) = version.version() {
-        let slot = fold.read::<VersionIdRow>(&StateKey::VersionById(stream, id))?;
+    Ok(())
+}
+
+/// Forgets that a record made the null version that is not what the key holds.
+fn forget_null(fold: &mut StateFold<'_>, key: &ObjectKey, seq: Seq) -> Result<(), FoldError> {
+    let slot = fold.read::<NullRow>(&StateKey::Null(fold.origin().stream, text(key)))?;
+    if slot.row.as_ref().is_some_and(|null| null.seq == seq) {
         fold.replace(slot, None)?;
     }
     Ok(())
+}
+
+/// Forgets the id of a version of which nothing is left.
+fn forget_id(fold: &mut StateFold<'_>, version: &VersionRow) -> Result<(), FoldError> {
+    let VersionRef::Id(id) = version.version() else { return Ok(()) };
+    let slot = fold.read::<VersionIdRow>(&StateKey::VersionById(fold.origin().stream, id))?;
+    fold.replace(slot, None)
 }
 
 fn move_to_past(fold: &mut StateFold<'_>, key: &ObjectKey, version: VersionRow) -> Result<(), FoldError> {
@@ -279,6 +316,9 @@ pub(crate) fn deleted(fold: &mut StateFold<'_>, event: &ObjectDeleted) -> Result
     };
     let Some(found) = find_version(fold.rows(), stream, &event.key, version)? else { return Ok(()) };
     uncover(fold, &event.key, found.at().seq)?;
+    if version == VersionRef::Null {
+        forget_null(fold, &event.key, found.at().seq)?;
+    }
     move_to_past(fold, &event.key, found)
 }
 
@@ -288,6 +328,9 @@ fn marked(fold: &mut StateFold<'_>, key: &ObjectKey, version: VersionRef) -> Res
     let current = fold.read::<ObjectRow>(&StateKey::Current(origin.stream, text(key)))?;
     if version == VersionRef::Null {
         replace_null(fold, key, current.row.as_ref())?;
+        set_null(fold, key, origin.seq)?;
+    } else {
+        cover_null(fold, key, current.row.as_ref())?;
     }
     let marker = MarkerRow { seq: origin.seq, hlc: origin.hlc, version: version.id() };
     add_version(fold, key, &VersionRow::Marker(marker))?;
@@ -302,6 +345,9 @@ fn uncover(fold: &mut StateFold<'_>, key: &ObjectKey, going: Seq) -> Result<(), 
         return Ok(());
     }
     let next = newest.next().transpose()?.and_then(VersionRow::into_object);
+    if let Some(ObjectRow { seq, version: None, .. }) = &next {
+        forget_null(fold, key, *seq)?;
+    }
     let slot = fold.read::<ObjectRow>(&StateKey::Current(stream, text(key)))?;
     fold.replace(slot, next.as_ref())
 }
@@ -336,6 +382,7 @@ fn forget_past(fold: &mut StateFold<'_>, key: &ObjectKey, seq: Seq) -> Result<bo
     fold.replace(slot, None)?;
     let slot = fold.read::<ExpiryRow>(&StateKey::Expiry(removed.hlc, stream, seq))?;
     fold.replace(slot, None)?;
+    forget_id(fold, &version)?;
     if let Some(object) = version.object() {
         fold.release(&object.content, seq)?;
     }
@@ -353,7 +400,9 @@ pub(crate) fn erased(fold: &mut StateFold<'_>, event: &Erased) -> Result<(), Fol
     }
     let Some(version) = version(fold.rows(), stream, &key, event.seq)? else { return Ok(()) };
     uncover(fold, &key, event.seq)?;
+    forget_null(fold, &key, event.seq)?;
     take(fold, &key, &version)?;
+    forget_id(fold, &version)?;
     match version.object() {
         Some(object) => fold.release(&object.content, event.seq),
         None => Ok(()),

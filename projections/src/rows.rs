@@ -18,7 +18,7 @@ use siltstone_log::name::{BucketName, ObjectKey};
 use siltstone_log::record::Place;
 
 /// Names the rows' layout and the folds' meaning. A store with another label is rebuilt.
-pub const SCHEMA: &str = "siltstone-projections/3";
+pub const SCHEMA: &str = "siltstone-projections/4";
 
 /// A stored key or row is not what this program writes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -295,6 +295,47 @@ impl VersionRow {
     }
 }
 
+/// The part of a [`VersionRow`] that a listing shows, decoded without the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionSummary {
+    /// An object.
+    Object(ObjectSummary),
+    /// A delete marker.
+    Marker(MarkerRow),
+}
+
+impl VersionSummary {
+    /// Reads the summary from a stored [`VersionRow`].
+    pub fn from_stored(stored: &[u8]) -> Result<Self, RowError> {
+        summary::of_version(stored)
+    }
+
+    /// The record that made it, and when.
+    pub fn at(&self) -> At {
+        match self {
+            Self::Object(object) => At { seq: object.seq, hlc: object.hlc },
+            Self::Marker(marker) => At { seq: marker.seq, hlc: marker.hlc },
+        }
+    }
+
+    /// Its version.
+    pub fn version(&self) -> VersionRef {
+        match self {
+            Self::Object(object) => object.version.into(),
+            Self::Marker(marker) => marker.version.into(),
+        }
+    }
+}
+
+impl From<VersionRow> for VersionSummary {
+    fn from(row: VersionRow) -> Self {
+        match row {
+            VersionRow::Object(object) => Self::Object(object.into()),
+            VersionRow::Marker(marker) => Self::Marker(marker),
+        }
+    }
+}
+
 /// A delete marker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarkerRow {
@@ -324,9 +365,16 @@ pub struct ExpiryRow {
     pub bytes: u64,
 }
 
-/// The record that made the version of an id.
+/// The record that made the version of an id, kept for as long as the version is in the history window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionIdRow {
+    /// The record.
+    pub seq: Seq,
+}
+
+/// The record that made a key's null version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NullRow {
     /// The record.
     pub seq: Seq,
 }
@@ -367,6 +415,8 @@ pub struct UploadRow {
 pub struct UploadKeyRow {
     /// The key it will store.
     pub key: ObjectKey,
+    /// The record that began it.
+    pub seq: Seq,
 }
 
 /// A part of an upload under way.
@@ -485,6 +535,7 @@ rows! {
     ObjectRow "object" place;
     VersionKeyRow "version key" place;
     VersionIdRow "version id";
+    NullRow "null version";
     ExpiryRow "expiry";
     BlobRefRow "blob reference";
     UploadRow "upload";
@@ -529,8 +580,12 @@ impl Row for PastRow {
 mod summary {
     //! A listing decodes a thousand rows a page and shows six of their twelve fields.
 
-    use super::{Checksum, Hlc, ObjectRow, ObjectSummary, Row, RowError, Seq, VersionId, split};
+    use super::{
+        Checksum, Hlc, MarkerRow, ObjectRow, ObjectSummary, Row, RowError, Seq, VersionId, VersionRow,
+        VersionSummary, split,
+    };
     use serde::Deserialize;
+    use serde::de::DeserializeOwned;
     use serde::de::IgnoredAny;
 
     #[derive(Deserialize)]
@@ -549,13 +604,33 @@ mod summary {
         IgnoredAny,
     );
 
+    #[derive(Deserialize)]
+    enum Version {
+        Object(Fields),
+        Marker(MarkerRow),
+    }
+
+    impl From<Fields> for ObjectSummary {
+        fn from(Fields(seq, hlc, version, size, etag, checksums, ..): Fields) -> Self {
+            Self { seq, hlc, version, size, etag, checksums }
+        }
+    }
+
     pub(super) fn from_stored(stored: &[u8]) -> Result<ObjectSummary, RowError> {
-        let (_, mut rest) =
-            split(stored).ok_or_else(|| ObjectRow::unreadable(&"its local part is cut off"))?;
-        let Fields(seq, hlc, version, size, etag, checksums, ..) =
-            Fields::deserialize(&mut rmp_serde::Deserializer::new(&mut rest))
-                .map_err(|error| ObjectRow::unreadable(&error))?;
-        Ok(ObjectSummary { seq, hlc, version, size, etag, checksums })
+        Ok(read::<Fields, ObjectRow>(stored)?.into())
+    }
+
+    pub(super) fn of_version(stored: &[u8]) -> Result<VersionSummary, RowError> {
+        Ok(match read::<Version, VersionRow>(stored)? {
+            Version::Object(fields) => VersionSummary::Object(fields.into()),
+            Version::Marker(marker) => VersionSummary::Marker(marker),
+        })
+    }
+
+    /// Reads a part of a stored row.
+    fn read<T: DeserializeOwned, R: Row>(stored: &[u8]) -> Result<T, RowError> {
+        let (_, mut rest) = split(stored).ok_or_else(|| R::unreadable(&"its local part is cut off"))?;
+        T::deserialize(&mut rmp_serde::Deserializer::new(&mut rest)).map_err(|error| R::unreadable(&error))
     }
 }
 

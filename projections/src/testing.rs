@@ -1,7 +1,7 @@
 //! Records for tests: made as a writer would make them, without a log.
 
 use crate::follower::{Follower, FollowerEffect, FollowerInput, Pace, Stuck};
-use crate::store::{Rows, Space, Store, meta};
+use crate::store::{RowIter, Rows, Space, Store, StoreError, meta};
 use crate::{Digest, SCHEMA};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -12,6 +12,8 @@ use siltstone_log::id::*;
 use siltstone_log::name::{BucketName, ObjectKey};
 use siltstone_log::record::{Place, Record, Salted};
 use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) const LOG: LogId = LogId(*b"a log for tests!");
 
@@ -436,5 +438,43 @@ fn system_event_of(step: &SystemStep) -> Event {
         SystemStep::Started => {
             Event::NodeStarted(NodeStarted { node: NodeId::default(), version: "1".into(), clean: true })
         }
+    }
+}
+
+/// Counts what is read through it.
+pub(crate) struct Counting<'a> {
+    rows: &'a dyn Rows,
+    passed: AtomicUsize,
+    seeks: AtomicUsize,
+}
+
+impl<'a> Counting<'a> {
+    pub(crate) fn new(rows: &'a dyn Rows) -> Self {
+        Self { rows, passed: AtomicUsize::new(0), seeks: AtomicUsize::new(0) }
+    }
+
+    /// Rows that ranges yielded.
+    pub(crate) fn rows_passed(&self) -> usize {
+        self.passed.load(Ordering::Relaxed)
+    }
+
+    /// Ranges that were begun.
+    pub(crate) fn seeks(&self) -> usize {
+        self.seeks.load(Ordering::Relaxed)
+    }
+}
+
+impl Rows for Counting<'_> {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.rows.get(space, key)
+    }
+
+    fn range(&self, space: Space, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> RowIter<'_> {
+        self.seeks.fetch_add(1, Ordering::Relaxed);
+        let counted = |row: &_| {
+            let _: &Result<_, StoreError> = row;
+            self.passed.fetch_add(1, Ordering::Relaxed);
+        };
+        Box::new(self.rows.range(space, from, to).inspect(counted))
     }
 }

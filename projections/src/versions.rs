@@ -3,9 +3,9 @@
 use crate::key::StateKey;
 use crate::list::{self, Listing};
 use crate::objects;
-use crate::rows::{Row, RowError, VersionRow};
+use crate::rows::{RowError, VersionSummary};
 use crate::store::{Rows, StoreError};
-use siltstone_log::id::{Seq, StreamId, VersionRef};
+use siltstone_log::id::{StreamId, VersionRef};
 use siltstone_log::name::ObjectKey;
 use std::borrow::Cow;
 use std::ops::Bound;
@@ -35,7 +35,6 @@ pub struct VersionQuery {
 }
 
 /// An entry of a list of versions.
-#[expect(clippy::large_enum_variant, reason = "nearly every entry is a version: a box each saves nothing")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VersionEntry {
     /// A version.
@@ -43,7 +42,7 @@ pub enum VersionEntry {
         /// Its key.
         key: String,
         /// The object or delete marker.
-        version: VersionRow,
+        version: VersionSummary,
         /// Whether it is what the key holds.
         latest: bool,
     },
@@ -99,37 +98,23 @@ fn continued_key(
     Ok(newest.filter(|newest| newest.at() != version.at()).map(|_| key.clone()))
 }
 
-/// The bound after a version. One that was deleted since its page was made is found in the past; one that left that too
-/// has nothing to stand for its place, and its key's versions are told again rather than passed over.
+/// The bound after a version, also after one that was deleted since its page was made. One that left the history window
+/// too, and a null version, have nothing to stand for their place: their key's versions are told again rather than
+/// passed over.
 fn after_version(
     rows: &dyn Rows,
     stream: StreamId,
     key: &ObjectKey,
     version: VersionRef,
 ) -> Result<Bound<Vec<u8>>, StoreError> {
-    let seq = match objects::find_version(rows, stream, key, version)? {
-        Some(found) => Some(found.at().seq),
-        None => removed(rows, stream, key, version)?,
+    let seq = match version {
+        VersionRef::Id(id) => objects::maker(rows, stream, id)?,
+        VersionRef::Null => objects::find_version(rows, stream, key, version)?.map(|found| found.at().seq),
     };
     Ok(match seq {
         Some(seq) => Bound::Excluded(StateKey::Version(stream, Cow::Borrowed(key.as_str()), seq).encode()),
         None => Bound::Included(StateKey::versions_of(stream, key.as_str())),
     })
-}
-
-fn removed(
-    rows: &dyn Rows,
-    stream: StreamId,
-    key: &ObjectKey,
-    version: VersionRef,
-) -> Result<Option<Seq>, StoreError> {
-    for row in objects::past(rows, stream, key) {
-        let row = row?;
-        if row.version.version() == version {
-            return Ok(Some(row.version.at().seq));
-        }
-    }
-    Ok(None)
 }
 
 struct Versions {
@@ -152,7 +137,7 @@ impl Listing for Versions {
 
     fn entry(&self, key: &StateKey<'_>, stored: &[u8]) -> Result<VersionEntry, RowError> {
         let name = self.name(key).ok_or_else(|| RowError::key(&key.encode()))?;
-        let version = VersionRow::from_stored(stored)?;
+        let version = VersionSummary::from_stored(stored)?;
         Ok(VersionEntry::Version { key: name.to_owned(), version, latest: false })
     }
 

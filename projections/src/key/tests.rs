@@ -12,21 +12,22 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 prop_compose! {
-    fn state_key()(kind in 0..11u8, stream in stream(), key in text(), seq: u64, upload: [u8; 16], number: u16)
+    fn state_key()(kind in 0..12u8, stream in stream(), key in text(), seq: u64, upload: [u8; 16], number: u16)
         -> StateKey<'static> {
         let (key, upload) = (Cow::Owned(key), UploadId(upload));
         match kind {
             0 => StateKey::Bucket(stream),
             1 => StateKey::Current(stream, key),
             2 => StateKey::Version(stream, key, Seq(seq)),
-            3 => StateKey::Upload(stream, key, upload),
+            3 => StateKey::Upload(stream, key, Seq(seq), upload),
             4 => StateKey::UploadById(stream, upload),
             5 => StateKey::Part(stream, upload, number),
             6 => StateKey::VersionBySeq(stream, Seq(seq)),
             7 => StateKey::VersionById(stream, VersionId(upload.0)),
             8 => StateKey::Past(stream, key, Seq(seq)),
             9 => StateKey::Expiry(Hlc(u64::from(number)), stream, Seq(seq)),
-            _ => StateKey::BlobRef(BlobId(upload.0), stream, Seq(seq)),
+            10 => StateKey::BlobRef(BlobId(upload.0), stream, Seq(seq)),
+            _ => StateKey::Null(stream, key),
         }
     }
 }
@@ -56,7 +57,7 @@ fn meant(key: &StateKey<'_>) -> (u8, [u8; 16], StreamId, Vec<u8>, u64, [u8; 16],
         StateKey::Bucket(stream) => (0, none, *stream, vec![], 0, none, 0),
         StateKey::Current(stream, key) => (1, none, *stream, bytes(key), 0, none, 0),
         StateKey::Version(stream, key, seq) => (2, none, *stream, bytes(key), !seq.get(), none, 0),
-        StateKey::Upload(stream, key, upload) => (3, none, *stream, bytes(key), 0, upload.0, 0),
+        StateKey::Upload(stream, key, seq, upload) => (12, none, *stream, bytes(key), seq.get(), upload.0, 0),
         StateKey::UploadById(stream, upload) => (4, none, *stream, vec![], 0, upload.0, 0),
         StateKey::Part(stream, upload, number) => (5, none, *stream, vec![], 0, upload.0, *number),
         StateKey::VersionBySeq(stream, seq) => (6, none, *stream, vec![], seq.get(), none, 0),
@@ -66,6 +67,7 @@ fn meant(key: &StateKey<'_>) -> (u8, [u8; 16], StreamId, Vec<u8>, u64, [u8; 16],
             (9, u128::from(removed.0).to_be_bytes(), *stream, vec![], seq.get(), none, 0)
         }
         StateKey::BlobRef(blob, stream, seq) => (10, blob.0, *stream, vec![], seq.get(), none, 0),
+        StateKey::Null(stream, key) => (11, none, *stream, bytes(key), 0, none, 0),
     }
 }
 
@@ -97,16 +99,16 @@ proptest! {
     }
 
     #[test]
-    fn a_prefix_of_uploads_covers_exactly_the_keys_that_begin_so(key in text(), prefix in text(), upload: [u8; 16]) {
+    fn a_prefix_of_uploads_covers_exactly_the_keys_that_begin_so(key in text(), prefix in text(), seq: u64, upload: [u8; 16]) {
         let stream = StreamId([7; 16]);
-        let stored = StateKey::Upload(stream, Cow::Borrowed(&key), UploadId(upload)).encode();
+        let stored = StateKey::Upload(stream, Cow::Borrowed(&key), Seq(seq), UploadId(upload)).encode();
         let covered = stored.starts_with(&StateKey::uploads_under(stream, &prefix));
         prop_assert_eq!(covered, key.starts_with(&prefix));
         prop_assert_eq!(stored.starts_with(&StateKey::uploads_of(stream, &prefix)), key == prefix);
     }
 
     #[test]
-    fn any_bytes_are_a_key_or_refused_without_a_panic(kind in 0x0f..0x19u8, rest: Vec<u8>) {
+    fn any_bytes_are_a_key_or_refused_without_a_panic(kind in 0x0f..0x1eu8, rest: Vec<u8>) {
         let bytes = [&[kind], rest.as_slice()].concat();
         if let Ok(key) = StateKey::decode(&bytes) {
             prop_assert_eq!(key.encode(), bytes.clone());
@@ -124,12 +126,13 @@ fn every_kind_byte_is_its_own() {
         StateKey::Bucket(stream),
         StateKey::Current(stream, "k".into()),
         StateKey::Version(stream, "k".into(), Seq(1)),
-        StateKey::Upload(stream, "k".into(), UploadId::default()),
+        StateKey::Upload(stream, "k".into(), Seq(1), UploadId::default()),
+        StateKey::Null(stream, "k".into()),
         StateKey::UploadById(stream, UploadId::default()),
         StateKey::Part(stream, UploadId::default(), 1),
         StateKey::VersionBySeq(stream, Seq(1)),
     ];
     let kinds: Vec<u8> = keys.iter().map(|key| key.encode()[0]).collect();
-    assert_eq!(kinds, [0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16]);
+    assert_eq!(kinds, [0x10, 0x11, 0x12, 0x1c, 0x1b, 0x14, 0x15, 0x16]);
     assert!(kinds.iter().all(|kind| *kind >= FIRST_COUNTED));
 }

@@ -1,14 +1,12 @@
 use super::*;
 use crate::multipart::{self, UploadEntry, UploadMarker, UploadQuery};
 use crate::objects;
+use crate::store::Store;
 use crate::store::mem::MemStore;
-use crate::store::{RowIter, Store};
 use crate::testing::*;
-use bytes::Bytes;
 use proptest::prelude::*;
 use siltstone_log::id::StreamId;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![6 => "[ab/]{1,5}", 2 => "[\\x00a/ключ]{1,4}", 1 => "\\PC{1,6}"]
@@ -111,14 +109,14 @@ proptest! {
     }
 
     #[test]
-    fn uploads_are_listed_by_key_then_id_and_continued_at_any_marker(
+    fn uploads_are_listed_by_key_then_age_and_continued_at_any_marker(
         uploads in prop::collection::btree_set((text(), 0..3u8), 0..24), after_key in text(), limit in 1usize..4,
         delimiter in prop::option::of(Just("/".to_owned())),
     ) {
         let (mut log, stream) = (TestLog::default(), StreamId([7; 16]));
         let mut expected = Vec::new();
-        for (number, (name, _)) in (0u8..).zip(&uploads) {
-            // Ids are unique in a bucket.
+        for (number, (name, _)) in (0..u8::MAX).rev().zip(&uploads) {
+            // Ids are unique in a bucket; here the younger has the lesser one.
             log.append(stream, upload(number, name));
             let common = delimiter.as_ref().and_then(|delimiter| name.find(delimiter).map(|at| &name[..=at]));
             let entry = common.map_or_else(|| (name.clone(), Some(number)), |common| (common.to_owned(), None));
@@ -147,38 +145,16 @@ proptest! {
     }
 }
 
-/// Counts what is read through it.
-struct Counting<'a> {
-    rows: &'a MemStore,
-    read: AtomicUsize,
-    seeks: AtomicUsize,
-}
-
-impl Rows for Counting<'_> {
-    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.rows.get(space, key)
-    }
-
-    fn range(&self, space: Space, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> RowIter<'_> {
-        self.seeks.fetch_add(1, Ordering::Relaxed);
-        let counted = |row: &_| {
-            let _: &Result<_, StoreError> = row;
-            self.read.fetch_add(1, Ordering::Relaxed);
-        };
-        Box::new(self.rows.range(space, from, to).inspect(counted))
-    }
-}
-
 #[test]
 fn a_page_of_common_prefixes_costs_what_it_returns_and_not_what_lies_below_them() {
     let keys: BTreeSet<String> =
         (0..20).flat_map(|folder| (0..500).map(move |file| format!("{folder:02}/{file:04}"))).collect();
     let store = store_of(&keys);
-    let counting = Counting { rows: &store, read: AtomicUsize::new(0), seeks: AtomicUsize::new(0) };
+    let counting = Counting::new(&store);
     let query = ListQuery { delimiter: Some("/".into()), limit: 1_000, ..ListQuery::default() };
     let page = objects::list(&counting, StreamId([7; 16]), &query).unwrap();
     assert_eq!((page.entries.len(), page.next), (20, None));
-    let (read, seeks) = (counting.read.into_inner(), counting.seeks.into_inner());
+    let (read, seeks) = (counting.rows_passed(), counting.seeks());
     assert!(
         read <= 20 * (STEPS_BEFORE_SEEK + 1) && seeks <= 21,
         "{read} rows, {seeks} seeks for 10,000 keys"

@@ -35,7 +35,12 @@ proptest! {
         let row = object(size, at.map(|(position, offset)| place(position, offset)));
         let stored = row.to_stored().unwrap();
         prop_assert_eq!(&ObjectRow::from_stored(&stored).unwrap(), &row);
-        prop_assert_eq!(ObjectSummary::from_stored(&stored).unwrap(), ObjectSummary::from(row));
+        prop_assert_eq!(ObjectSummary::from_stored(&stored).unwrap(), ObjectSummary::from(row.clone()));
+        let marker = MarkerRow { seq: Seq(size), hlc: row.hlc, version: Some(VersionId([7; 16])) };
+        for version in [VersionRow::Object(row), VersionRow::Marker(marker)] {
+            let stored = version.to_stored().unwrap();
+            prop_assert_eq!(VersionSummary::from_stored(&stored).unwrap(), VersionSummary::from(version));
+        }
     }
 
     #[test]
@@ -43,6 +48,9 @@ proptest! {
         let _ = logical(&bytes);
         if let Ok(row) = ObjectRow::from_stored(&bytes) {
             prop_assert!(ObjectSummary::from_stored(&bytes).is_ok(), "{row:?}");
+        }
+        if let Ok(row) = VersionRow::from_stored(&bytes) {
+            prop_assert!(VersionSummary::from_stored(&bytes).is_ok(), "{row:?}");
         }
         prop_assert!(BucketRow::from_stored(&bytes).is_err(), "no random bytes are a bucket");
     }

@@ -155,3 +155,18 @@ proptest! {
         prop_assert_eq!(rest, later);
     }
 }
+
+#[test]
+fn a_null_version_is_found_without_a_look_at_the_versions_over_it() {
+    let (mut log, key) = (TestLog::default(), object("k"));
+    let null = log.append(STREAM, put_version("k", 1, None));
+    for _ in 0..50 {
+        let id = version_id(log.heads.get(&STREAM).copied().unwrap_or_default().seq.next());
+        log.append(STREAM, put_version("k", 1, Some(id)));
+    }
+    let store = store_of(&log);
+    let counting = Counting::new(&store);
+    let found = objects::find_version(&counting, STREAM, &key, VersionRef::Null).unwrap();
+    assert_eq!(found.map(|found| found.at().seq), Some(null));
+    assert_eq!(counting.rows_passed(), 0);
+}

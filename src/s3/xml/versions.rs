@@ -9,7 +9,7 @@ use crate::s3::headers::checksum_kind_name;
 use crate::s3::list_params::{ListVersionsParams, encode_key};
 use bytes::Bytes;
 use siltstone_log::event::Versioning;
-use siltstone_projections::rows::VersionRow;
+use siltstone_projections::rows::VersionSummary;
 use siltstone_projections::versions::{VersionEntry, VersionPage};
 
 /// The body of `PutBucketVersioning`.
@@ -124,14 +124,17 @@ impl VersionsPage<'_> {
         w.plain("IsTruncated", self.page.more);
     }
 
-    fn version(&self, w: &mut XmlWriter, key: &str, version: &VersionRow, latest: bool) {
-        let name = if version.object().is_some() { "Version" } else { "DeleteMarker" };
+    fn version(&self, w: &mut XmlWriter, key: &str, version: &VersionSummary, latest: bool) {
+        let name = match version {
+            VersionSummary::Object(_) => "Version",
+            VersionSummary::Marker(_) => "DeleteMarker",
+        };
         w.element(name, |w| {
             self.key(w, "Key", key);
             w.plain("VersionId", version.version());
             w.plain("IsLatest", latest);
             w.plain("LastModified", Iso8601(version.at().hlc));
-            if let Some(object) = version.object() {
+            if let VersionSummary::Object(object) = version {
                 w.etag(&object.etag);
                 for checksum in &object.checksums {
                     w.plain("ChecksumAlgorithm", wire_name(checksum.algorithm));
