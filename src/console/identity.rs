@@ -25,11 +25,11 @@ const MAX_PAGE: usize = 1000;
 /// Carries a request out.
 pub(super) async fn carry_out(call: Call<'_>) -> Answer {
     match call.route.clone() {
-        Route::ListTenants => list_tenants(&call),
+        Route::ListTenants => list_tenants(&call).await,
         Route::CreateTenant => create_tenant(&call).await,
-        Route::ListUsers => list_users(&call),
+        Route::ListUsers => list_users(&call).await,
         Route::CreateUser => create_user(&call).await,
-        Route::GetUser(user) => get_user(&call, &user),
+        Route::GetUser(user) => get_user(&call, user).await,
         Route::SetUser(user) => {
             let status = input::status(&input::parse::<NewStatus>(&call.body)?.status)?;
             let receipt = call.submit(SetUserStatus { user: user.clone(), status }).await?;
@@ -39,7 +39,7 @@ pub(super) async fn carry_out(call: Call<'_>) -> Answer {
             let receipt = call.submit(DeleteUser { user: user.clone() }).await?;
             Ok(call.changed(StatusCode::OK, &receipt, json!({ "user": user })))
         }
-        Route::ListKeys(user) => list_keys(&call, &user),
+        Route::ListKeys(user) => list_keys(&call, user).await,
         Route::CreateKey(user) => create_key(&call, user).await,
         Route::SetKey(access_key) => {
             let status = input::status(&input::parse::<NewStatus>(&call.body)?.status)?;
@@ -51,7 +51,7 @@ pub(super) async fn carry_out(call: Call<'_>) -> Answer {
             let receipt = call.submit(DeleteAccessKey { access_key: access_key.clone() }).await?;
             Ok(call.changed(StatusCode::OK, &receipt, json!({ "access_key": access_key })))
         }
-        Route::ListPolicies(user) => list_policies(&call, &user),
+        Route::ListPolicies(user) => list_policies(&call, user).await,
         Route::AttachPolicy(user) => {
             let policy = input::parse::<NewPolicy>(&call.body)?.policy;
             let receipt = call.submit(AttachPolicy { user: user.clone(), policy: policy.clone() }).await?;
@@ -68,6 +68,18 @@ impl Call<'_> {
     async fn submit(&self, action: impl Into<Action>) -> Result<Receipt, Problem> {
         let command = Command::new(self.actor.clone(), action, &*self.console.entropy);
         Ok(self.console.backend.submit(command).await?)
+    }
+
+    /// Reads rows of one moment, on a thread that may wait for the disk.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Rows) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let rows = self.console.backend.rows();
+        tokio::task::spawn_blocking(move || read(&*rows)).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a read ended unexpectedly");
+            Err(Problem::internal())
+        })
     }
 
     /// What every mutation answers: where its event is, and the fields of what it is about.
@@ -119,11 +131,13 @@ fn listed<T>(items: &[(String, T)], limit: usize, show: impl Fn(&str, &T) -> Val
     (StatusCode::OK, json!({ "items": items, "next": next }))
 }
 
-fn list_tenants(call: &Call<'_>) -> Answer {
+async fn list_tenants(call: &Call<'_>) -> Answer {
     let (after, limit) = page(call)?;
-    let rows = call.console.backend.rows();
-    let found = identity::tenants(&*rows, after.as_deref(), limit).map_err(unreadable)?;
-    Ok(listed(&found, limit, |name, _| json!({ "tenant": name })))
+    call.read(move |rows| {
+        let found = identity::tenants(rows, after.as_deref(), limit).map_err(unreadable)?;
+        Ok(listed(&found, limit, |name, _| json!({ "tenant": name })))
+    })
+    .await
 }
 
 async fn create_tenant(call: &Call<'_>) -> Answer {
@@ -145,56 +159,60 @@ fn show_user(name: &str, user: &UserRow, account: Option<&AccountRow>) -> Value 
     })
 }
 
-fn list_users(call: &Call<'_>) -> Answer {
+async fn list_users(call: &Call<'_>) -> Answer {
     let (after, limit) = page(call)?;
-    let rows = call.console.backend.rows();
-    let users = identity::users(&*rows, after.as_deref(), limit).map_err(unreadable)?;
-    let with_accounts: Result<Vec<_>, StoreError> = users
-        .into_iter()
-        .map(|(name, user)| {
-            let account = identity::account(&*rows, user.account)?;
-            Ok((name, (user, account)))
-        })
-        .collect();
-    let found = with_accounts.map_err(unreadable)?;
-    Ok(listed(&found, limit, |name, (user, account)| show_user(name, user, account.as_ref())))
+    call.read(move |rows| {
+        let users = identity::users(rows, after.as_deref(), limit).map_err(unreadable)?;
+        let with_accounts: Result<Vec<_>, StoreError> = users
+            .into_iter()
+            .map(|(name, user)| {
+                let account = identity::account(rows, user.account)?;
+                Ok((name, (user, account)))
+            })
+            .collect();
+        let found = with_accounts.map_err(unreadable)?;
+        Ok(listed(&found, limit, |name, (user, account)| show_user(name, user, account.as_ref())))
+    })
+    .await
 }
 
 fn existing_user(rows: &dyn Rows, user: &str) -> Result<UserRow, Problem> {
     identity::user(rows, user).map_err(unreadable)?.ok_or_else(|| Rejection::NoSuchUser.into())
 }
 
-fn get_user(call: &Call<'_>, name: &str) -> Answer {
-    let rows = call.console.backend.rows();
-    let user = existing_user(&*rows, name)?;
-    let account = identity::account(&*rows, user.account).map_err(unreadable)?;
-    Ok((StatusCode::OK, show_user(name, &user, account.as_ref())))
+/// A user that exists, as it is shown.
+async fn shown_user(call: &Call<'_>, name: String) -> Result<Value, Problem> {
+    call.read(move |rows| {
+        let user = existing_user(rows, &name)?;
+        let account = identity::account(rows, user.account).map_err(unreadable)?;
+        Ok(show_user(&name, &user, account.as_ref()))
+    })
+    .await
+}
+
+async fn get_user(call: &Call<'_>, name: String) -> Answer {
+    Ok((StatusCode::OK, shown_user(call, name).await?))
 }
 
 async fn create_user(call: &Call<'_>) -> Answer {
     let new = input::parse::<NewUser>(&call.body)?;
     input::name("name", &new.name)?;
-    let rows = call.console.backend.rows();
+    let user = new.name.clone();
     // Before an account is made for it: a taken name must not leave an account behind.
-    if new.name == ROOT_USER || identity::user(&*rows, &new.name).map_err(unreadable)?.is_some() {
+    let name = user.clone();
+    let taken = call.read(move |rows| Ok(identity::user(rows, &name).map_err(unreadable)?.is_some()));
+    if user == ROOT_USER || taken.await? {
         return Err(Rejection::UserExists.into());
     }
-    let user = new.name.clone();
-    let account = account_of(call, &*rows, new).await?;
+    let account = account_of(call, new).await?;
     let receipt = call.submit(CreateUser { account, user: user.clone() }).await?;
-    let rows = call.console.backend.rows();
-    let row = existing_user(&*rows, &user)?;
-    let account = identity::account(&*rows, account).map_err(unreadable)?;
-    Ok(call.changed(StatusCode::CREATED, &receipt, show_user(&user, &row, account.as_ref())))
+    let fields = shown_user(call, user).await?;
+    Ok(call.changed(StatusCode::CREATED, &receipt, fields))
 }
 
 /// The account that a new user acts for: root's, unless an id or a tenant is given. An account with that id is
 /// joined, which also makes it harmless to repeat a request that was cut off between account and user.
-async fn account_of(
-    call: &Call<'_>,
-    rows: &(dyn Rows + Send + Sync),
-    new: NewUser,
-) -> Result<AccountId, Problem> {
+async fn account_of(call: &Call<'_>, new: NewUser) -> Result<AccountId, Problem> {
     let NewUser { name, id, display_name, email, tenant } = new;
     if id.is_none() && tenant.is_none() {
         return match (display_name, email) {
@@ -211,8 +229,12 @@ async fn account_of(
     let email = email.unwrap_or_default();
     input::text("display_name", &display_name)?;
     input::text("email", &email)?;
-    let known = id.as_deref().map(|id| identity::account_by_canonical_id(rows, id));
-    if let Some((account, row)) = known.transpose().map_err(unreadable)?.flatten() {
+    let wanted = id.clone();
+    let known = call.read(move |rows| {
+        let found = wanted.map(|id| identity::account_by_canonical_id(rows, &id));
+        Ok(found.transpose().map_err(unreadable)?.flatten())
+    });
+    if let Some((account, row)) = known.await? {
         return if row.tenant == tenant { Ok(account) } else { Err(Rejection::AccountExists.into()) };
     }
     let entropy = &*call.console.entropy;
@@ -222,16 +244,18 @@ async fn account_of(
     Ok(account)
 }
 
-fn list_keys(call: &Call<'_>, user: &str) -> Answer {
-    let rows = call.console.backend.rows();
-    existing_user(&*rows, user)?;
-    let mut items = Vec::new();
-    for id in identity::keys_of(&*rows, user).map_err(unreadable)? {
-        if let Some(row) = identity::access_key(&*rows, &id).map_err(unreadable)? {
-            items.push(json!({ "access_key": id, "user": row.user, "status": status_name(row.status) }));
+async fn list_keys(call: &Call<'_>, user: String) -> Answer {
+    call.read(move |rows| {
+        existing_user(rows, &user)?;
+        let mut items = Vec::new();
+        for id in identity::keys_of(rows, &user).map_err(unreadable)? {
+            if let Some(row) = identity::access_key(rows, &id).map_err(unreadable)? {
+                items.push(json!({ "access_key": id, "user": row.user, "status": status_name(row.status) }));
+            }
         }
-    }
-    Ok((StatusCode::OK, json!({ "items": items, "next": null })))
+        Ok((StatusCode::OK, json!({ "items": items, "next": null })))
+    })
+    .await
 }
 
 async fn create_key(call: &Call<'_>, user: String) -> Answer {
@@ -260,10 +284,13 @@ async fn create_key(call: &Call<'_>, user: String) -> Answer {
     Ok(call.changed(StatusCode::CREATED, &receipt, fields))
 }
 
-fn list_policies(call: &Call<'_>, user: &str) -> Answer {
-    let rows = call.console.backend.rows();
-    existing_user(&*rows, user)?;
-    let policies = identity::policies_of(&*rows, user).map_err(unreadable)?;
-    let items: Vec<Value> = policies.iter().map(|policy| json!({ "user": user, "policy": policy })).collect();
-    Ok((StatusCode::OK, json!({ "items": items, "next": null })))
+async fn list_policies(call: &Call<'_>, user: String) -> Answer {
+    call.read(move |rows| {
+        existing_user(rows, &user)?;
+        let policies = identity::policies_of(rows, &user).map_err(unreadable)?;
+        let items: Vec<Value> =
+            policies.iter().map(|policy| json!({ "user": user, "policy": policy })).collect();
+        Ok((StatusCode::OK, json!({ "items": items, "next": null })))
+    })
+    .await
 }
