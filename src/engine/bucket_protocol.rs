@@ -107,7 +107,8 @@ pub fn unfinished(rows: &dyn Rows) -> Result<Vec<SecondHalf>, StoreError> {
         match buckets::get(rows, row.stream)? {
             None => {
                 let (owner, location, stream) = (row.owner, row.location, row.stream);
-                found.push(SecondHalf::Begin(CreateBucket { name, owner, location, stream }));
+                let tags = Vec::new();
+                found.push(SecondHalf::Begin(CreateBucket { name, owner, location, stream, tags }));
             }
             Some(bucket) if !bucket.is_open() => {
                 found.push(SecondHalf::Release(DeleteBucket { name, stream: row.stream }));

@@ -231,6 +231,8 @@ pub struct CreateBucket {
     pub location: String,
     /// The stream of this incarnation, freshly drawn.
     pub stream: StreamId,
+    /// Its tags. A creation that a crash cut in half is finished without them, and its client was not told of success.
+    pub tags: Vec<(String, String)>,
 }
 
 /// Seals an empty bucket and frees its name.

@@ -75,7 +75,8 @@ pub fn from_document(body: &[u8], bearer: Bearer) -> Result<Tags, S3Error> {
     Ok(tags)
 }
 
-fn check(tags: &[(String, String)], bearer: Bearer) -> Result<(), S3Error> {
+/// Refuses tags that AWS would not take.
+pub fn check(tags: &[(String, String)], bearer: Bearer) -> Result<(), S3Error> {
     if tags.len() > bearer.max() {
         return Err(bearer.too_many());
     }

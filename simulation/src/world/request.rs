@@ -98,7 +98,7 @@ pub(crate) fn action_of(intent: Intent, content: StagedContent) -> Action {
     let (headers, metadata, checksums) = (ContentHeaders::default(), Vec::new(), Vec::new());
     match intent {
         Intent::CreateBucket { name, stream } => {
-            CreateBucket { name, owner: ROOT_ACCOUNT, location: String::new(), stream }.into()
+            CreateBucket { name, owner: ROOT_ACCOUNT, location: String::new(), stream, tags: vec![] }.into()
         }
         Intent::DeleteBucket { name, stream } => DeleteBucket { name, stream }.into(),
         Intent::Put { stream, key, etag, condition, .. } => {

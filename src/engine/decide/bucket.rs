@@ -21,7 +21,7 @@ pub(super) fn open(rows: &dyn Rows, stream: StreamId) -> Result<BucketRow, super
 
 /// First half of a creation, in `system`.
 pub(super) fn create(rows: &dyn Rows, action: CreateBucket) -> Decided {
-    let CreateBucket { name, owner, location, stream } = action;
+    let CreateBucket { name, owner, location, stream, .. } = action;
     let mut events = Vec::with_capacity(2);
     if let Some(taken) = names::get(rows, &name)? {
         let mine = taken.owner == owner;
@@ -47,8 +47,10 @@ pub(super) fn create(rows: &dyn Rows, action: CreateBucket) -> Decided {
 pub(super) fn begin(rows: &dyn Rows, action: CreateBucket) -> Decided {
     match buckets::get(rows, action.stream)? {
         None => {
-            let CreateBucket { name, owner, location, .. } = action;
-            Ok(Decision::event(Event::BucketCreated(BucketCreated { name, owner, location })))
+            let CreateBucket { name, owner, location, tags, .. } = action;
+            let created = Event::BucketCreated(BucketCreated { name, owner, location });
+            let tagged = (!tags.is_empty()).then_some(Event::BucketTagged(BucketTagged { tags }));
+            Ok(Decision::events(std::iter::once(created).chain(tagged), Outcome::Done))
         }
         // Another creation by the same owner was quicker.
         Some(bucket) if bucket.is_open() => Err(Rejection::BucketAlreadyOwnedByYou.into()),

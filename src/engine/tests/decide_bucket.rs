@@ -6,7 +6,13 @@ use crate::engine::tests::decide_object::put;
 use siltstone_projections::{buckets, names};
 
 fn create(owner: AccountId, stream: u8) -> CreateBucket {
-    CreateBucket { name: name("bucket"), owner, location: "eu-1".to_owned(), stream: StreamId([stream; 16]) }
+    CreateBucket {
+        name: name("bucket"),
+        owner,
+        location: "eu-1".to_owned(),
+        stream: StreamId([stream; 16]),
+        tags: vec![],
+    }
 }
 
 fn delete(stream: u8) -> DeleteBucket {

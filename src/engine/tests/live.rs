@@ -73,7 +73,13 @@ impl Live {
 
     fn create(&self, bucket: &str) -> CreateBucket {
         let stream = StreamId(draw(self.engine().entropy()));
-        CreateBucket { name: name(bucket), owner: ROOT_ACCOUNT, location: String::new(), stream }
+        CreateBucket {
+            name: name(bucket),
+            owner: ROOT_ACCOUNT,
+            location: String::new(),
+            stream,
+            tags: vec![],
+        }
     }
 
     fn stream(&self, bucket: &str) -> Option<StreamId> {

@@ -74,8 +74,13 @@ impl World {
     pub(super) fn with_bucket() -> Self {
         use super::command::{BeginBucket, CreateBucket};
         let mut world = Self::new();
-        let create =
-            CreateBucket { name: name("bucket"), owner: OWNER, location: String::new(), stream: BUCKET };
+        let create = CreateBucket {
+            name: name("bucket"),
+            owner: OWNER,
+            location: String::new(),
+            stream: BUCKET,
+            tags: vec![],
+        };
         world.run(create.clone()).unwrap();
         world.run(BeginBucket(create)).unwrap();
         world

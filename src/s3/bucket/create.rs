@@ -8,6 +8,7 @@ use crate::s3::operations::Operations;
 use crate::s3::refusal::unsupported;
 use crate::s3::request::S3Request;
 use crate::s3::response::S3Response;
+use crate::s3::tags::{self, Bearer};
 use crate::s3::xml::MAX_DOCUMENT_BYTES;
 use crate::s3::xml::bucket::CreateBucketConfiguration;
 use http::header::{HeaderValue, LOCATION};
@@ -36,9 +37,11 @@ pub(in crate::s3) async fn create(
     }
     let location = configuration.location.unwrap_or_default();
     check_location(&location, operations.region())?;
+    let tags = configuration.tags.unwrap_or_default();
+    tags::check(&tags, Bearer::Bucket)?;
     let path = format!("/{name}");
     let stream = StreamId(draw(operations.engine().entropy()));
-    operations.submit(actor, CreateBucket { name, owner, location, stream }, permit).await?;
+    operations.submit(actor, CreateBucket { name, owner, location, stream, tags }, permit).await?;
     let location = HeaderValue::try_from(path).map_err(|_| S3ErrorCode::InvalidBucketName)?;
     Ok(S3Response::empty(StatusCode::OK).header(LOCATION, location))
 }

@@ -2,8 +2,10 @@
 
 use super::Owner;
 use super::reader::{XmlError, XmlReader, once};
+use super::tagging;
 use super::writer::XmlWriter;
 use crate::s3::date::Iso8601;
+use crate::s3::tags::Bearer;
 use bytes::Bytes;
 use siltstone_log::hlc::Hlc;
 
@@ -12,6 +14,8 @@ use siltstone_log::hlc::Hlc;
 pub struct CreateBucketConfiguration {
     /// The region asked for.
     pub location: Option<String>,
+    /// The tags asked for.
+    pub tags: Option<Vec<(String, String)>>,
     /// The name of an element that asks for something this server does not do.
     pub unsupported: Option<&'static str>,
 }
@@ -27,9 +31,12 @@ impl CreateBucketConfiguration {
                     once(&mut this.location, reader.text()?.trim().to_owned())?;
                     continue;
                 }
+                "Tags" => {
+                    once(&mut this.tags, tagging::parse_set(&mut reader, Bearer::Bucket.max())?)?;
+                    continue;
+                }
                 "Location" => Some("Location"),
                 "Bucket" => Some("Bucket"),
-                "Tags" => Some("Tags"),
                 _ => return Err(XmlError::Unexpected),
             };
             reader.skip()?;
@@ -175,13 +182,16 @@ mod tests {
                  </CreateBucketConfiguration>"
             ))
         };
-        let located =
-            |location: &str| CreateBucketConfiguration { location: Some(location.into()), unsupported: None };
+        let located = |location: &str| CreateBucketConfiguration {
+            location: Some(location.into()),
+            ..Default::default()
+        };
         assert_eq!(root("<LocationConstraint> eu-west-1\n</LocationConstraint>"), Ok(located("eu-west-1")));
         assert_eq!(root("<LocationConstraint/>"), Ok(located("")));
         assert_eq!(root(""), Ok(CreateBucketConfiguration::default()));
         let tags = root("<Tags><Tag><Key>k</Key><Value>v</Value></Tag></Tags>").unwrap();
-        assert_eq!(tags.unsupported, Some("Tags"));
+        assert_eq!(tags.tags, Some(vec![("k".to_owned(), "v".to_owned())]));
+        assert_eq!(root("<Bucket><Type>Directory</Type></Bucket>").unwrap().unsupported, Some("Bucket"));
         assert_eq!(root("<LocationConstraint/><LocationConstraint/>"), Err(XmlError::Unexpected));
         assert_eq!(root("<Other/>"), Err(XmlError::Unexpected));
         assert_eq!(parse("<Tags><Tag>"), Err(XmlError::Unexpected));

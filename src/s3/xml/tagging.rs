@@ -18,7 +18,8 @@ pub fn parse(body: &[u8], max: usize) -> Result<Vec<(String, String)>, XmlError>
     set.ok_or(XmlError::Missing)
 }
 
-fn parse_set(reader: &mut XmlReader<'_>, max: usize) -> Result<Vec<(String, String)>, XmlError> {
+/// Reads the `Tag` elements below the one just begun.
+pub(super) fn parse_set(reader: &mut XmlReader<'_>, max: usize) -> Result<Vec<(String, String)>, XmlError> {
     let mut tags = Vec::new();
     while let Some(name) = reader.child()? {
         match name.as_str() {

@@ -3,8 +3,12 @@
 use super::Door;
 
 fn document(tags: &[(&str, &str)]) -> String {
+    format!("<Tagging><TagSet>{}</TagSet></Tagging>", elements(tags))
+}
+
+fn elements(tags: &[(&str, &str)]) -> String {
     let tags = tags.iter().map(|(key, value)| format!("<Tag><Key>{key}</Key><Value>{value}</Value></Tag>"));
-    format!("<Tagging><TagSet>{}</TagSet></Tagging>", tags.collect::<String>())
+    tags.collect::<Vec<_>>().concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,4 +75,23 @@ async fn an_upload_keeps_its_tags_for_its_object() {
     );
     door.send("POST", &format!("/bkt/k?uploadId={id}"), &[], parts).await.expect(200);
     assert_eq!(door.get("/bkt/k?tagging=").await.expect(200).all("Key"), ["a"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_is_created_with_its_tags_or_not_at_all() {
+    let door = Door::open();
+    let configuration = |tags: &[(&str, &str)]| {
+        format!("<CreateBucketConfiguration><Tags>{}</Tags></CreateBucketConfiguration>", elements(tags))
+    };
+    for (tags, code) in [
+        (configuration(&[("a", "1"), ("a", "2")]), "InvalidTag"),
+        (configuration(&[("aws:a", "1")]), "InvalidTag"),
+        (configuration(&[("k", "v"); 51]), "MalformedXML"),
+    ] {
+        door.put("/bkt", tags).await.refused(400, code);
+    }
+    door.get("/bkt").await.refused(404, "NoSuchBucket");
+    door.put("/bkt", configuration(&[("b", "2"), ("a", "")])).await.expect(200);
+    let found = door.get("/bkt?tagging=").await.expect(200);
+    assert_eq!((found.all("Key"), found.all("Value")), (vec!["b", "a"], vec!["2", ""]));
 }
