@@ -99,9 +99,12 @@ pub enum AuthError {
     /// An `x-amz-content-sha256` that is neither a hash nor a known mode.
     #[error("x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a known STREAMING mode or a valid sha256 value")]
     PayloadHashInvalid,
-    /// No such access key, or it or its user is suspended.
+    /// No such access key.
     #[error("the access key does not exist in our records")]
     UnknownKey,
+    /// The access key or its user is suspended. Clients are told the same as of an unknown one.
+    #[error("the access key does not exist in our records")]
+    SuspendedKey,
     /// The signature is not the right one.
     #[error("the signature does not match")]
     Mismatch,
@@ -165,12 +168,28 @@ impl Authenticator {
         claim: &Claim,
         credential: Option<Credential>,
     ) -> Result<Verified, AuthError> {
-        let credential = credential.filter(|found| found.status == Status::Active);
         let credential = credential.ok_or(AuthError::UnknownKey)?;
+        if credential.status != Status::Active {
+            return Err(AuthError::SuspendedKey);
+        }
         let payload = claim.verify(head, &credential.secret, &self.keys, &self.scope)?;
         let access_key = claim.access_key().to_owned();
         let caller = Authenticated { identity: credential.identity, access_key };
         Ok(Verified { caller, payload, from_link: claim.headers_of_link(head)? })
+    }
+
+    /// The access key that a refused request claimed, as evidence; empty where it may not be kept. A key that is none of
+    /// ours is kept only if it has the form of an id: who mixes up the two parts of a credential sends the secret in its
+    /// place, which would stay in the log for ever.
+    pub fn evident_key(&self, head: &RequestHead, error: &AuthError) -> String {
+        let may_keep = |key: &str| match error {
+            AuthError::Mismatch | AuthError::SuspendedKey => true,
+            AuthError::UnknownKey => is_id(key),
+            _ => false,
+        };
+        let claim = Claim::read(head, &self.scope).ok();
+        let key = claim.as_ref().map(Claim::access_key).filter(|key| may_keep(key));
+        key.unwrap_or_default().to_owned()
     }
 
     /// [`Self::authenticate`] for tests without a runtime.
@@ -180,4 +199,11 @@ impl Authenticator {
         let credential = self.credentials.find(claim.access_key())?;
         self.verify(head, &claim, credential)
     }
+}
+
+/// Whether a text has the form of the ids that AWS gives to access keys, and this server too: upper-case letters and
+/// digits. A secret of either is longer.
+fn is_id(key: &str) -> bool {
+    (16..=32).contains(&key.len())
+        && key.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }

@@ -121,7 +121,7 @@ settings! {
         /// Whether Signature Version 2 is accepted in the Authorization header.
         sigv2_headers: bool = "false",
     }
-    /// TLS of the S3 and console listeners; without it they speak clear text. Read again on SIGHUP.
+    /// TLS of the S3 and console listeners; without it they speak clear text. Where they are and what is in them is read again on SIGHUP, whether there is one is not.
     tls: Tls {
         /// The certificate and its chain, a PEM file.
         cert: PathBuf = "",

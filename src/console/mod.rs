@@ -87,11 +87,13 @@ type Answer = Result<(StatusCode, Value), Problem>;
 struct Refusal {
     problem: Problem,
     caller: Option<Authenticated>,
+    /// The access key that a caller claimed who is not known, where it may be kept.
+    claimed: String,
 }
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self { problem, caller: None }
+        Self { problem, caller: None, claimed: String::new() }
     }
 }
 
@@ -154,12 +156,15 @@ impl Console {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let verified = self.authenticator.authenticate(head).await.map_err(Problem::from)?;
+        let verified = self.authenticator.authenticate(head).await.map_err(|error| {
+            let claimed = self.authenticator.evident_key(head, &error);
+            Refusal { claimed, ..Problem::from(error).into() }
+        })?;
         let caller = verified.caller;
         if !authorize(&caller, route.action(), None).is_allowed() {
             let detail = format!("This needs the right to {}.", route.action().name);
             let problem = Problem::new(StatusCode::FORBIDDEN, "AccessDenied", detail);
-            return Err(Refusal { problem, caller: Some(caller) });
+            return Err(Refusal { caller: Some(caller), ..problem.into() });
         }
         let Payload::Sha256(expected) = verified.payload else {
             let detail = "The signature must cover the body: send its SHA-256 in x-amz-content-sha256.";
@@ -184,7 +189,11 @@ impl Console {
             key: String::new(),
             code: refusal.problem.code.to_owned(),
         };
-        self.backend.note_denied(actor(refusal.caller.as_ref(), head, request_id), denied);
+        let mut actor = actor(refusal.caller.as_ref(), head, request_id);
+        if refusal.caller.is_none() {
+            actor.access_key.clone_from(&refusal.claimed);
+        }
+        self.backend.note_denied(actor, denied);
     }
 }
 

@@ -109,7 +109,7 @@ impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         let code = match &error {
             AuthError::Anonymous => "NotSigned",
-            AuthError::UnknownKey => "InvalidAccessKey",
+            AuthError::UnknownKey | AuthError::SuspendedKey => "InvalidAccessKey",
             AuthError::Mismatch => "SignatureDoesNotMatch",
             AuthError::TooSkewed { .. } => "ClockSkewed",
             AuthError::Unavailable(error) => {

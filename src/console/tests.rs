@@ -188,6 +188,12 @@ async fn no_route_lets_anybody_in_who_may_not_administer() {
     let by_anna =
         denied.iter().filter(|(actor, denied)| actor.user == "anna" && denied.code == "AccessDenied");
     assert_eq!(by_anna.count(), every.len());
+    for (key, code) in
+        [("GONEKEY", "InvalidAccessKey"), (ANNA.0, "SignatureDoesNotMatch"), ("", "InvalidAccessKey")]
+    {
+        let kept = denied.iter().filter(|(actor, denied)| actor.access_key == key && denied.code == code);
+        assert_eq!(kept.count(), every.len(), "{key}");
+    }
 }
 
 #[tokio::test]

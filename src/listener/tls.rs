@@ -61,21 +61,18 @@ pub enum TlsError {
 
 /// The certificate that new connections are shown.
 pub struct Tls {
-    cert: PathBuf,
-    key: PathBuf,
     current: RwLock<Arc<ServerConfig>>,
 }
 
 impl Tls {
     /// Reads the files, in PEM: the certificate with its chain, and its key.
     pub fn open(cert: &Path, key: &Path) -> Result<Self, TlsError> {
-        let current = RwLock::new(Arc::new(load(cert, key)?));
-        Ok(Self { cert: cert.to_owned(), key: key.to_owned(), current })
+        Ok(Self { current: RwLock::new(Arc::new(load(cert, key)?)) })
     }
 
-    /// Reads the files again. Connections that are open keep what they have; after an error new ones do as well.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        let config = Arc::new(load(&self.cert, &self.key)?);
+    /// Reads the files again, or others. Connections that are open keep what they have; after an error new ones do too.
+    pub fn reload(&self, cert: &Path, key: &Path) -> Result<(), TlsError> {
+        let config = Arc::new(load(cert, key)?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
         Ok(())
     }

@@ -9,14 +9,15 @@ use super::error::{S3Error, S3ErrorCode};
 use super::operation::Operation;
 use super::request::{Query, RequestContext, RequestHead, RequestId, S3Request, Target};
 use super::response::{Report, ResponseBody, S3Response};
-use super::{Observation, OpenBucket, S3State};
-use crate::auth::{AuthError, Authenticated, Claim, Verified, authorize};
+use super::{Observation, OpenBucket, S3State, tags};
+use crate::auth::{Action, AuthError, Authenticated, Verified, authorize};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
 };
 use http::request::Parts;
-use http::{Method, Response};
+use http::{HeaderMap, Method, Response};
 use siltstone_log::event::{AccessDenied, Actor, Door};
+use siltstone_log::id::AccountId;
 use siltstone_log::name::{BucketName, ObjectKey, ObjectKeyError};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ const MAX_EVIDENCE_BYTES: usize = 1024;
 struct Known {
     operation: Option<Operation>,
     caller: Option<Authenticated>,
+    /// The access key that a refused caller claimed, where it may be kept.
+    claimed: String,
     /// Refused because of who sent it, or what they may do.
     denied: bool,
 }
@@ -62,10 +65,9 @@ pub async fn handle(
             );
             // A chunk's signature is found wrong only while the body is read.
             if known.denied || error.code == S3ErrorCode::SignatureDoesNotMatch {
-                state.observer.note_denied(
-                    actor_of(state, &head, &ids, agent, known.caller.as_ref(), error.code),
-                    evidence(&head, &known, error.code),
-                );
+                state
+                    .observer
+                    .note_denied(actor_of(&head, &ids, agent, &known), evidence(&head, &known, error.code));
             }
             let code = error.code;
             (S3Response::from_error(error, &head, &ids), Some(code))
@@ -117,6 +119,7 @@ async fn run(
 ) -> Result<S3Response, S3Error> {
     let verified = state.authenticator.authenticate(head).await.map_err(|error| {
         known.denied = !matches!(error, AuthError::Unavailable(_));
+        known.claimed = state.authenticator.evident_key(head, &error);
         if let AuthError::Unavailable(fault) = &error {
             tracing::error!(error = %fault, "the identities cannot be read");
         }
@@ -142,6 +145,7 @@ async fn run(
             return Err(error);
         }
     };
+    let bucket_url = bucket_url(state.scheme, head, bucket.as_ref());
     let mut body = BodyStream::new(source, operation, &head.headers, payload, watch)?;
     if !operation.reads_body() {
         // The handler will not look at it, but its hash was signed all the same.
@@ -161,10 +165,20 @@ async fn run(
             request_id: ids.clone(),
             address: head.address,
             agent: agent.to_owned(),
+            bucket_url,
         },
         body,
     };
     state.handler.call(request).await
+}
+
+/// Where a bucket is for whoever sent this request, in the style that they use.
+fn bucket_url(scheme: &str, head: &RequestHead, bucket: Option<&BucketName>) -> String {
+    let host = head.header(HOST.as_str()).unwrap_or_default();
+    match bucket.filter(|_| head.host_bucket.is_none()) {
+        Some(bucket) => format!("{scheme}://{host}/{bucket}"),
+        None => format!("{scheme}://{host}"),
+    }
 }
 
 /// What a request that may be carried out asks for.
@@ -200,10 +214,8 @@ async fn admit(
         (Some(bucket), _) => state.handler.find_bucket(bucket).await?,
     };
     let owner = found.as_ref().map(|found| found.owner);
-    if !authorize(caller, operation.action(), owner).is_allowed() {
-        known.denied = true;
-        return Err(S3ErrorCode::AccessDenied.into());
-    }
+    let names_version = query.contains("versionId");
+    check_all(caller, &needed_actions(operation, names_version, &head.headers), owner, known)?;
     let key = target.key.map(|key| {
         ObjectKey::parse(key).map_err(|error| match error {
             ObjectKeyError::TooLong => {
@@ -213,9 +225,45 @@ async fn admit(
         })
     });
     let key = key.transpose()?;
-    let source =
-        if operation.copies() { Some(admit_source(state, head, known, caller).await?) } else { None };
+    let source = if operation.copies() {
+        Some(admit_source(state, head, known, caller, operation).await?)
+    } else {
+        None
+    };
     Ok(Admitted { operation, bucket, found, key, source, query })
+}
+
+/// The actions that a request needs on what it names: storing tags with an object is one of its own.
+fn needed_actions(operation: Operation, names_version: bool, headers: &HeaderMap) -> Vec<Action> {
+    let mut needed = vec![operation.action_on(names_version)];
+    let stores_tags =
+        matches!(operation, Operation::PutObject | Operation::CopyObject | Operation::CreateMultipartUpload);
+    if stores_tags && headers.contains_key(tags::HEADER) {
+        needed.push(Operation::PutObjectTagging.action());
+    }
+    needed
+}
+
+/// The actions that a copy needs on its source.
+fn source_actions(operation: Operation, names_version: bool, replaces_tags: bool) -> Vec<Action> {
+    let mut needed = vec![Operation::GetObject.action_on(names_version)];
+    if operation == Operation::CopyObject && !replaces_tags {
+        needed.push(Operation::GetObjectTagging.action_on(names_version));
+    }
+    needed
+}
+
+fn check_all(
+    caller: &Authenticated,
+    needed: &[Action],
+    owner: Option<AccountId>,
+    known: &mut Known,
+) -> Result<(), S3Error> {
+    if needed.iter().all(|action| authorize(caller, *action, owner).is_allowed()) {
+        return Ok(());
+    }
+    known.denied = true;
+    Err(S3ErrorCode::AccessDenied.into())
 }
 
 /// What a copy reads: whoever copies has to be allowed to read it.
@@ -224,6 +272,7 @@ async fn admit_source(
     head: &RequestHead,
     known: &mut Known,
     caller: &Authenticated,
+    operation: Operation,
 ) -> Result<AuthorisedSource, S3Error> {
     let mut values = head.headers.get_all(COPY_SOURCE).iter();
     let source = CopySource::parse(values.next().map(HeaderValue::as_bytes).unwrap_or_default())?;
@@ -232,10 +281,9 @@ async fn admit_source(
     }
     let found = state.handler.find_bucket(&source.bucket).await?;
     let owner = found.as_ref().map(|found| found.owner);
-    if !authorize(caller, Operation::GetObject.action(), owner).is_allowed() {
-        known.denied = true;
-        return Err(S3ErrorCode::AccessDenied.into());
-    }
+    let replaces_tags = head.headers.get("x-amz-tagging-directive").is_some_and(|value| value == "REPLACE");
+    let needed = source_actions(operation, source.version.is_some(), replaces_tags);
+    check_all(caller, &needed, owner, known)?;
     Ok(AuthorisedSource { source, found })
 }
 
@@ -248,27 +296,13 @@ fn cut(text: &str, max: usize) -> String {
     text.get(..text.floor_char_boundary(max)).unwrap_or_default().to_owned()
 }
 
-/// Whom a refused request names. An access key that was only claimed is evidence too, its account is not; and a key that
-/// is none of ours is left out: who mixes up the two parts of a credential sends the secret in its place, which would
-/// stay in the log for ever.
-fn actor_of(
-    state: &S3State,
-    head: &RequestHead,
-    ids: &RequestId,
-    agent: String,
-    caller: Option<&Authenticated>,
-    code: S3ErrorCode,
-) -> Actor {
-    let claimed = || {
-        let claim = Claim::read(head, state.authenticator.scope()).ok();
-        // A signature is compared only once its key was found.
-        let known = claim.filter(|_| code == S3ErrorCode::SignatureDoesNotMatch);
-        known.map_or_else(String::new, |claim| claim.access_key().to_owned())
-    };
+/// Whom a refused request names. An access key that was only claimed is evidence too, its account is not.
+fn actor_of(head: &RequestHead, ids: &RequestId, agent: String, known: &Known) -> Actor {
+    let caller = known.caller.as_ref();
     Actor {
         account: caller.map(|caller| caller.identity.account),
         user: caller.map_or_else(String::new, |caller| caller.identity.user.clone()),
-        access_key: caller.map_or_else(claimed, |caller| caller.access_key.clone()),
+        access_key: caller.map_or_else(|| known.claimed.clone(), |caller| caller.access_key.clone()),
         address: head.address.to_string(),
         agent,
         door: Door::S3,

@@ -335,7 +335,7 @@ impl From<AuthError> for S3Error {
                 "Missing required header for this request: x-amz-content-sha256",
             ),
             AuthError::PayloadHashInvalid => Self::with_message(Code::InvalidArgument, error.to_string()),
-            AuthError::UnknownKey => Code::InvalidAccessKeyId.into(),
+            AuthError::UnknownKey | AuthError::SuspendedKey => Code::InvalidAccessKeyId.into(),
             AuthError::Mismatch => Code::SignatureDoesNotMatch.into(),
             AuthError::Unavailable(_) => Code::InternalError.into(),
         }

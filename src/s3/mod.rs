@@ -129,4 +129,6 @@ pub struct S3State {
     pub entropy: Arc<dyn Entropy>,
     /// Names below which a host names a bucket.
     pub domains: Domains,
+    /// How clients reach it: `http` or `https`.
+    pub scheme: &'static str,
 }

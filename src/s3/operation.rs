@@ -153,6 +153,29 @@ operations! {
     ListParts "s3:ListMultipartUploadParts" List;
 }
 
+impl Operation {
+    /// The action that is needed where a request names a version, or does not (AWS's Service Authorization Reference).
+    pub fn action_on(self, names_version: bool) -> Action {
+        let action = self.action();
+        if !names_version {
+            return action;
+        }
+        let name = match self {
+            Self::GetObject | Self::HeadObject | Self::SelectObjectContent => "s3:GetObjectVersion",
+            Self::DeleteObject => "s3:DeleteObjectVersion",
+            Self::GetObjectAttributes => "s3:GetObjectVersionAttributes",
+            Self::GetObjectAcl => "s3:GetObjectVersionAcl",
+            Self::PutObjectAcl => "s3:PutObjectVersionAcl",
+            Self::GetObjectTagging => "s3:GetObjectVersionTagging",
+            Self::PutObjectTagging => "s3:PutObjectVersionTagging",
+            Self::DeleteObjectTagging => "s3:DeleteObjectVersionTagging",
+            Self::GetObjectTorrent => "s3:GetObjectVersionTorrent",
+            _ => action.name,
+        };
+        Action { name, ..action }
+    }
+}
+
 /// What a subresource means for each method; `None` is 405.
 struct Subresource {
     name: &'static str,

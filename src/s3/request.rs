@@ -156,6 +156,8 @@ pub struct RequestContext {
     pub address: IpAddr,
     /// The client's `User-Agent`, cut to 256 bytes.
     pub agent: String,
+    /// Where the bucket is for this client: scheme, host and, in path style, the bucket.
+    pub bucket_url: String,
 }
 
 impl RequestContext {

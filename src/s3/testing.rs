@@ -78,7 +78,11 @@ pub(crate) fn identity(account: u8, root: bool, policies: &[&str]) -> Identity {
 }
 
 pub(crate) fn keys(identity: Identity) -> Keys {
-    let credential = Credential { secret: Secret::new(SECRET), identity, status: Status::Active };
+    keys_of(identity, Status::Active)
+}
+
+pub(crate) fn keys_of(identity: Identity, status: Status) -> Keys {
+    let credential = Credential { secret: Secret::new(SECRET), identity, status };
     Keys(BTreeMap::from([(ACCESS_KEY.to_owned(), credential)]))
 }
 
@@ -194,9 +198,11 @@ impl Signer {
         payload: &str,
         more: &[(&str, &str)],
     ) -> RequestHead {
-        let mut headers =
-            vec![("host", "localhost"), ("x-amz-content-sha256", payload), ("x-amz-date", &self.date)];
+        let mut headers = vec![("x-amz-content-sha256", payload), ("x-amz-date", &self.date)];
         headers.extend_from_slice(more);
+        if !more.iter().any(|(name, _)| *name == "host") {
+            headers.push(("host", "localhost"));
+        }
         let authorization = self.authorization(method, target, &headers);
         headers.push(("authorization", &authorization));
         head(method, target, &headers)
@@ -287,14 +293,19 @@ impl Observer for Recorder {
 
 /// Everything a listener needs, around [`Echo`].
 pub(crate) fn state(identity: Identity) -> (Arc<S3State>, Arc<Recorder>) {
+    state_of(keys(identity))
+}
+
+pub(crate) fn state_of(keys: Keys) -> (Arc<S3State>, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
     let state = S3State {
-        authenticator: Authenticator::new(Arc::new(keys(identity)), clock(), Scope::s3("us-east-1")),
+        authenticator: Authenticator::new(Arc::new(keys), clock(), Scope::s3("us-east-1")),
         handler: Arc::new(Echo),
         observer: recorder.clone(),
         clock: clock(),
         entropy: Arc::new(CountingEntropy::default()),
         domains: Domains::new(vec!["s3.example.org".to_owned()]),
+        scheme: "http",
     };
     (Arc::new(state), recorder)
 }

@@ -167,13 +167,28 @@ impl Reload {
                     Ok(()) => tracing::info!(level = log_level.as_str(), "log level read again"),
                     Err(error) => tracing::error!(%error, "the log level cannot be changed"),
                 }
+                self.renew_certificate(&config.settings);
             }
+            // Where a configuration cannot be used, nothing that it names is.
             Err(error) => tracing::error!(%error, "the configuration cannot be used, the old one stays"),
         }
-        match self.tls.as_ref().map(|tls| tls.reload()) {
-            None => {}
-            Some(Ok(())) => tracing::info!("certificate read again"),
-            Some(Err(error)) => tracing::error!(%error, "the certificate cannot be used, the old one stays"),
+    }
+
+    /// Takes the certificate from where the configuration has it now. Whether there is one is decided at the start: the
+    /// listeners, and what they announced, stay as they are.
+    fn renew_certificate(&self, settings: &Settings) {
+        let paths = Some(&settings.tls).filter(|tls| !tls.cert.as_os_str().is_empty());
+        match (&self.tls, paths) {
+            (None, None) => {}
+            (Some(tls), Some(paths)) => match tls.reload(&paths.cert, &paths.key) {
+                Ok(()) => tracing::info!("certificate read again"),
+                Err(error) => tracing::error!(%error, "the certificate cannot be used, the old one stays"),
+            },
+            (Some(_), None) | (None, Some(_)) => {
+                tracing::error!(
+                    "TLS is switched on and off by a restart only, the listeners stay as they are"
+                );
+            }
         }
     }
 }
@@ -232,7 +247,7 @@ async fn serve(settings: &Settings, data_dir: DataDir, world: World) -> Result<E
     let state = Arc::new(s3_state(settings, &world, &engine, &vitals));
     let s3 = tokio::spawn(s3_server::serve(s3, state, s3_limits, world.tls.clone(), until(s3_stopped)));
     health.enter(Phase::Serving);
-    announce(&addresses, world.tls.is_some())?;
+    announce(&addresses, scheme(world.tls.is_some()))?;
 
     let running = Running { engine, health, stop_s3, s3, stop_side, side: vec![console, metrics] };
     Ok(running.until_end(signals).await)
@@ -384,6 +399,7 @@ fn s3_state(settings: &Settings, world: &World, engine: &Engine, vitals: &Arc<Vi
     S3State {
         authenticator: authenticator(scope, world, engine),
         domains: Domains::new(settings.s3.domains.0.clone()),
+        scheme: scheme(world.tls.is_some()),
         handler: Arc::new(Operations::new(engine.clone(), settings.server.region.as_str())),
         observer: vitals.clone(),
         clock: world.clock.clone(),
@@ -413,8 +429,11 @@ fn show_root(keys: &Keys, data_dir: &Path) {
     }
 }
 
-fn announce(addresses: &[SocketAddr; 3], tls: bool) -> io::Result<()> {
-    let scheme = if tls { "https" } else { "http" };
+fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
+}
+
+fn announce(addresses: &[SocketAddr; 3], scheme: &str) -> io::Result<()> {
     let [s3, console, metrics] = addresses;
     let (s3, console) = (format!("{scheme}://{s3}"), format!("{scheme}://{console}"));
     let metrics = format!("http://{metrics}");

@@ -144,6 +144,29 @@ def test_sighup_renews_the_certificate_and_keeps_connections_and_a_bad_file_keep
     assert shown(server) == second
 
 
+def test_sighup_takes_the_certificate_from_where_the_configuration_has_it_now(tmp_path):
+    paths = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        paths.append(certificate(tmp_path / name, name))
+    config = tmp_path / "config.toml"
+    written = lambda cert: config.write_text(f'[tls]\ncert = "{cert}"\nkey = "{cert.parent / "key.pem"}"\n')
+    written(paths[0])
+    server = Server(tmp_path / "data", arguments=["--config", str(config)])
+    server.start()
+    try:
+        first = shown(server)
+        written(paths[1])
+        os.kill(server.process.pid, signal.SIGHUP)
+        wait_for(lambda: shown(server) != first)
+        config.write_text("")
+        os.kill(server.process.pid, signal.SIGHUP)
+        wait_for(lambda: any("by a restart only" in line for line in server.log))
+        assert shown(server) != first
+    finally:
+        server.kill()
+
+
 def test_a_key_that_others_may_read_is_refused(tmp_path):
     cert = certificate(tmp_path, "open")
     (tmp_path / "key.pem").chmod(0o644)

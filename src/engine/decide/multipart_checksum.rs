@@ -18,7 +18,8 @@ pub(super) fn is_supported(algorithm: ChecksumAlgorithm, kind: ChecksumKind) -> 
     }
 }
 
-/// The object's checksums: what the upload asked for, or else what its completion gives and the parts can show.
+/// The object's checksums: what the upload asked for, or else what its completion gives and the parts can show, or else
+/// the one that S3 computes of every object.
 pub(super) fn of_object(
     action: &CompleteMultipart,
     upload: &UploadRow,
@@ -36,6 +37,10 @@ pub(super) fn of_object(
         (None, Some((algorithm, _))) => {
             (*algorithm, action.checksum_kind.unwrap_or(default_kind(*algorithm)))
         }
+        // Parts that were copied within packs have none: their bytes were not read.
+        (None, None) if parts.iter().all(|(_, part)| has(part, ChecksumAlgorithm::Crc64nvme)) => {
+            (ChecksumAlgorithm::Crc64nvme, ChecksumKind::FullObject)
+        }
         (None, None) => return Ok(Vec::new()),
     };
     if action.checksum_kind.is_some_and(|given| given != kind) || !is_supported(algorithm, kind) {
@@ -51,6 +56,10 @@ pub(super) fn of_object(
         return Err(Rejection::BadDigest);
     }
     Ok(vec![Checksum { algorithm, kind, value }])
+}
+
+fn has(part: &PartRow, algorithm: ChecksumAlgorithm) -> bool {
+    part.checksums.iter().any(|checksum| checksum.algorithm == algorithm)
 }
 
 fn default_kind(algorithm: ChecksumAlgorithm) -> ChecksumKind {

@@ -1,11 +1,14 @@
 use super::handle;
 use crate::auth::Identity;
+use crate::s3::S3State;
 use crate::s3::body::BodySource;
+use crate::s3::operation::Operation;
 use crate::s3::request::RequestHead;
-use crate::s3::testing::{ACCESS_KEY, EMPTY, Recorder, Signer, head, identity, sha256_hex, state};
+use crate::s3::testing::{ACCESS_KEY, EMPTY, Recorder, Signer, head, identity, sha256_hex, state, state_of};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use siltstone_log::event::Status;
 use siltstone_log::id::AccountId;
 use std::sync::Arc;
 
@@ -21,6 +24,10 @@ fn body(bytes: &'static [u8]) -> BodySource {
 
 async fn send(identity: Identity, head: RequestHead, bytes: &'static [u8]) -> (Answered, Arc<Recorder>) {
     let (state, recorder) = state(identity);
+    (send_to(&state, head, bytes).await, recorder)
+}
+
+async fn send_to(state: &Arc<S3State>, head: RequestHead, bytes: &'static [u8]) -> Answered {
     let target = if head.raw_query.is_empty() {
         head.raw_path.clone()
     } else {
@@ -31,11 +38,11 @@ async fn send(identity: Identity, head: RequestHead, bytes: &'static [u8]) -> (A
     *request.uri_mut() = target.parse().unwrap();
     *request.headers_mut() = head.headers;
     let (parts, ()) = request.into_parts();
-    let response = handle(&state, parts, body(bytes), head.address).await;
+    let response = handle(state, parts, body(bytes), head.address).await;
     let (parts, body) = response.into_parts();
     let text = body.collect().await.unwrap().to_bytes();
     let text = String::from_utf8(text.to_vec()).unwrap();
-    (Answered { status: parts.status, headers: parts.headers, text }, recorder)
+    Answered { status: parts.status, headers: parts.headers, text }
 }
 
 fn root() -> Identity {
@@ -226,4 +233,53 @@ async fn a_wrong_chunk_signature_is_evidence_too() {
     let (answer, recorder) = send(root(), put, zero).await;
     assert!(answer.text.contains("<Code>SignatureDoesNotMatch</Code>"), "{}", answer.text);
     assert_eq!(recorder.denied.lock().unwrap().len(), 1);
+}
+
+/// What is kept of the key that a refused request claimed.
+async fn kept_of(access_key: &str, status: Status) -> String {
+    let (state, recorder) = state_of(crate::s3::testing::keys_of(root(), status));
+    let mut head = signed("GET", "/bucket/k");
+    let authorization = head.headers["authorization"].to_str().unwrap().replace(ACCESS_KEY, access_key);
+    head.headers.insert("authorization", authorization.parse().unwrap());
+    let answer = send_to(&state, head, b"").await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert!(answer.text.contains("<Code>InvalidAccessKeyId</Code>"), "{}", answer.text);
+    let denied = recorder.denied.lock().unwrap();
+    let (actor, _) = denied.first().unwrap();
+    assert_eq!(actor.account, None);
+    actor.access_key.clone()
+}
+
+#[tokio::test]
+async fn a_suspended_key_is_kept_as_evidence_and_an_unknown_one_where_it_is_no_secret() {
+    assert_eq!(kept_of(ACCESS_KEY, Status::Suspended).await, ACCESS_KEY);
+    assert_eq!(kept_of("AKIAUNKNOWN234567890", Status::Active).await, "AKIAUNKNOWN234567890");
+    for key in ["wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY", "SHORT", &"A".repeat(40)] {
+        assert_eq!(kept_of(key, Status::Active).await, "", "{key}");
+    }
+}
+
+#[test]
+fn a_request_needs_the_action_on_a_version_where_it_names_one_and_that_on_tags_where_it_has_some() {
+    let needed = |operation, names_version, tagging: &[(&'static str, &'static str)]| {
+        let headers = tagging.iter().map(|(name, value)| {
+            (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
+        });
+        let needed = super::needed_actions(operation, names_version, &headers.collect());
+        needed.into_iter().map(|action| action.name).collect::<Vec<_>>()
+    };
+    let tagging = [("x-amz-tagging", "a=b")];
+    assert_eq!(needed(Operation::GetObject, false, &[]), ["s3:GetObject"]);
+    assert_eq!(needed(Operation::HeadObject, true, &[]), ["s3:GetObjectVersion"]);
+    assert_eq!(needed(Operation::DeleteObject, true, &tagging), ["s3:DeleteObjectVersion"]);
+    assert_eq!(needed(Operation::PutObject, false, &tagging), ["s3:PutObject", "s3:PutObjectTagging"]);
+    let copy = |version, replaces| {
+        let names = super::source_actions(Operation::CopyObject, version, replaces);
+        names.into_iter().map(|action| action.name).collect::<Vec<_>>()
+    };
+    assert_eq!(copy(false, true), ["s3:GetObject"]);
+    assert_eq!(copy(false, false), ["s3:GetObject", "s3:GetObjectTagging"]);
+    assert_eq!(copy(true, false), ["s3:GetObjectVersion", "s3:GetObjectVersionTagging"]);
+    let part = super::source_actions(Operation::UploadPartCopy, true, false);
+    assert_eq!(part.into_iter().map(|action| action.name).collect::<Vec<_>>(), ["s3:GetObjectVersion"]);
 }

@@ -16,7 +16,6 @@ use crate::s3::xml::MAX_COMPLETE_BYTES;
 use crate::s3::xml::multipart::{CompletedPart, complete_result, parse_complete};
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::HOST;
 use siltstone_log::event::ChecksumAlgorithm;
 
 pub(in crate::s3) async fn complete(
@@ -38,8 +37,7 @@ pub(in crate::s3) async fn complete(
     let bucket = request.open_bucket()?.clone();
     let upload = upload_id(&request.query)?;
     let key = request.key()?.clone();
-    let host = request.header(HOST.as_str())?.unwrap_or_default();
-    let location = format!("http://{host}/{}/{}", bucket.name, encode_key(key.as_str(), true));
+    let location = format!("{}/{}", request.context.bucket_url, encode_key(key.as_str(), true));
     let actor = request.context.actor();
     let subject = Subject::of(&request)?;
     let permit = operations.engine().admit(Need::Store { bytes: 0 })?;

@@ -12,6 +12,7 @@ use crate::s3::request::{Query, S3Request};
 use crate::s3::response::S3Response;
 use http::StatusCode;
 use http::header::ETAG;
+use siltstone_log::event::ChecksumAlgorithm;
 
 pub(in crate::s3) async fn upload_part(
     operations: &Operations,
@@ -38,6 +39,10 @@ pub(in crate::s3) async fn upload_part(
         }
         // The object's checksum is computed from the parts', so a part has one even where its client gave none.
         (Some((expected, _)), None) => body.also_compute(expected),
+        // S3 computes this one of every object whose upload asks for none.
+        (None, given) if given != Some(ChecksumAlgorithm::Crc64nvme) => {
+            body.also_compute(ChecksumAlgorithm::Crc64nvme);
+        }
         (Some(_) | None, _) => {}
     }
     let permit = operations.engine().admit(Need::Store { bytes: size })?;

@@ -83,7 +83,9 @@ impl Copy {
         // An older version may become the newest one unchanged.
         let names_version = source.version.is_some() && source_bucket.is_versioned();
         let onto_itself = source_bucket.stream == bucket.stream && source.key == key && !names_version;
-        if onto_itself && described == Directive::Copy {
+        // Naming a class counts as a change, also where it is the one that every object has here.
+        let keeps_class = !headers.contains_key("x-amz-storage-class");
+        if onto_itself && keeps_class && described == Directive::Copy {
             let message = "This copy request is illegal because it is trying to copy an object to itself without \
                            changing the object's metadata, storage class, website redirect location or encryption \
                            attributes.";

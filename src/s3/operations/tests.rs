@@ -20,6 +20,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 mod listing;
+mod multipart;
 mod tags;
 mod versions;
 
@@ -100,7 +101,8 @@ impl Door {
             observer: Arc::new(Recorder::default()),
             clock: clock(),
             entropy: Arc::new(CountingEntropy::default()),
-            domains: Domains::default(),
+            domains: Domains::new(vec!["s3.test".to_owned()]),
+            scheme: "https",
         };
         Self { state: Arc::new(state), engine, _dir: dir }
     }
@@ -429,7 +431,7 @@ async fn an_upload_in_parts_becomes_an_object() {
     let done = door.send("POST", &complete, &[], body).await.expect(200);
     assert!(done.one("ETag").ends_with("-2&quot;"), "{}", done.text());
     assert!(done.one("ChecksumCRC32").ends_with("-2"), "{}", done.text());
-    assert_eq!(done.one("Location"), "http://localhost/bkt/k");
+    assert_eq!(done.one("Location"), "https://localhost/bkt/k");
     let read = door.send("GET", "/bkt/k", &[("x-amz-checksum-mode", "ENABLED")], "").await.expect(200);
     assert!(read.body == parts.concat());
     assert_eq!(read.header("x-amz-checksum-crc32"), done.one("ChecksumCRC32"));

@@ -309,3 +309,15 @@ async fn attributes_are_those_asked_for_and_parts_come_in_pages() {
     }
     door.send("GET", "/bkt/none?attributes=", &[all], "").await.refused(404, "NoSuchKey");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_onto_itself_needs_a_change_and_a_named_storage_class_is_one() {
+    let door = door().await;
+    door.put("/bkt/k", "x").await.expect(200);
+    copy(&door, "/bkt/k", "/bkt/k", &[]).await.refused(400, "InvalidRequest");
+    copy(&door, "/bkt/k", "/bkt/k", &[("x-amz-storage-class", "STANDARD")]).await.expect(200);
+    copy(&door, "/bkt/k", "/bkt/k", &[("x-amz-storage-class", "GLACIER")])
+        .await
+        .refused(400, "InvalidStorageClass");
+    assert_eq!(door.get("/bkt/k").await.expect(200).text(), "x");
+}
