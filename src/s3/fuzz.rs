@@ -5,15 +5,20 @@ use super::body::chunked::{ChunkDecoder, Framing, FramingError, Item};
 use super::conditional::{ReadConditions, write_conditions};
 use super::date::parse_http_date;
 use super::headers::{content_headers, metadata, refuse_acl, refuse_unsupported};
-use super::list_params::{ListBucketsParams, ListObjectsParams, ListPartsParams, ListUploadsParams};
+use super::list_params::{
+    ListBucketsParams, ListObjectsParams, ListPartsParams, ListUploadsParams, ListVersionsParams,
+};
 use super::operation::Operation;
 use super::range::RangeRequest;
 use super::request::{Query, RequestHead, Target};
+use super::sigv2;
 use super::sigv4::{Claim, Payload, Scope, SigningKey, Timestamp};
+use super::tags::{self, Bearer};
 use super::testing::{NOW_SECONDS, SECRET};
 use super::xml::bucket::{CreateBucketConfiguration, is_owner_full_control};
 use super::xml::delete::DeleteRequest;
 use super::xml::multipart::parse_complete;
+use super::xml::versions::VersioningConfiguration;
 use super::xml::{Owner, XmlError};
 use crate::auth::Secret;
 use crate::fuzz::{Bound, check};
@@ -62,6 +67,13 @@ fn documents() {
         })
     });
     check("xml-create-bucket", Bound::USUAL, |input| CreateBucketConfiguration::parse(input).is_ok());
+    check("xml-tagging", Bound::USUAL, |input| {
+        tags::from_document(input, Bearer::Bucket).is_ok_and(|tags| {
+            assert!(tags.len() <= 50);
+            true
+        })
+    });
+    check("xml-versioning", Bound::USUAL, |input| VersioningConfiguration::parse(input).is_ok());
     check("xml-acl", Bound::USUAL, |input| {
         let accepted: Result<bool, XmlError> = is_owner_full_control(input, &owner);
         accepted.is_ok()
@@ -126,6 +138,19 @@ fn signatures() {
 }
 
 #[test]
+fn links_of_version_2() {
+    let secret = Secret::new(SECRET);
+    check("query-signature-v2", Bound::USUAL, |input| {
+        let Some(head) = head(input) else { return false };
+        let Ok(claim) = sigv2::Claim::from_link(&head) else { return false };
+        let accepted = claim.check_time(i64::try_from(NOW_SECONDS).unwrap()).is_ok()
+            && sigv2::check_coverage(&head).is_ok();
+        assert!(!claim.matches(&head, &secret).unwrap_or(false), "a signature out of thin air");
+        accepted
+    });
+}
+
+#[test]
 fn targets() {
     check("target", Bound::USUAL, |input| {
         let Some(head) = head(input) else { return false };
@@ -151,6 +176,18 @@ fn list_parameters() {
 }
 
 #[test]
+fn version_list_parameters() {
+    check("version-list-parameters", Bound::USUAL, |input| {
+        let Some(Ok(query)) = text(input).map(Query::parse) else { return false };
+        ListVersionsParams::parse(&query).is_ok_and(|list| {
+            assert!(list.max_keys <= 1000);
+            let _ = list.after();
+            true
+        })
+    });
+}
+
+#[test]
 fn headers() {
     check("range", Bound::USUAL, |input| {
         let Some(range) = text(input).and_then(RangeRequest::parse) else { return false };
@@ -162,6 +199,14 @@ fn headers() {
         true
     });
     check("http-date", Bound::USUAL, |input| text(input).and_then(parse_http_date).is_some());
+    check("tagging-header", Bound::USUAL, |input| {
+        let Ok(value) = HeaderValue::from_bytes(input) else { return false };
+        let headers = HeaderMap::from_iter([(HeaderName::from_static(tags::HEADER), value)]);
+        tags::from_headers(&headers).is_ok_and(|tags| {
+            assert!(tags.len() <= 10);
+            true
+        })
+    });
     check("request-headers", Bound::USUAL, |input| {
         let Some(RequestHead { method, headers, .. }) = head(input) else { return false };
         let _ = content_headers(&headers);

@@ -99,4 +99,6 @@ fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;
