@@ -11,7 +11,7 @@ use super::response::S3Response;
 use super::xml::Owner;
 use super::{Answer, Finding, Handler, OpenBucket, bucket, multipart, object, service};
 use crate::engine::{
-    Action, Command, Engine, EngineError, Permit, Placement, Receipt, Recent, StagedContent, View,
+    Action, Command, Engine, EngineError, Need, Permit, Placement, Receipt, Recent, StagedContent, View,
 };
 use bytes::Bytes;
 use siltstone_log::event::Actor;
@@ -155,17 +155,19 @@ impl Operations {
         Ok((sink.finish().await?, summary))
     }
 
-    /// Reads a document as a whole. What it and what is made of it will hold is charged before a byte of it is read.
-    pub(super) async fn read_document(
+    /// Lets a request with a document in, and reads that as a whole. What it and what is made of it will hold is charged
+    /// before a byte of it is read.
+    pub(super) async fn admit_document(
         &self,
         mut body: BodyStream,
         max: usize,
-        permit: &Permit,
-    ) -> Result<Bytes, S3Error> {
+        need: Need,
+    ) -> Result<(Bytes, Permit), S3Error> {
+        let permit = self.engine.admit(need)?;
         let announced = body.declared_len().unwrap_or(max as u64).min(max as u64);
         permit.charge(announced.saturating_mul(DOCUMENT_COPIES)).map_err(EngineError::from)?;
         body.hold(permit.clone());
-        Ok(body.read_bounded(max).await?)
+        Ok((body.read_bounded(max).await?, permit))
     }
 
     async fn dispatch(&self, request: S3Request) -> Result<S3Response, S3Error> {

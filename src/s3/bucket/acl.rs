@@ -30,8 +30,8 @@ pub(in crate::s3) async fn accept_private(
     owner: &Owner,
 ) -> Result<(), S3Error> {
     refuse_acl(&request.headers)?;
-    let permit = operations.engine().admit(Need::Manage)?;
-    let document = operations.read_document(request.body, MAX_DOCUMENT_BYTES, &permit).await?;
+    let (document, _permit) =
+        operations.admit_document(request.body, MAX_DOCUMENT_BYTES, Need::Manage).await?;
     match (request.headers.contains_key("x-amz-acl"), document.is_empty()) {
         (true, true) => Ok(()),
         (true, false) => Err(S3ErrorCode::UnexpectedContent.into()),

@@ -24,8 +24,8 @@ pub(in crate::s3) async fn create(
     let name = request.bucket()?.clone();
     let actor = request.context.actor();
     let owner = request.context.caller.identity.account;
-    let permit = operations.engine().admit(Need::Manage)?;
-    let document = operations.read_document(request.body, MAX_DOCUMENT_BYTES, &permit).await?;
+    let (document, permit) =
+        operations.admit_document(request.body, MAX_DOCUMENT_BYTES, Need::Manage).await?;
     let configuration = if document.is_empty() {
         CreateBucketConfiguration::default()
     } else {

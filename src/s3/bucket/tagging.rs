@@ -34,8 +34,8 @@ pub(in crate::s3) async fn put_tagging(
 ) -> Result<S3Response, S3Error> {
     let stream = request.open_bucket()?.stream;
     let actor = request.context.actor();
-    let permit = operations.engine().admit(Need::Store { bytes: 0 })?;
-    let document = operations.read_document(request.body, MAX_DOCUMENT_BYTES, &permit).await?;
+    let (document, permit) =
+        operations.admit_document(request.body, MAX_DOCUMENT_BYTES, Need::Store { bytes: 0 }).await?;
     let tags = from_document(&document, Bearer::Bucket)?;
     operations.submit(actor, TagBucket { stream, tags }, permit).await?;
     Ok(S3Response::empty(StatusCode::NO_CONTENT))

@@ -20,8 +20,8 @@ pub(in crate::s3) async fn put_versioning(
 ) -> Result<S3Response, S3Error> {
     let stream = request.open_bucket()?.stream;
     let actor = request.context.actor();
-    let permit = operations.engine().admit(Need::Store { bytes: 0 })?;
-    let document = operations.read_document(request.body, MAX_DOCUMENT_BYTES, &permit).await?;
+    let (document, permit) =
+        operations.admit_document(request.body, MAX_DOCUMENT_BYTES, Need::Store { bytes: 0 }).await?;
     let wanted = VersioningConfiguration::parse(&document)?;
     if wanted.mfa_delete {
         // Accepted and not enforced, it would promise that nobody deletes a version without a second factor.

@@ -40,8 +40,8 @@ pub(in crate::s3) async fn complete(
     let location = format!("{}/{}", request.context.bucket_url, encode_key(key.as_str(), true));
     let actor = request.context.actor();
     let subject = Subject::of(&request)?;
-    let permit = operations.engine().admit(Need::Store { bytes: 0 })?;
-    let document = operations.read_document(request.body, MAX_COMPLETE_BYTES, &permit).await?;
+    let (document, permit) =
+        operations.admit_document(request.body, MAX_COMPLETE_BYTES, Need::Store { bytes: 0 }).await?;
     let parts = parse_complete(&document)?.into_iter().map(named).collect();
     drop(document);
     let action = CompleteMultipart {

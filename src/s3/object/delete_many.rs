@@ -20,9 +20,9 @@ pub(in crate::s3) async fn delete_many(
         let message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";
         return Err(S3Error::with_message(S3ErrorCode::InvalidRequest, message));
     }
-    let permit = operations.engine().admit(Need::Manage)?;
     let actor = request.context.actor();
-    let document = operations.read_document(request.body, MAX_DOCUMENT_BYTES, &permit).await?;
+    let (document, permit) =
+        operations.admit_document(request.body, MAX_DOCUMENT_BYTES, Need::Manage).await?;
     if document.is_empty() {
         return Err(S3ErrorCode::MissingRequestBodyError.into());
     }

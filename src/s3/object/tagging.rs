@@ -29,8 +29,8 @@ pub(in crate::s3) async fn put_tagging(
 ) -> Result<S3Response, S3Error> {
     let target = target(&request)?;
     let actor = request.context.actor();
-    let permit = operations.engine().admit(Need::Store { bytes: 0 })?;
-    let document = operations.read_document(request.body, MAX_DOCUMENT_BYTES, &permit).await?;
+    let (document, permit) =
+        operations.admit_document(request.body, MAX_DOCUMENT_BYTES, Need::Store { bytes: 0 }).await?;
     let action = TagObject { tags: from_document(&document, Bearer::Object)?, ..target };
     answer(operations, actor, action, permit, StatusCode::OK).await
 }
