@@ -15,7 +15,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
 };
 use http::request::Parts;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, Version};
 use siltstone_log::event::{AccessDenied, Actor, Door};
 use siltstone_log::id::AccountId;
 use siltstone_log::name::{BucketName, ObjectKey, ObjectKeyError};
@@ -48,9 +48,10 @@ pub async fn handle(
 ) -> Response<ResponseBody> {
     let began = state.clock.monotonic_nanos();
     let ids = RequestId::draw(state.entropy.as_ref());
+    // The library asks for a body over HTTP/1 only: over HTTP/2 it comes unasked, `Expect` or not.
+    let waits = parts.headers.contains_key(EXPECT) && parts.version != Version::HTTP_2;
     let mut head = head_of(parts, address, &state.domains);
     let agent = agent_of(&head);
-    let expects = head.headers.contains_key(EXPECT);
     let sent_in_chunks = head.headers.contains_key(TRANSFER_ENCODING);
     let span = tracing::info_span!("s3", request_id = %ids.id, operation = tracing::field::Empty);
     let mut known = Known::default();
@@ -74,7 +75,7 @@ pub async fn handle(
         }
     };
     // A client that announced its body and waits for our word will not send it now; any other may be sending still.
-    let sends_unasked = !expects || watch.was_polled();
+    let sends_unasked = !waits || watch.was_polled();
     let emptied = if sends_unasked { watch.discard_rest().await } else { watch.is_finished() };
     let observation = Observation {
         operation: known.operation.map_or("", Operation::name),
