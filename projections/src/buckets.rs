@@ -8,15 +8,16 @@ use crate::fold::{Fold, FoldError, Origin, Slot};
 use crate::key::StateKey;
 use crate::multipart;
 use crate::rows::{
-    BlobRefRow, BucketRow, BucketState, ExpiryRow, NullRow, ObjectRow, PartRow, PastRow, Row, UploadKeyRow,
-    UploadRow, Usage, VersionIdRow, VersionKeyRow, VersionRow,
+    BlobRefRow, BlobRow, BucketRow, BucketState, ExpiryRow, NullRow, ObjectRow, PartRow, PastRow, Row,
+    RowError, UploadKeyRow, UploadRow, Usage, VersionIdRow, VersionKeyRow, VersionRow,
 };
-use crate::store::{Rows, Space, StoreError, load_state, prefix_range};
+use crate::store::{Rows, Space, StoreError, load_state, prefix_end, prefix_range};
 use siltstone_log::event::{
     BucketCreated, BucketTagged, BucketVersioningSet, Content, ContentSource, Versioning,
 };
 use siltstone_log::id::{BlobId, Seq, StreamId};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// A bucket, open or sealed.
 pub fn get(rows: &dyn Rows, stream: StreamId) -> Result<Option<BucketRow>, StoreError> {
@@ -42,23 +43,53 @@ pub fn is_empty(rows: &dyn Rows, stream: StreamId) -> Result<bool, StoreError> {
     Ok(rows.range(Space::State, from, to).next().transpose()?.is_none())
 }
 
-/// Whether anything has bytes in a blob.
-pub fn is_referenced(rows: &dyn Rows, blob: BlobId) -> Result<bool, StoreError> {
-    let (from, to) = prefix_range(StateKey::refs_of(blob));
-    Ok(rows.range(Space::State, from, to).next().transpose()?.is_some())
+/// Every blob that anything has bytes in, from `first` on, in the order of their ids: once for each bucket that has.
+pub fn blobs_in_use(rows: &dyn Rows, first: BlobId) -> impl Iterator<Item = Result<BlobId, StoreError>> {
+    let from = Bound::Included(StateKey::blobs_from(first));
+    rows.range(Space::State, from, prefix_end(&StateKey::blobs())).map(|row| {
+        let (key, _) = row?;
+        match StateKey::decode(&key)? {
+            StateKey::Blob(blob, _) => Ok(blob),
+            _ => Err(RowError::key(&key).into()),
+        }
+    })
 }
 
-/// The blobs that content lies in, each once.
-fn blobs_of(content: &Content) -> BTreeSet<BlobId> {
+/// How many versions and parts of a bucket have bytes in a blob.
+pub fn blob(rows: &dyn Rows, stream: StreamId, blob: BlobId) -> Result<Option<BlobRow>, StoreError> {
+    load_state(rows, &StateKey::Blob(blob, stream))
+}
+
+/// The records of a bucket that made what has bytes in a blob.
+pub fn holders(
+    rows: &dyn Rows,
+    stream: StreamId,
+    blob: BlobId,
+) -> impl Iterator<Item = Result<Seq, StoreError>> {
+    let (from, to) = prefix_range(StateKey::refs_of(blob, stream));
+    rows.range(Space::State, from, to).map(|row| {
+        let (key, _) = row?;
+        match StateKey::decode(&key)? {
+            StateKey::BlobRef(.., seq) => Ok(seq),
+            _ => Err(RowError::key(&key).into()),
+        }
+    })
+}
+
+/// The blobs that content lies in, each with the end of the last byte of it.
+pub fn blobs_of(content: &Content) -> BTreeMap<BlobId, u64> {
     let slices = match content {
         Content::Slices(slices) => slices.as_slice(),
         Content::Empty | Content::Inline => &[],
     };
-    let blobs = slices.iter().filter_map(|slice| match slice.source {
-        ContentSource::Blob { blob } => Some(blob),
-        ContentSource::Inline { .. } => None,
-    });
-    blobs.collect()
+    let mut blobs = BTreeMap::new();
+    for slice in slices {
+        if let ContentSource::Blob { blob } = slice.source {
+            let end = blobs.entry(blob).or_insert(0);
+            *end = slice.offset.saturating_add(slice.len).max(*end);
+        }
+    }
+    blobs
 }
 
 /// What a row counts for in its bucket's usage.
@@ -85,7 +116,9 @@ impl Counted for VersionRow {
 
 impl Counted for PastRow {
     fn usage(&self) -> Usage {
-        let history_bytes = self.version.object().map_or(0, |object| object.size);
+        // What lies in packs may be shared: it counts with its blob.
+        let inline = |object: &&ObjectRow| object.content == Content::Inline;
+        let history_bytes = self.version.object().filter(inline).map_or(0, |object| object.size);
         Usage { history_bytes, ..Usage::default() }
     }
 }
@@ -102,11 +135,16 @@ impl Counted for PartRow {
     }
 }
 
+impl Counted for BlobRow {
+    fn usage(&self) -> Usage {
+        Usage { history_bytes: self.history_bytes(), ..Usage::default() }
+    }
+}
+
 impl Counted for VersionKeyRow {}
 impl Counted for VersionIdRow {}
 impl Counted for NullRow {}
 impl Counted for ExpiryRow {}
-impl Counted for BlobRefRow {}
 impl Counted for UploadKeyRow {}
 
 impl Usage {
@@ -122,22 +160,37 @@ impl Usage {
     }
 }
 
-/// A record of a bucket's stream being folded, with what it changes in the bucket's usage and which blobs it gives up.
+/// What a hold on bytes is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// A version that S3 shows, or a part.
+    Live,
+    /// A version that was deleted or replaced.
+    Past,
+}
+
+/// What a record changes in the holds on a blob.
+#[derive(Debug, Default)]
+struct Holds {
+    /// How many came, less those that went.
+    live: i64,
+    past: i64,
+    /// The furthest end of those that came, and of those that went.
+    came: Option<u64>,
+    went: Option<u64>,
+}
+
+/// A record of a bucket's stream being folded, with what it changes in the bucket's usage and in the holds on blobs.
 pub(crate) struct StateFold<'a> {
     fold: Fold<'a>,
     added: Usage,
     taken: Usage,
-    /// Blobs that got a reference.
-    referred: BTreeSet<BlobId>,
-    /// Blobs that lost one.
-    released: BTreeSet<BlobId>,
+    holds: BTreeMap<BlobId, Holds>,
 }
 
 impl<'a> StateFold<'a> {
     pub(crate) fn new(fold: Fold<'a>) -> Self {
-        let (added, taken) = Default::default();
-        let (referred, released) = Default::default();
-        Self { fold, added, taken, referred, released }
+        Self { fold, added: Usage::default(), taken: Usage::default(), holds: BTreeMap::new() }
     }
 
     pub(crate) fn origin(&self) -> &'a Origin {
@@ -178,39 +231,93 @@ impl<'a> StateFold<'a> {
         Ok(())
     }
 
-    /// Notes that what a record stored has bytes in these blobs.
+    /// Notes that what this record stored has bytes in these blobs.
     pub(crate) fn refer(&mut self, content: &Content, seq: Seq) -> Result<(), FoldError> {
-        for blob in blobs_of(content) {
-            let slot = Slot::fresh(&StateKey::BlobRef(blob, self.origin().stream, seq));
+        for (blob, end) in blobs_of(content) {
+            let slot = Slot::fresh(&StateKey::BlobRef(blob, self.origin().stream, end, seq));
             self.fold.put(slot, &BlobRefRow)?;
-            self.referred.insert(blob);
+            let holds = self.holds.entry(blob).or_default();
+            holds.live += 1;
+            holds.came = holds.came.max(Some(end));
         }
         Ok(())
+    }
+
+    /// Notes that what holds these bytes is past.
+    pub(crate) fn retire(&mut self, content: &Content) {
+        for blob in blobs_of(content).into_keys() {
+            let holds = self.holds.entry(blob).or_default();
+            holds.live -= 1;
+            holds.past += 1;
+        }
     }
 
     /// Takes back what [`Self::refer`] noted.
-    pub(crate) fn release(&mut self, content: &Content, seq: Seq) -> Result<(), FoldError> {
-        for blob in blobs_of(content) {
-            let slot = self.read::<BlobRefRow>(&StateKey::BlobRef(blob, self.origin().stream, seq))?;
+    pub(crate) fn release(&mut self, content: &Content, seq: Seq, holder: Holder) -> Result<(), FoldError> {
+        for (blob, end) in blobs_of(content) {
+            let key = StateKey::BlobRef(blob, self.origin().stream, end, seq);
+            let slot: Slot<BlobRefRow> = self.fold.read(&key)?;
             self.fold.remove(slot);
-            self.released.insert(blob);
+            let holds = self.holds.entry(blob).or_default();
+            match holder {
+                Holder::Live => holds.live -= 1,
+                Holder::Past => holds.past -= 1,
+            }
+            holds.went = holds.went.max(Some(end));
         }
         Ok(())
     }
 
-    /// Reports the blobs that nothing refers to after this record.
-    fn report_freed(&mut self) -> Result<(), FoldError> {
-        let released = std::mem::take(&mut self.released);
-        'blobs: for blob in released.difference(&self.referred) {
-            let (from, to) = prefix_range(StateKey::refs_of(*blob));
-            for row in self.rows().range(Space::State, from, to) {
-                if !self.fold.removes(&row?.0) {
-                    continue 'blobs;
+    /// Writes how often each blob is held now, and reports those that are not held any more. The rows depend on nothing
+    /// but who holds the blob: erasure makes a replay pass over records that were there.
+    fn count_holds(&mut self) -> Result<(), FoldError> {
+        for (blob, holds) in std::mem::take(&mut self.holds) {
+            let slot = self.read::<BlobRow>(&StateKey::Blob(blob, self.origin().stream))?;
+            let old = slot.row.unwrap_or_default();
+            let (live, past) = (changed(old.live, holds.live), changed(old.past, holds.past));
+            if live == 0 && past == 0 {
+                self.replace(slot, None)?;
+                if !self.is_held_elsewhere(blob)? {
+                    self.fold.free(blob);
                 }
+                continue;
             }
-            self.fold.free(*blob);
+            // Only where the one that reached furthest went, it has to be looked for again.
+            let kept = if holds.went < Some(old.bytes) { old.bytes } else { self.furthest_end(blob)? };
+            let row = BlobRow { live, past, bytes: kept.max(holds.came.unwrap_or(0)) };
+            if slot.row != Some(row) {
+                self.replace(slot, Some(&row))?;
+            }
         }
         Ok(())
+    }
+
+    /// The furthest end of those that held the blob before this record and hold it still.
+    fn furthest_end(&self, blob: BlobId) -> Result<u64, FoldError> {
+        let (from, to) = prefix_range(StateKey::refs_of(blob, self.origin().stream));
+        for row in self.rows().range(Space::State, from, to) {
+            let (key, _) = row?;
+            if self.fold.removes(&key) {
+                continue;
+            }
+            return match StateKey::decode(&key)? {
+                StateKey::BlobRef(_, _, end, _) => Ok(end),
+                _ => Err(RowError::key(&key).into()),
+            };
+        }
+        Ok(0)
+    }
+
+    /// Whether another bucket has bytes in a blob.
+    fn is_held_elsewhere(&self, blob: BlobId) -> Result<bool, FoldError> {
+        let own = StateKey::Blob(blob, self.origin().stream).encode();
+        let (from, to) = prefix_range(StateKey::blobs_from(blob));
+        for row in self.rows().range(Space::State, from, to) {
+            if row?.0 != own {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether the bucket keeps versions. One whose first record was lost may have.
@@ -221,7 +328,7 @@ impl<'a> StateFold<'a> {
 
     /// Writes the bucket's usage, if it changed. A stream whose first record was lost has no bucket to count for.
     pub(crate) fn finish(mut self) -> Result<(), FoldError> {
-        self.report_freed()?;
+        self.count_holds()?;
         if self.added == self.taken {
             return Ok(());
         }
@@ -231,6 +338,11 @@ impl<'a> StateFold<'a> {
         bucket.usage.combine(&self.taken, u64::saturating_sub);
         self.fold.put(slot, &bucket)
     }
+}
+
+fn changed(count: u32, by: i64) -> u32 {
+    let changed = i64::from(count).saturating_add(by).max(0);
+    u32::try_from(changed).unwrap_or(u32::MAX)
 }
 
 pub(crate) fn created(fold: &mut StateFold<'_>, event: &BucketCreated) -> Result<(), FoldError> {

@@ -39,13 +39,16 @@ pub enum StateKey<'a> {
     Past(StreamId, Cow<'a, str>, Seq),
     /// `19 [removed u64] [stream 16] [seq u64]`: a version that was deleted or replaced, the longest removed first.
     Expiry(Hlc, StreamId, Seq),
-    /// `1a [blob 16] [stream 16] [seq u64]`: a version or part that has bytes in this blob.
-    BlobRef(BlobId, StreamId, Seq),
     /// `1b [stream 16] [key]`: the record that made a key's null version, where that is not what the key holds.
     Null(StreamId, Cow<'a, str>),
     /// `1c [stream 16] [escaped key] [seq u64] [upload 16]`: a multipart upload under way, in listing order: each key's
     /// oldest first.
     Upload(StreamId, Cow<'a, str>, Seq, UploadId),
+    /// `1d [blob 16] [stream 16] [!end u64] [seq u64]`: a version or part that has bytes in this blob, none of them at or
+    /// after `end`. The one that reaches furthest comes first.
+    BlobRef(BlobId, StreamId, u64, Seq),
+    /// `1e [blob 16] [stream 16]`: how many versions and parts of a bucket have bytes in this blob.
+    Blob(BlobId, StreamId),
 }
 
 impl<'a> StateKey<'a> {
@@ -107,10 +110,15 @@ impl<'a> StateKey<'a> {
                 out.extend_from_slice(&seq.get().to_be_bytes());
                 out
             }
-            Self::BlobRef(blob, stream, seq) => {
-                let mut out = Self::refs_of(*blob);
-                out.extend_from_slice(&stream.0);
+            Self::BlobRef(blob, stream, end, seq) => {
+                let mut out = Self::refs_of(*blob, *stream);
+                out.extend_from_slice(&(!end).to_be_bytes());
                 out.extend_from_slice(&seq.get().to_be_bytes());
+                out
+            }
+            Self::Blob(blob, stream) => {
+                let mut out = Self::blobs_from(*blob);
+                out.extend_from_slice(&stream.0);
                 out
             }
         }
@@ -165,10 +173,16 @@ impl<'a> StateKey<'a> {
                 let (seq, rest) = inverted_seq(rest)?;
                 finished(rest, Self::Past(stream, key, seq))
             }
-            0x1a => {
+            0x1d => {
                 let (stream, rest) = rest.split_first_chunk()?;
+                let (end, rest) = rest.split_first_chunk()?;
                 let (seq, rest) = seq(rest)?;
-                finished(rest, Self::BlobRef(BlobId(*first), StreamId(*stream), seq))
+                let end = !u64::from_be_bytes(*end);
+                finished(rest, Self::BlobRef(BlobId(*first), StreamId(*stream), end, seq))
+            }
+            0x1e => {
+                let (stream, rest) = rest.split_first_chunk()?;
+                finished(rest, Self::Blob(BlobId(*first), StreamId(*stream)))
             }
             0x1b => Some(Self::Null(stream, Cow::Borrowed(std::str::from_utf8(rest).ok()?))),
             0x1c => {
@@ -221,9 +235,19 @@ impl<'a> StateKey<'a> {
         vec![0x19]
     }
 
-    /// What the keys of everything that has bytes in a blob begin with.
-    pub fn refs_of(blob: BlobId) -> Vec<u8> {
-        [&[0x1a], blob.as_bytes().as_slice()].concat()
+    /// What the keys of everything of a bucket that has bytes in a blob begin with.
+    pub fn refs_of(blob: BlobId, stream: StreamId) -> Vec<u8> {
+        [&[0x1d], blob.as_bytes().as_slice(), stream.as_bytes().as_slice()].concat()
+    }
+
+    /// What the key of a blob begins with, and where those of the blobs from it on begin.
+    pub fn blobs_from(blob: BlobId) -> Vec<u8> {
+        [&[0x1e], blob.as_bytes().as_slice()].concat()
+    }
+
+    /// What the keys of all blobs begin with.
+    pub fn blobs() -> Vec<u8> {
+        vec![0x1e]
     }
 
     /// What the keys of all uploads of a bucket begin with, whose object keys begin with `prefix`.

@@ -1,6 +1,6 @@
 //! Multipart uploads under way and their parts. An upload that ended has no rows: a completed one is an object.
 
-use crate::buckets::StateFold;
+use crate::buckets::{Holder, StateFold};
 use crate::fold::{FoldError, Slot};
 use crate::key::StateKey;
 use crate::list::{self, Listing};
@@ -237,7 +237,7 @@ pub(crate) fn remove_parts(fold: &mut StateFold<'_>, prefix: Vec<u8>) -> Result<
         let (key, stored) = row?;
         let slot = Slot::<PartRow>::found(&key, stored)?;
         if let Some(part) = slot.row.clone() {
-            fold.release(&part.content, part.at.seq)?;
+            fold.release(&part.content, part.at.seq, Holder::Live)?;
         }
         fold.replace(slot, None)?;
     }
@@ -281,7 +281,7 @@ pub(crate) fn part_uploaded(fold: &mut StateFold<'_>, event: &PartUploaded) -> R
     };
     let slot = fold.read::<PartRow>(&StateKey::Part(stream, event.upload, event.number))?;
     if let Some(replaced) = slot.row.clone() {
-        fold.release(&replaced.content, replaced.at.seq)?;
+        fold.release(&replaced.content, replaced.at.seq, Holder::Live)?;
     }
     fold.refer(&row.content, row.at.seq)?;
     fold.replace(slot, Some(&row))

@@ -8,7 +8,7 @@
 //! As of an instant a key held the newest version, of those it has and those of its past, that was made before and not
 //! removed until after.
 
-use crate::buckets::StateFold;
+use crate::buckets::{Holder, StateFold};
 use crate::fold::{FoldError, Slot};
 use crate::key::StateKey;
 use crate::list::{self, Listing};
@@ -16,8 +16,10 @@ use crate::rows::{
     ExpiryRow, MarkerRow, NullRow, ObjectRow, ObjectSummary, PastRow, Row, RowError, VersionIdRow,
     VersionKeyRow, VersionRow,
 };
-use crate::store::{Rows, Space, StoreError, load_state, prefix_range};
-use siltstone_log::event::{ContentExpired, Deletion, Erased, ObjectDeleted, ObjectPut, ObjectTagged};
+use crate::store::{Rows, Space, StoreError, load_state, prefix_end, prefix_range};
+use siltstone_log::event::{
+    Content, ContentExpired, Deletion, Erased, ObjectDeleted, ObjectPut, ObjectTagged,
+};
 use siltstone_log::hlc::Hlc;
 use siltstone_log::id::{Seq, StreamId, VersionId, VersionRef};
 use siltstone_log::name::ObjectKey;
@@ -110,30 +112,38 @@ pub(crate) fn maker(rows: &dyn Rows, stream: StreamId, id: VersionId) -> Result<
     Ok(found.map(|found| found.seq))
 }
 
-/// A version that left S3's view and waits for the end of the history window.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expiring {
+/// A place in the queue of what was deleted or replaced, the longest removed first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Removal {
     /// When it was deleted or replaced.
     pub removed: Hlc,
     /// Its bucket's stream.
     pub stream: StreamId,
-    /// Its key.
-    pub key: ObjectKey,
     /// The record that made it.
     pub seq: Seq,
-    /// Bytes of its content.
-    pub bytes: u64,
 }
 
-/// What was deleted or replaced in all buckets, the longest removed first.
-pub fn expiring(rows: &dyn Rows) -> impl Iterator<Item = Result<Expiring, StoreError>> {
-    let (from, to) = prefix_range(StateKey::expiries());
-    rows.range(Space::State, from, to).map(|row| {
+/// A version that left S3's view and waits for the end of the history window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiring {
+    /// Its place in the queue.
+    pub at: Removal,
+    /// Its key.
+    pub key: ObjectKey,
+    /// Whether it has bytes in packs.
+    pub in_packs: bool,
+}
+
+/// What was deleted or replaced in all buckets, the longest removed first, from a place in that queue on.
+pub fn expiring(rows: &dyn Rows, from: Removal) -> impl Iterator<Item = Result<Expiring, StoreError>> {
+    let first = StateKey::Expiry(from.removed, from.stream, from.seq).encode();
+    let to = prefix_end(&StateKey::expiries());
+    rows.range(Space::State, Bound::Included(first), to).map(|row| {
         let (key, stored) = row?;
         match StateKey::decode(&key)? {
             StateKey::Expiry(removed, stream, seq) => {
-                let ExpiryRow { key, bytes } = ExpiryRow::from_stored(&stored)?;
-                Ok(Expiring { removed, stream, key, seq, bytes })
+                let ExpiryRow { key, in_packs } = ExpiryRow::from_stored(&stored)?;
+                Ok(Expiring { at: Removal { removed, stream, seq }, key, in_packs })
             }
             _ => Err(RowError::key(&key).into()),
         }
@@ -300,9 +310,13 @@ fn forget_id(fold: &mut StateFold<'_>, version: &VersionRow) -> Result<(), FoldE
 fn move_to_past(fold: &mut StateFold<'_>, key: &ObjectKey, version: VersionRow) -> Result<(), FoldError> {
     let (stream, removed) = (fold.origin().stream, fold.origin().at());
     take(fold, key, &version)?;
-    let (seq, bytes) = (version.at().seq, version.object().map_or(0, |object| object.size));
+    let (seq, content) = (version.at().seq, version.object().map(|object| &object.content));
+    let in_packs = matches!(content, Some(Content::Slices(_)));
+    if let Some(content) = content {
+        fold.retire(content);
+    }
     let slot = Slot::fresh(&StateKey::Expiry(removed.hlc, stream, seq));
-    fold.replace(slot, Some(&ExpiryRow { key: key.clone(), bytes }))?;
+    fold.replace(slot, Some(&ExpiryRow { key: key.clone(), in_packs }))?;
     let slot = Slot::fresh(&StateKey::Past(stream, text(key), seq));
     fold.replace(slot, Some(&PastRow { version, removed }))
 }
@@ -384,7 +398,7 @@ fn forget_past(fold: &mut StateFold<'_>, key: &ObjectKey, seq: Seq) -> Result<bo
     fold.replace(slot, None)?;
     forget_id(fold, &version)?;
     if let Some(object) = version.object() {
-        fold.release(&object.content, seq)?;
+        fold.release(&object.content, seq, Holder::Past)?;
     }
     Ok(true)
 }
@@ -404,7 +418,7 @@ pub(crate) fn erased(fold: &mut StateFold<'_>, event: &Erased) -> Result<(), Fol
     take(fold, &key, &version)?;
     forget_id(fold, &version)?;
     match version.object() {
-        Some(object) => fold.release(&object.content, event.seq),
+        Some(object) => fold.release(&object.content, event.seq, Holder::Live),
         None => Ok(()),
     }
 }

@@ -18,7 +18,7 @@ use siltstone_log::name::{BucketName, ObjectKey};
 use siltstone_log::record::Place;
 
 /// Names the rows' layout and the folds' meaning. A store with another label is rebuilt.
-pub const SCHEMA: &str = "siltstone-projections/4";
+pub const SCHEMA: &str = "siltstone-projections/5";
 
 /// A stored key or row is not what this program writes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -143,7 +143,8 @@ pub struct Usage {
     pub version_bytes: u64,
     /// Delete markers.
     pub markers: u64,
-    /// Bytes of versions that were deleted or replaced and are still inside the history window.
+    /// Bytes that only versions have which were deleted or replaced and are still inside the history window: what they
+    /// share with a version that S3 shows, or with a part, counts for nothing.
     pub history_bytes: u64,
     /// Multipart uploads under way.
     pub uploads: u64,
@@ -361,8 +362,8 @@ pub struct PastRow {
 pub struct ExpiryRow {
     /// Its key.
     pub key: ObjectKey,
-    /// Bytes of its content.
-    pub bytes: u64,
+    /// Whether it has bytes in packs, where space can be given back.
+    pub in_packs: bool,
 }
 
 /// The record that made the version of an id, kept for as long as the version is in the history window.
@@ -382,6 +383,24 @@ pub struct NullRow {
 /// Marks that a version or part has bytes in a blob; the key says which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobRefRow;
+
+/// How many versions and parts of a bucket have bytes in a blob. There is no row without any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BlobRow {
+    /// Versions that S3 shows, and parts of uploads.
+    pub live: u32,
+    /// Versions that were deleted or replaced.
+    pub past: u32,
+    /// Bytes of the blob up to the last that any of them has.
+    pub bytes: u64,
+}
+
+impl BlobRow {
+    /// Bytes that are kept for the history window alone.
+    pub fn history_bytes(&self) -> u64 {
+        if self.live == 0 && self.past > 0 { self.bytes } else { 0 }
+    }
+}
 
 /// The key of the version that a record made: finds a version, and the place of inline content, by (stream, seq).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -538,6 +557,7 @@ rows! {
     NullRow "null version";
     ExpiryRow "expiry";
     BlobRefRow "blob reference";
+    BlobRow "blob";
     UploadRow "upload";
     UploadKeyRow "upload key";
     PartRow "part";

@@ -47,7 +47,7 @@ use access::AccessLimiter;
 use admission::Admission;
 use bucket_protocol::{SecondHalf, Unfinished};
 use command::RecordDenied;
-use content::{Sources, Staging};
+use content::{BlobKeeper, Sources, Staging};
 use crossbeam_channel::{Sender, TrySendError};
 use history::HistoryState;
 use shard::{Call, CommandResult, ReplyTo, shard_of};
@@ -81,6 +81,7 @@ struct Shared {
     admission: Arc<Admission>,
     staging: Arc<Staging>,
     sources: Arc<Sources>,
+    blobs: Arc<BlobKeeper>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     denied: Mutex<AccessLimiter>,

@@ -5,7 +5,7 @@ use super::admission::{Admission, Limits};
 use super::bucket_protocol::{self, Unfinished};
 use super::catch_up::{CatchUp, CatchUpError};
 use super::command::{Action, Command, StartNode};
-use super::content::{Sources, Staging};
+use super::content::{BlobKeeper, Sources, Staging};
 use super::damage::FoundDamage;
 use super::follower::{FollowerCall, FollowerThread, LogOutlet, ShardNotices};
 use super::history::{HistoryConfig, HistoryState, HistoryWorker};
@@ -379,7 +379,8 @@ fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError
         progress: progress.clone(),
     };
     let follower = Builder::new().name("projections".into()).spawn(move || follower.run(&batch_inbox))?;
-    let context = shard_context(&config, &store, &blobs, &recovered, log_client, pack_client.clone());
+    let keeper = BlobKeeper::new(pack_client.clone(), blobs);
+    let context = shard_context(&config, &store, &keeper, &recovered, log_client);
     let shards = start_shards(&context, &recovered, inboxes)?;
 
     let staging = Staging {
@@ -388,15 +389,21 @@ fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError
         entropy: config.entropy.clone(),
         inline_max: config.inline_max,
     };
-    let history = history_worker(&config, &disk);
-    let log_id = recovered.log_id;
-    let sources = Sources { disk: disk.clone(), log_id, blobs, store: store.clone(), damage: damage.clone() };
+    let history = history_worker(&config, &disk, &recovered);
+    let sources = Sources {
+        disk: disk.clone(),
+        log_id: recovered.log_id,
+        blobs: keeper.clone(),
+        store: store.clone(),
+        damage: damage.clone(),
+    };
     let shared = Arc::new(Shared {
         calls,
         store,
         admission: admission.clone(),
         staging: Arc::new(staging),
         sources: Arc::new(sources),
+        blobs: keeper,
         clock: config.clock,
         entropy: config.entropy,
         denied: Mutex::new(AccessLimiter::default()),
@@ -418,11 +425,11 @@ fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError
     Ok(Engine { shared })
 }
 
-fn history_worker(config: &EngineConfig, disk: &RealDisk) -> HistoryWorker {
+fn history_worker(config: &EngineConfig, disk: &RealDisk, recovered: &Recovered) -> HistoryWorker {
     // The next pack and the next segment are allocated whole, and leave the floor free.
     let next_files = config.packs.pack_bytes.saturating_add(config.writer.segment_bytes);
     let wanted_free = config.limits.free_floor.saturating_add(next_files);
-    HistoryWorker::new(config.history, disk.clone(), wanted_free, config.inline_max as u64)
+    HistoryWorker::new(config.history, disk.clone(), wanted_free, recovered.quarantine.clone())
 }
 
 fn start_history(
@@ -463,15 +470,13 @@ fn start_packs(
 fn shard_context(
     config: &EngineConfig,
     store: &Arc<dyn Store>,
-    blobs: &Arc<dyn BlobIndex>,
+    blobs: &Arc<BlobKeeper>,
     recovered: &Recovered,
     log: LogClient,
-    packs: PackClient,
 ) -> ShardContext {
     ShardContext {
         store: store.clone(),
         log,
-        packs,
         blobs: blobs.clone(),
         clock: config.clock.clone(),
         hlc: Arc::new(Mutex::new(HlcClock::starting_after(recovered.max_hlc))),

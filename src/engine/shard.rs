@@ -3,14 +3,14 @@
 //! Thin: receives, calls [`StreamTask::handle`], carries out what it wants.
 
 use super::command::Command;
+use super::content::BlobKeeper;
 use super::outcome::{EngineError, Fault, Receipt, Unavailable};
 use super::stream_task::{Refusal, StreamTask, TaskEffect, TaskInput};
 use crossbeam_channel::{Receiver, Sender, never, select_biased};
 use siltstone_log::driver::LogClient;
 use siltstone_log::hlc::HlcClock;
 use siltstone_log::host::Clock;
-use siltstone_log::id::{BlobId, Epoch, Position, Seq, StreamId};
-use siltstone_log::pack::{BlobIndex, PackClient};
+use siltstone_log::id::{Epoch, Position, Seq, StreamId};
 use siltstone_log::writer::WriteRefusal;
 use siltstone_projections::store::Store;
 use std::collections::BTreeMap;
@@ -74,8 +74,7 @@ pub(super) fn shard_of(stream: StreamId, shards: usize) -> usize {
 pub(super) struct ShardContext {
     pub(super) store: Arc<dyn Store>,
     pub(super) log: LogClient,
-    pub(super) packs: PackClient,
-    pub(super) blobs: Arc<dyn BlobIndex>,
+    pub(super) blobs: Arc<BlobKeeper>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) hlc: Arc<Mutex<HlcClock>>,
     pub(super) epoch: Epoch,
@@ -227,23 +226,12 @@ impl Shard {
                         reply.send(result);
                     }
                 }
-                TaskEffect::Free(blobs) => self.free(&blobs),
+                TaskEffect::Free(blobs) => blobs.iter().for_each(|blob| self.context.blobs.free(*blob)),
             }
         }
         self.effects = effects;
         for token in busy {
             self.refused(token, Refusal::Busy);
-        }
-    }
-
-    fn free(&self, blobs: &[BlobId]) {
-        for blob in blobs {
-            match self.context.blobs.get(*blob) {
-                Ok(Some(place)) => self.context.packs.free(*blob, place),
-                Ok(None) => {}
-                // The space stays taken until the index is rebuilt; no promise depends on it.
-                Err(error) => tracing::warn!(%blob, %error, "cannot free a blob"),
-            }
         }
     }
 }

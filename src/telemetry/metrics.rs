@@ -139,7 +139,7 @@ metrics! {
     history_oldest: IntGauge = "history_oldest_seconds", [], "Age of the oldest deletion or replacement whose version is kept.";
     history_expired: IntCounterVec = "history_expired_versions_total", ["reason"],
         "Versions that left the history: by the window's days, the limit of bytes, or for want of space.";
-    history_expired_bytes: IntCounterVec = "history_expired_bytes_total", ["reason"], "Bytes of versions that left the history.";
+    history_expired_bytes: IntCounterVec = "history_expired_bytes_total", ["reason"], "Bytes given back by versions that left the history.";
     history_shortened: IntCounterVec = "history_window_shortened_total", ["reason"],
         "Times that versions left before the window's days had passed.";
     disk_free: IntGauge = "disk_free_bytes", [], "Free bytes on the volume of the data directory.";

@@ -11,7 +11,7 @@ use crate::host::{Disk, DiskError, DiskOp, Ticket};
 use crate::id::{BlobId, LogId, Salt};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
@@ -56,6 +56,7 @@ pub struct PackClient {
     calls: Sender<Call>,
     gate: Arc<WriteGate>,
     waiting: Arc<AtomicUsize>,
+    giving_back: Arc<AtomicU64>,
     log_id: LogId,
     extent_bytes: u32,
 }
@@ -114,6 +115,11 @@ impl PackClient {
         self.tell(PackInput::Free { blob, place });
     }
 
+    /// Bytes of freed blobs whose space is not back yet.
+    pub fn giving_back(&self) -> u64 {
+        self.giving_back.load(Ordering::Relaxed)
+    }
+
     /// Writes content: the only way to do so, blocking. Not called once the store is stopping.
     ///
     /// ORDER: a failure is reported before anybody else hears of it. After a failed write nobody knows what the disk
@@ -151,18 +157,21 @@ impl PackThread {
         let (sync, sync_thread) = worker("pack-sync", disk.clone(), calls.clone())?;
         let (files, files_thread) = worker("pack-files", disk.clone(), calls.clone())?;
         let waiting = Arc::new(AtomicUsize::new(0));
+        let giving_back = Arc::new(AtomicU64::new(0));
         let gate = Arc::new(WriteGate::default());
         let client = PackClient {
             calls: calls.clone(),
             gate: gate.clone(),
             waiting: waiting.clone(),
+            giving_back: giving_back.clone(),
             log_id: writer.log_id(),
             extent_bytes: writer.config().extent_bytes,
         };
         let replies = BTreeMap::new();
         let failed: FailedReply = Box::new(failed);
+        let failed = Some(failed);
         let driver =
-            Driver { writer, index, replies, waiting, sync, files, failed: Some(failed), stopped: false };
+            Driver { writer, index, replies, waiting, giving_back, sync, files, failed, stopped: false };
         let decide = Builder::new().name("pack-writer".into()).spawn(move || driver.run(&inbox))?;
         Ok((Self { calls, gate, threads: vec![decide, sync_thread, files_thread] }, client))
     }
@@ -221,6 +230,7 @@ struct Driver {
     index: Arc<dyn BlobIndex>,
     replies: BTreeMap<BlobId, VecDeque<Reply>>,
     waiting: Arc<AtomicUsize>,
+    giving_back: Arc<AtomicU64>,
     sync: Sender<Work>,
     files: Sender<Work>,
     failed: Option<FailedReply>,
@@ -235,6 +245,7 @@ impl Driver {
         {
             let input = self.note(call);
             self.writer.handle(input, &mut effects);
+            self.giving_back.store(self.writer.giving_back(), Ordering::Relaxed);
             for effect in effects.drain(..) {
                 self.carry_out(effect);
             }

@@ -12,7 +12,7 @@ use super::open_pack::{OpenPack, Phase};
 use super::place::{BlobPlace, ExtentPlace};
 use super::recovery::RecoveredPacks;
 use super::{MAX_EXTENT, PAGE, pack_file};
-use crate::host::{Completion, DiskError, DiskErrorKind, DiskOp, Folder, Ticket};
+use crate::host::{Completion, DiskError, DiskErrorKind, DiskOp, DiskReply, Folder, Ticket};
 use crate::id::{BlobId, LogId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -21,6 +21,26 @@ struct Upload {
     extents: Vec<ExtentPlace>,
     /// Set by `Finish`: the place, and how many packs still have to be synced.
     finished: Option<(BlobPlace, usize)>,
+}
+
+/// A blob whose space is being given back.
+struct Freeing {
+    bytes: u64,
+    /// Punches that have not returned.
+    left: usize,
+    /// Whether those that have succeeded.
+    all: bool,
+    packs: BTreeSet<u32>,
+}
+
+/// Punched blobs whose packs are to be synced before the index forgets them: after a power cut a hole may have closed
+/// again, and nobody would know of it. One sync at a time, so that uploads never wait for more.
+#[derive(Default)]
+struct Holes {
+    waiting: BTreeMap<BlobId, BTreeSet<u32>>,
+    /// Blobs that the syncs under way are for, and the packs still to be synced.
+    syncing: Vec<BlobId>,
+    packs: BTreeSet<u32>,
 }
 
 /// What an operation under way is for.
@@ -32,6 +52,7 @@ enum Task {
     SyncName(u32),
     SyncBlobs(u32),
     Punch { pack: u32, freed: Option<BlobId> },
+    SyncHoles,
     SyncExtents(u32),
     WriteFooter(u32),
     CutTail(u32),
@@ -63,8 +84,9 @@ pub struct PackWriter {
     highest_named: u32,
     uploads: BTreeMap<BlobId, Upload>,
     waiting: VecDeque<(BlobId, u32)>,
-    /// Freed blobs: how many punches are left, and whether all succeeded so far.
-    freeing: BTreeMap<BlobId, (usize, bool)>,
+    /// Freed blobs whose punches are under way.
+    freeing: BTreeMap<BlobId, Freeing>,
+    holes: Holes,
     under_way: BTreeMap<Ticket, Task>,
     next_ticket: u64,
 }
@@ -91,6 +113,7 @@ impl PackWriter {
             uploads: BTreeMap::new(),
             waiting: VecDeque::new(),
             freeing: BTreeMap::new(),
+            holes: Holes::default(),
             under_way: BTreeMap::new(),
             next_ticket: 0,
         }
@@ -320,7 +343,9 @@ impl PackWriter {
         if self.freeing.contains_key(&blob) || place.extents.is_empty() {
             return;
         }
-        self.freeing.insert(blob, (place.extents.len(), true));
+        let packs = place.extents.iter().map(|extent| extent.pack).collect();
+        let freeing = Freeing { bytes: place.len, left: place.extents.len(), all: true, packs };
+        self.freeing.insert(blob, freeing);
         for extent in &place.extents {
             self.packs.entry(extent.pack).and_modify(|pack| pack.drop_extent(extent.offset));
             self.punch(extent.pack, extent.offset, extent.footprint(), Some(blob), out);
@@ -336,15 +361,53 @@ impl PackWriter {
     fn punched(&mut self, pack: u32, freed: Option<BlobId>, ok: bool, out: &mut Out) {
         self.packs.entry(pack).and_modify(|open| open.punching = open.punching.saturating_sub(1));
         if let Some(blob) = freed
-            && let Some((left, all)) = self.freeing.get_mut(&blob)
+            && let Some(freeing) = self.freeing.get_mut(&blob)
         {
-            *left -= 1;
-            *all &= ok;
-            if *left == 0 && self.freeing.remove(&blob).is_some_and(|(_, all)| all) {
-                out.push(PackEffect::Freed { blob });
+            freeing.left -= 1;
+            freeing.all &= ok;
+            if freeing.left == 0
+                && let Some(freeing) = self.freeing.remove(&blob).filter(|freeing| freeing.all)
+            {
+                self.holes.waiting.insert(blob, freeing.packs);
+                self.sync_holes(out);
             }
         }
         self.seal_if_settled(pack, out);
+    }
+
+    /// Syncs the next pack that blobs were punched out of, if no such sync is under way.
+    fn sync_holes(&mut self, out: &mut Out) {
+        if self.under_way.values().any(|task| matches!(task, Task::SyncHoles)) {
+            return;
+        }
+        if self.holes.packs.is_empty() {
+            let synced = std::mem::take(&mut self.holes.syncing);
+            out.extend(synced.into_iter().map(|blob| PackEffect::Freed { blob }));
+            for (blob, packs) in std::mem::take(&mut self.holes.waiting) {
+                self.holes.syncing.push(blob);
+                self.holes.packs.extend(packs);
+            }
+        }
+        if let Some(number) = self.holes.packs.pop_first() {
+            self.submit(Task::SyncHoles, DiskOp::Sync { file: pack_file(number) }, out);
+        }
+    }
+
+    fn holes_synced(&mut self, result: Result<DiskReply, DiskError>, out: &mut Out) {
+        match result {
+            Ok(_) => {}
+            // A pack that is gone took its holes along.
+            Err(error) if error.kind == DiskErrorKind::NotFound => {}
+            // The index keeps the blobs, and the next start frees them again.
+            Err(error) if error.kind == DiskErrorKind::NoHandles => self.holes.syncing.clear(),
+            Err(error) => return self.fail(error, out),
+        }
+        self.sync_holes(out);
+    }
+
+    /// Bytes of freed blobs whose space is not back yet.
+    pub fn giving_back(&self) -> u64 {
+        self.freeing.values().fold(0, |sum, freeing| sum.saturating_add(freeing.bytes))
     }
 
     fn stop(&mut self, out: &mut Out) {
@@ -399,6 +462,7 @@ impl PackWriter {
                 let ok = result.map_or_else(|error| error.kind == DiskErrorKind::NotFound, |_| true);
                 self.punched(pack, freed, ok, out);
             }
+            (Task::SyncHoles, result) => self.holes_synced(result, out),
             (Task::Create(number), Err(error)) if error.kind == DiskErrorKind::NoSpace => {
                 self.not_created(number, PackRefusal::NoSpace, out);
             }
@@ -447,7 +511,7 @@ impl PackWriter {
                 self.packs.remove(&number);
             }
             // Handled with its outcome before.
-            Task::Punch { .. } => {}
+            Task::Punch { .. } | Task::SyncHoles => {}
         }
     }
 

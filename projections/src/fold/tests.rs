@@ -1,8 +1,9 @@
 use crate::changes::Changes;
 use crate::follower::Pace;
+use crate::objects::Removal;
 use crate::overlay::{Overlay, PendingRows};
 use crate::rebuild::Rebuild;
-use crate::rows::{At, BucketRow, BucketState, Usage, VersionRow};
+use crate::rows::{At, BlobRow, BucketRow, BucketState, Usage, VersionRow};
 use crate::store::mem::MemStore;
 use crate::store::{Rows, Space};
 use crate::testing::*;
@@ -25,6 +26,13 @@ fn recount(rows: &dyn Rows, stream: StreamId) -> Usage {
     use crate::key::StateKey;
     use crate::rows::{ObjectRow, PartRow, PastRow, Row};
     let mut usage = Usage::default();
+    let mut blobs: BTreeMap<BlobId, BlobRow> = BTreeMap::new();
+    let mut hold = |content: &Content, live: u32, past: u32| {
+        for (blob, end) in buckets::blobs_of(content) {
+            let row = blobs.entry(blob).or_default();
+            *row = BlobRow { live: row.live + live, past: row.past + past, bytes: row.bytes.max(end) };
+        }
+    };
     for (key, logical) in dump(rows, Space::State) {
         let stored = [&[0], logical.as_ref()].concat();
         match StateKey::decode(&key).unwrap() {
@@ -36,19 +44,29 @@ fn recount(rows: &dyn Rows, stream: StreamId) -> Usage {
                 VersionRow::Object(object) => {
                     usage.versions += 1;
                     usage.version_bytes += object.size;
+                    hold(&object.content, 1, 0);
                 }
                 VersionRow::Marker(_) => usage.markers += 1,
             },
             StateKey::Past(of, ..) if of == stream => {
-                let past = PastRow::from_stored(&stored).unwrap();
-                usage.history_bytes += past.version.object().map_or(0, |object| object.size);
+                let Some(object) = PastRow::from_stored(&stored).unwrap().version.into_object() else {
+                    continue;
+                };
+                usage.history_bytes += if object.content == Content::Inline { object.size } else { 0 };
+                hold(&object.content, 0, 1);
             }
             StateKey::Upload(of, ..) if of == stream => usage.uploads += 1,
             StateKey::Part(of, ..) if of == stream => {
-                usage.upload_bytes += PartRow::from_stored(&stored).unwrap().size;
+                let part = PartRow::from_stored(&stored).unwrap();
+                usage.upload_bytes += part.size;
+                hold(&part.content, 1, 0);
             }
             _ => {}
         }
+    }
+    for (blob, expected) in blobs {
+        assert_eq!(buckets::blob(rows, stream, blob).unwrap(), Some(expected), "{blob}");
+        usage.history_bytes += expected.history_bytes();
     }
     usage
 }
@@ -229,12 +247,10 @@ proptest! {
         }
         let overlay = Overlay::new(&empty, &pending);
         let named = blobs_named(&overlay);
-        for blob in &named {
-            prop_assert!(buckets::is_referenced(&overlay, *blob).unwrap());
-        }
-        for blob in freed {
-            prop_assert!(!named.contains(&blob) && !buckets::is_referenced(&overlay, blob).unwrap());
-        }
+        let in_use: BTreeSet<_> =
+            buckets::blobs_in_use(&overlay, BlobId::default()).map(Result::unwrap).collect();
+        prop_assert_eq!(&in_use, &named);
+        prop_assert!(freed.is_disjoint(&named));
     }
 }
 
@@ -317,18 +333,47 @@ fn an_overwrite_moves_the_older_version_to_the_past_until_it_expires() {
     let expected =
         Usage { objects: 1, bytes: 7, versions: 1, version_bytes: 7, history_bytes: 10, ..Usage::default() };
     assert_eq!(usage, expected);
-    let expiring: Vec<_> = objects::expiring(&store).map(Result::unwrap).collect();
-    assert_eq!(expiring.iter().map(|e| (e.seq, e.bytes)).collect::<Vec<_>>(), [(first, 10)]);
-    assert_eq!(expiring[0].removed, past[0].removed.hlc);
+    let expiring: Vec<_> = objects::expiring(&store, Removal::default()).map(Result::unwrap).collect();
+    assert_eq!(expiring.iter().map(|e| (e.at.seq, e.in_packs)).collect::<Vec<_>>(), [(first, false)]);
+    assert_eq!(expiring[0].at.removed, past[0].removed.hlc);
 
     let versions = vec![(key("k"), first), (key("k"), second)];
     log.append(stream, Event::ContentExpired(ContentExpired { versions }));
     let expired = followed(&log, 9);
     assert_eq!(objects::past(&expired, stream, &key("k")).count(), 0);
-    assert_eq!(objects::expiring(&expired).count(), 0);
+    assert_eq!(objects::expiring(&expired, Removal::default()).count(), 0);
     assert_eq!(objects::by_seq(&expired, stream, first).unwrap(), None);
     assert!(objects::current(&expired, stream, &key("k")).unwrap().is_some(), "what S3 shows never expires");
     assert_eq!(buckets::get(&expired, stream).unwrap().unwrap().usage.history_bytes, 0);
+}
+
+#[test]
+fn bytes_that_a_live_version_shares_are_no_history_and_each_blob_counts_once() {
+    let (mut log, stream) = (TestLog::default(), bucket_stream(0));
+    log.append(stream, bucket_created("a-bucket"));
+    let history = |log: &TestLog| {
+        let store = followed(log, 3);
+        let usage = buckets::get(&store, stream).unwrap().unwrap().usage;
+        assert_eq!(usage, recount(&store, stream));
+        usage.history_bytes
+    };
+    // Copies of an object onto itself: every version has the same blob.
+    let copies: Vec<Seq> = (0..4).map(|_| log.append(stream, put_version("k", 9, None))).collect();
+    assert_eq!(history(&log), 0);
+    log.append(stream, delete("k"));
+    assert_eq!(history(&log), 9);
+    let expire = |seq: &Seq| vec![(key("k"), *seq)];
+    for copy in &copies[..3] {
+        log.append(stream, Event::ContentExpired(ContentExpired { versions: expire(copy) }));
+        assert_eq!(history(&log), 9, "expiring one that shares gives nothing back");
+    }
+    let holders: Vec<Seq> = {
+        let blob = BlobId(9u128.to_be_bytes());
+        buckets::holders(&followed(&log, 3), stream, blob).map(Result::unwrap).collect()
+    };
+    assert_eq!(holders, copies[3..]);
+    log.append(stream, Event::ContentExpired(ContentExpired { versions: expire(&copies[3]) }));
+    assert_eq!(history(&log), 0);
 }
 
 #[test]

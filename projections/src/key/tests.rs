@@ -12,7 +12,7 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 prop_compose! {
-    fn state_key()(kind in 0..12u8, stream in stream(), key in text(), seq: u64, upload: [u8; 16], number: u16)
+    fn state_key()(kind in 0..13u8, stream in stream(), key in text(), seq: u64, upload: [u8; 16], number: u16)
         -> StateKey<'static> {
         let (key, upload) = (Cow::Owned(key), UploadId(upload));
         match kind {
@@ -26,7 +26,8 @@ prop_compose! {
             7 => StateKey::VersionById(stream, VersionId(upload.0)),
             8 => StateKey::Past(stream, key, Seq(seq)),
             9 => StateKey::Expiry(Hlc(u64::from(number)), stream, Seq(seq)),
-            10 => StateKey::BlobRef(BlobId(upload.0), stream, Seq(seq)),
+            10 => StateKey::BlobRef(BlobId(upload.0), stream, seq, Seq(u64::from(number))),
+            11 => StateKey::Blob(BlobId(upload.0), stream),
             _ => StateKey::Null(stream, key),
         }
     }
@@ -66,7 +67,10 @@ fn meant(key: &StateKey<'_>) -> (u8, [u8; 16], StreamId, Vec<u8>, u64, [u8; 16],
         StateKey::Expiry(removed, stream, seq) => {
             (9, u128::from(removed.0).to_be_bytes(), *stream, vec![], seq.get(), none, 0)
         }
-        StateKey::BlobRef(blob, stream, seq) => (10, blob.0, *stream, vec![], seq.get(), none, 0),
+        StateKey::BlobRef(blob, stream, end, seq) => {
+            (13, blob.0, *stream, vec![], !end, u128::from(seq.get()).to_be_bytes(), 0)
+        }
+        StateKey::Blob(blob, stream) => (14, blob.0, *stream, vec![], 0, none, 0),
         StateKey::Null(stream, key) => (11, none, *stream, bytes(key), 0, none, 0),
     }
 }

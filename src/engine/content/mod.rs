@@ -3,9 +3,11 @@
 //! A door feeds a request's body into a [`ContentSink`]; what is small stays in memory with its salt in front and
 //! becomes part of the record, what is larger goes to packs and is durable before the record is submitted.
 
+mod keeper;
 mod reader;
 mod sink;
 
+pub(super) use keeper::BlobKeeper;
 pub use reader::{ContentReader, Sources};
 pub use sink::{ContentSink, Staging};
 

@@ -4,6 +4,7 @@
 //! what is being sent, each of at most 256 KiB. Every chunk holds the permit that the reader was given.
 
 use super::cut;
+use super::keeper::{BlobHold, BlobKeeper};
 use crate::engine::admission::ReadPermit;
 use crate::engine::damage::FoundDamage;
 use crate::engine::outcome::Fault;
@@ -12,7 +13,7 @@ use siltstone_log::event::{Content, ContentSlice, ContentSource};
 use siltstone_log::host::DiskReply;
 use siltstone_log::host::real::RealDisk;
 use siltstone_log::id::{BlobId, LogId, Salt, Seq, StreamId};
-use siltstone_log::pack::{BlobIndex, BlobReader};
+use siltstone_log::pack::BlobReader;
 use siltstone_log::reader::{ReadError, read_cached_content, read_content};
 use siltstone_log::record::Place;
 use siltstone_projections::objects;
@@ -28,7 +29,7 @@ use tokio::task::JoinHandle;
 pub struct Sources {
     pub(crate) disk: RealDisk,
     pub(crate) log_id: LogId,
-    pub(crate) blobs: Arc<dyn BlobIndex>,
+    pub(crate) blobs: Arc<BlobKeeper>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) damage: Arc<FoundDamage>,
 }
@@ -56,7 +57,9 @@ impl ContentReader {
             }
             Content::Slices(slices) => cut(slices, range).map(|slice| Part::of(&slice)).collect(),
         };
-        Self { cursor: Some(Box::new(Cursor { sources, parts: slices, blob: None, permit })), ahead: None }
+        let hold = sources.blobs.hold(slices.iter().filter_map(Part::blob).collect());
+        let cursor = Cursor { sources, parts: slices, blob: None, permit, _hold: hold };
+        Self { cursor: Some(Box::new(cursor)), ahead: None }
     }
 
     /// The next bytes; none at the end. After an error nothing more comes, and the connection is to be cut: the
@@ -135,6 +138,13 @@ impl Part {
         };
         Self { source, offset: slice.offset, len: slice.len }
     }
+
+    fn blob(&self) -> Option<BlobId> {
+        match self.source {
+            PartSource::Blob(blob) => Some(blob),
+            PartSource::Own(_) | PartSource::Record(..) => None,
+        }
+    }
 }
 
 /// What is still to be read.
@@ -144,6 +154,8 @@ struct Cursor {
     /// The blob that the first part is being read from.
     blob: Option<BlobReader>,
     permit: ReadPermit,
+    /// Keeps the blobs of all parts, whatever becomes of the version.
+    _hold: BlobHold,
 }
 
 fn damaged(error: &impl ToString) -> Fault {
@@ -193,8 +205,7 @@ impl Cursor {
                     return self.inline(inline, offset, len).map(Some);
                 }
                 PartSource::Blob(blob) => {
-                    let place = self.sources.blobs.get(blob).map_err(|error| damaged(&error))?;
-                    let place = place.ok_or_else(|| Fault::Content(format!("blob {blob} is missing")))?;
+                    let place = self.sources.blobs.place(blob)?;
                     let range = offset..offset.saturating_add(len);
                     self.blob = Some(BlobReader::new(self.sources.log_id, blob, &place, range));
                 }

@@ -4,7 +4,14 @@
 //! commands. Forgetting is an event like any other ([`ExpireVersions`]); the space comes back when it is visible.
 //!
 //! The longest removed goes first, over all buckets, for one of three reasons ([`Reason`]). Only the first keeps the
-//! promise of so many days; the other two shorten the window, which is logged and counted.
+//! promise of so many days; the other two shorten the window, which is logged and counted. For want of space only those
+//! go that give some back: small versions lie in the log, which keeps its space.
+//!
+//! **Bytes** are those that history alone holds. What a past version shares with a live one, or with another past one,
+//! comes back with the last of them, and is counted with that one.
+//!
+//! **Where a look begins.** The queue of removals is walked from a cursor in memory and not from its first key, where
+//! the store keeps the traces of what went before, and where the versions of streams may lie that take no records.
 //!
 //! **Time.** Records bear hybrid time, which follows the wall clock, and a wall clock can be wrong. So the window's end
 //! ([`WindowEnd`]) is never taken from the wall clock alone: it begins where the log says that it was, and moves at most
@@ -17,12 +24,16 @@ pub use worker::HistoryUsage;
 pub(super) use worker::{HistoryState, HistoryWorker};
 
 use super::command::ExpireVersions;
+use siltstone_log::event::Content;
 use siltstone_log::hlc::Hlc;
 use siltstone_log::host::Now;
-use siltstone_log::id::{Seq, StreamId};
+use siltstone_log::id::{BlobId, Seq, StreamId};
 use siltstone_log::name::ObjectKey;
-use siltstone_projections::objects::{self, Expiring};
+use siltstone_projections::buckets::{self, blobs_of};
+use siltstone_projections::objects::{self, Expiring, Removal};
+use siltstone_projections::rows::{BlobRow, VersionKeyRow};
 use siltstone_projections::store::{Rows, StoreError};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Versions that one record forgets at most.
@@ -31,7 +42,7 @@ const BATCH: usize = 1_000;
 const MAX_VERSIONS: usize = 16_000;
 /// Buckets that one look goes to at most: each costs a record.
 const MAX_STREAMS: usize = 64;
-/// Rows that one look passes at most.
+/// Rows that one look passes at most, but for what goes with the last of them.
 const MAX_SCANNED: usize = 64_000;
 
 /// How much history is kept.
@@ -119,8 +130,15 @@ struct Demand {
     excess: u64,
     /// Bytes of disk that are wanted.
     shortage: u64,
-    /// Content of more than this many bytes lies in packs: only it gives space back.
-    inline_max: u64,
+}
+
+/// Where a look begins in the queue of removals. What was removed earlier is gone, or is none of the look's business.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Begin {
+    /// Before here only streams that take no records have versions.
+    queue: Removal,
+    /// Before here no version gives space back, unless one that comes later does so too.
+    space: Removal,
 }
 
 /// Versions and their bytes.
@@ -148,30 +166,111 @@ struct Step {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Plan {
     steps: Vec<Step>,
-    /// Whether the look ended before the demand was met.
+    /// Whether the look ended before the demand was met and before the queue did.
     more: bool,
+    /// The next look's [`Begin::space`].
+    space: Removal,
 }
 
-#[derive(Default)]
-struct Planning {
-    versions: BTreeMap<StreamId, Vec<(ObjectKey, Seq, Reason, u64)>>,
-    taken: usize,
+/// A version that is to be forgotten, and the bytes that are given back with it.
+struct Taken {
+    key: ObjectKey,
+    seq: Seq,
+    reason: Reason,
+    bytes: u64,
+}
+
+/// One look.
+struct Planning<'a> {
+    rows: &'a dyn Rows,
+    versions: BTreeMap<StreamId, Vec<Taken>>,
+    taken: BTreeSet<(StreamId, Seq)>,
+    /// Blobs of what was taken, and how many of their holders were.
+    blobs: BTreeMap<(StreamId, BlobId), (BlobRow, u32)>,
+    looked_at: usize,
+    /// Bytes of history that are given back, and how many of them are on the disk.
     bytes: u64,
     space: u64,
 }
 
-impl Planning {
-    fn take(&mut self, row: Expiring, reason: Reason, inline_max: u64) {
-        self.taken += 1;
-        self.bytes = self.bytes.saturating_add(row.bytes);
-        if row.bytes > inline_max {
-            self.space = self.space.saturating_add(row.bytes);
+impl<'a> Planning<'a> {
+    fn new(rows: &'a dyn Rows) -> Self {
+        let (versions, taken, blobs) = Default::default();
+        Self { rows, versions, taken, blobs, looked_at: 0, bytes: 0, space: 0 }
+    }
+
+    fn take(&mut self, stream: StreamId, key: ObjectKey, seq: Seq, reason: Reason) -> Result<(), StoreError> {
+        if !self.taken.insert((stream, seq)) {
+            return Ok(());
         }
-        self.versions.entry(row.stream).or_default().push((row.key, row.seq, reason, row.bytes));
+        let (inline, blobs) = match self.content(stream, &key, seq)? {
+            Some((Content::Inline, size)) => (size, BTreeMap::new()),
+            Some((content, _)) => (0, blobs_of(&content)),
+            None => (0, BTreeMap::new()),
+        };
+        let mut space = 0_u64;
+        for blob in blobs.into_keys() {
+            let (row, taken) = self.hold(stream, blob)?;
+            *taken += 1;
+            if row.live == 0 && row.past == *taken {
+                space = space.saturating_add(row.bytes);
+            }
+        }
+        let bytes = inline.saturating_add(space);
+        self.space = self.space.saturating_add(space);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.versions.entry(stream).or_default().push(Taken { key, seq, reason, bytes });
+        Ok(())
+    }
+
+    /// Takes a version, and all that has to go with it for its bytes to come back; nothing where they would not. Tells
+    /// whether there was room for all of it.
+    fn take_for_space(&mut self, row: &Expiring) -> Result<bool, StoreError> {
+        let Removal { stream, seq, .. } = row.at;
+        let Some((content, _)) = self.content(stream, &row.key, seq)? else { return Ok(true) };
+        for blob in blobs_of(&content).into_keys() {
+            if self.hold(stream, blob)?.0.live > 0 {
+                continue;
+            }
+            for holder in buckets::holders(self.rows, stream, blob) {
+                if self.taken.len() >= MAX_VERSIONS {
+                    return Ok(false);
+                }
+                let seq = holder?;
+                if let Some(VersionKeyRow { key, .. }) = objects::by_seq(self.rows, stream, seq)? {
+                    self.take(stream, key, seq, Reason::Space)?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn content(
+        &mut self,
+        stream: StreamId,
+        key: &ObjectKey,
+        seq: Seq,
+    ) -> Result<Option<(Content, u64)>, StoreError> {
+        self.looked_at += 1;
+        let past = objects::past_version(self.rows, stream, key, seq)?;
+        Ok(past.and_then(|past| past.version.into_object()).map(|object| (object.content, object.size)))
+    }
+
+    fn hold(&mut self, stream: StreamId, blob: BlobId) -> Result<&mut (BlobRow, u32), StoreError> {
+        match self.blobs.entry((stream, blob)) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
+                self.looked_at += 1;
+                let row = buckets::blob(self.rows, stream, blob)?.unwrap_or_default();
+                Ok(new.insert((row, 0)))
+            }
+        }
     }
 
     fn is_full(&self) -> bool {
-        self.taken >= MAX_VERSIONS || self.versions.len() >= MAX_STREAMS
+        self.looked_at >= MAX_SCANNED
+            || self.taken.len() >= MAX_VERSIONS
+            || self.versions.len() >= MAX_STREAMS
     }
 
     fn steps(self) -> Vec<Step> {
@@ -179,10 +278,10 @@ impl Planning {
         for (stream, versions) in self.versions {
             for batch in versions.chunks(BATCH) {
                 let mut counts: BTreeMap<Reason, Count> = BTreeMap::new();
-                for (_, _, reason, bytes) in batch {
+                for Taken { reason, bytes, .. } in batch {
                     counts.entry(*reason).or_default().add(Count { versions: 1, bytes: *bytes });
                 }
-                let versions = batch.iter().map(|(key, seq, ..)| (key.clone(), *seq)).collect();
+                let versions = batch.iter().map(|taken| (taken.key.clone(), taken.seq)).collect();
                 steps.push(Step { action: ExpireVersions { stream, versions }, counts });
             }
         }
@@ -191,37 +290,93 @@ impl Planning {
 }
 
 /// Decides what is to be forgotten now: the longest removed first, no more than the demand asks for, and within the
-/// bounds of one look. Streams in `refused` take no records at the moment.
-fn plan(rows: &dyn Rows, demand: &Demand, refused: &BTreeSet<StreamId>) -> Result<Plan, StoreError> {
-    let (mut planning, mut more) = (Planning::default(), false);
-    // Small versions that would go for want of space: worth it only where a large one follows that gives some back.
-    let mut small: Vec<Expiring> = Vec::new();
-    for (row, scanned) in objects::expiring(rows).zip(0usize..) {
-        if scanned >= MAX_SCANNED || planning.taken + small.len() >= MAX_VERSIONS || planning.is_full() {
-            more = true;
-            break;
+/// bounds of one look. Streams that `refuses` names take no records.
+fn plan(
+    rows: &dyn Rows,
+    begin: Begin,
+    demand: &Demand,
+    refuses: &dyn Fn(StreamId) -> bool,
+) -> Result<Plan, StoreError> {
+    let mut planning = Planning::new(rows);
+    for row in objects::expiring(rows, begin.queue) {
+        if planning.is_full() {
+            return Ok(Plan { more: true, steps: planning.steps(), space: begin.space });
         }
-        let row = row?;
-        if refused.contains(&row.stream) {
+        let Expiring { at: Removal { removed, stream, seq }, key, .. } = row?;
+        planning.looked_at += 1;
+        if refuses(stream) {
             continue;
         }
-        if row.removed.millis() < demand.end {
-            planning.take(row, Reason::Window, demand.inline_max);
+        let reason = if removed.millis() < demand.end {
+            Reason::Window
         } else if planning.bytes < demand.excess {
-            planning.take(row, Reason::Bytes, demand.inline_max);
-        } else if planning.space < demand.shortage {
-            let gives_space = row.bytes > demand.inline_max;
-            small.push(row);
-            if gives_space {
-                for row in small.drain(..) {
-                    planning.take(row, Reason::Space, demand.inline_max);
-                }
-            }
+            Reason::Bytes
         } else {
             break;
+        };
+        planning.take(stream, key, seq, reason)?;
+    }
+    let (more, space) = plan_for_space(&mut planning, begin.space.max(begin.queue), demand, refuses)?;
+    Ok(Plan { more, steps: planning.steps(), space })
+}
+
+/// Goes on until enough space is given back. Tells whether there may be more that gives some, and where the next look is
+/// to begin: at the first version taken, whose record may be refused, else where this one ended.
+fn plan_for_space(
+    planning: &mut Planning<'_>,
+    begin: Removal,
+    demand: &Demand,
+    refuses: &dyn Fn(StreamId) -> bool,
+) -> Result<(bool, Removal), StoreError> {
+    let (mut next, mut stays) = (begin, false);
+    if planning.space >= demand.shortage {
+        return Ok((false, next));
+    }
+    for row in objects::expiring(planning.rows, begin) {
+        let row = row?;
+        if !stays {
+            next = row.at;
+        }
+        if planning.is_full() {
+            return Ok((true, next));
+        }
+        planning.looked_at += 1;
+        if row.in_packs && !refuses(row.at.stream) {
+            if !planning.take_for_space(&row)? {
+                return Ok((true, next));
+            }
+            stays |= planning.taken.contains(&(row.at.stream, row.at.seq));
+            if planning.space >= demand.shortage {
+                break;
+            }
         }
     }
-    Ok(Plan { more: more && planning.taken > 0, steps: planning.steps() })
+    Ok((false, next))
+}
+
+/// What the queue begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    /// A version that was removed then, of a stream that takes records.
+    Found(Removal),
+    /// Many of streams that take none; the next look goes on from here.
+    Further(Removal),
+    /// Nothing of streams that take records.
+    None,
+}
+
+/// Looks for the longest removed version whose stream takes records.
+fn head(rows: &dyn Rows, from: Removal, refuses: &dyn Fn(StreamId) -> bool) -> Result<Head, StoreError> {
+    for (row, passed) in objects::expiring(rows, from).zip(1..) {
+        let row = row?;
+        if !refuses(row.at.stream) {
+            return Ok(Head::Found(row.at));
+        }
+        if passed >= MAX_SCANNED {
+            return Ok(Head::Further(row.at));
+        }
+    }
+    Ok(Head::None)
 }
 
 #[cfg(test)]

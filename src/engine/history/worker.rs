@@ -1,7 +1,7 @@
 //! The thread that ends the history window: looks at clock, rows and disk, submits what [`super::plan`] says, and waits
 //! until it is visible.
 
-use super::{Count, Demand, HistoryConfig, Plan, Reason, Step, WindowEnd, plan};
+use super::{Begin, Count, Demand, Head, HistoryConfig, Plan, Reason, Step, WindowEnd, head, plan};
 use crate::engine::command::Command;
 use crate::engine::outcome::{EngineError, Unavailable};
 use crate::engine::poller::free_bytes;
@@ -10,11 +10,14 @@ use crate::engine::{Engine, Shared};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use siltstone_log::event::{Actor, Door};
 use siltstone_log::hlc::Hlc;
-use siltstone_log::host::Folder;
 use siltstone_log::host::real::RealDisk;
+use siltstone_log::host::{Folder, Now};
 use siltstone_log::id::{Position, StreamId};
+use siltstone_log::witness::{QuarantinedRange, is_refused};
+use siltstone_projections::buckets;
+use siltstone_projections::objects::Removal;
+use siltstone_projections::rows::{BucketRow, Usage};
 use siltstone_projections::store::{Rows, StoreError};
-use siltstone_projections::{buckets, objects};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -27,34 +30,36 @@ const LOG_NANOS: u64 = 60_000_000_000;
 /// Counting costs at most one part in this many of a processor, however many buckets there are.
 const COUNT_SHARE: u64 = 50;
 
+/// How long looking for space passes over what gave none: what kept its bytes may be gone without becoming history.
+const BEGIN_AGAIN_NANOS: u64 = 600_000_000_000;
+/// How late a record is seen at most after one that was decided later.
+const SETTLE_MILLIS: u64 = 60_000;
+
+/// Before here nothing is added to the queue any more.
+fn settled(now: Now) -> Removal {
+    let removed = Hlc::from_millis(now.wall_millis.saturating_sub(SETTLE_MILLIS));
+    Removal { removed, ..Removal::default() }
+}
+
 /// What all buckets hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HistoryUsage {
     /// Bytes of versions that S3 shows.
     pub live_bytes: u64,
-    /// Bytes of versions that were deleted or replaced and are kept for the history window.
+    /// Bytes that are kept for the history window alone: of versions that were deleted or replaced, less what they share.
     pub history_bytes: u64,
     /// Bytes of parts of uploads under way.
     pub upload_bytes: u64,
-    /// When the oldest version that is kept was deleted or replaced.
+    /// When the oldest version that is kept was deleted or replaced; those of streams that take no records apart.
     pub oldest: Option<Hlc>,
 }
 
 impl HistoryUsage {
-    fn count(rows: &dyn Rows) -> Result<Self, StoreError> {
-        let mut sum = Self { oldest: oldest(rows)?, ..Self::default() };
-        for bucket in buckets::iter(rows) {
-            let usage = bucket?.1.usage;
-            sum.live_bytes = sum.live_bytes.saturating_add(usage.version_bytes);
-            sum.history_bytes = sum.history_bytes.saturating_add(usage.history_bytes);
-            sum.upload_bytes = sum.upload_bytes.saturating_add(usage.upload_bytes);
-        }
-        Ok(sum)
+    fn add(&mut self, usage: &Usage) {
+        self.live_bytes = self.live_bytes.saturating_add(usage.version_bytes);
+        self.history_bytes = self.history_bytes.saturating_add(usage.history_bytes);
+        self.upload_bytes = self.upload_bytes.saturating_add(usage.upload_bytes);
     }
-}
-
-fn oldest(rows: &dyn Rows) -> Result<Option<Hlc>, StoreError> {
-    Ok(objects::expiring(rows).next().transpose()?.map(|row| row.removed))
 }
 
 /// What the worker last counted, for whoever asks.
@@ -82,16 +87,31 @@ pub(in crate::engine) struct HistoryWorker {
     config: HistoryConfig,
     /// Free bytes below which history gives way, so that the next pack and segment can still be allocated.
     wanted_free: u64,
-    inline_max: u64,
     disk: RealDisk,
     /// Begun at the first look.
     started: Option<(WindowEnd, u64)>,
     usage: HistoryUsage,
+    /// Bytes of history in streams that take records.
+    expirable: u64,
     counted: Option<Position>,
     count_at: u64,
-    /// Streams that refused for good.
-    refused: BTreeSet<StreamId>,
+    refusing: Refusing,
+    begin: Begin,
+    /// When to look for space from the queue's head again.
+    begin_again_at: u64,
     logged: Option<u64>,
+}
+
+/// Streams that take no records, for good: what would mend them needs a stop.
+struct Refusing {
+    quarantine: Vec<QuarantinedRange>,
+    seen: BTreeSet<StreamId>,
+}
+
+impl Refusing {
+    fn contains(&self, stream: StreamId) -> bool {
+        self.seen.contains(&stream) || is_refused(&self.quarantine, stream)
+    }
 }
 
 impl HistoryWorker {
@@ -99,18 +119,20 @@ impl HistoryWorker {
         config: HistoryConfig,
         disk: RealDisk,
         wanted_free: u64,
-        inline_max: u64,
+        quarantine: Vec<QuarantinedRange>,
     ) -> Self {
         Self {
             config,
             wanted_free,
-            inline_max,
             disk,
             started: None,
             usage: HistoryUsage::default(),
+            expirable: 0,
             counted: None,
             count_at: 0,
-            refused: BTreeSet::new(),
+            refusing: Refusing { quarantine, seen: BTreeSet::new() },
+            begin: Begin::default(),
+            begin_again_at: 0,
             logged: None,
         }
     }
@@ -134,9 +156,13 @@ impl HistoryWorker {
     /// Asks for what is to be forgotten now.
     fn look(&mut self, engine: &Engine) -> Result<(Vec<Asked>, bool), StoreError> {
         let view = engine.view();
+        let now = engine.clock().now();
+        if !self.find_head(&view, now)? {
+            return Ok((Vec::new(), true));
+        }
         self.count(engine, &view)?;
         let free = free_bytes(&self.disk);
-        let (now, window) = (engine.clock().now(), self.config.window_millis);
+        let window = self.config.window_millis;
         let (end, limit) = self.started.get_or_insert_with(|| {
             let newest = engine.recovered().max_hlc;
             let total = self.disk.volume_bytes(Folder::Packs).unwrap_or(u64::MAX);
@@ -144,13 +170,20 @@ impl HistoryWorker {
             (WindowEnd::starting(window, now, newest, self.usage.oldest), limit)
         });
         end.advance(window, now);
+        // What is on its way back to the disk is not asked for twice.
+        let returning = engine.shared.blobs.returning();
         let demand = Demand {
             end: end.millis,
-            excess: self.usage.history_bytes.saturating_sub(*limit),
-            shortage: free.map_or(0, |free| self.wanted_free.saturating_sub(free)),
-            inline_max: self.inline_max,
+            excess: self.expirable.saturating_sub(*limit),
+            shortage: free.map_or(0, |free| self.wanted_free.saturating_sub(free.saturating_add(returning))),
         };
-        let Plan { steps, more } = plan(&view, &demand, &self.refused)?;
+        if demand.shortage == 0 || now.monotonic_nanos >= self.begin_again_at {
+            self.begin.space = self.begin.queue;
+            self.begin_again_at = now.monotonic_nanos.saturating_add(BEGIN_AGAIN_NANOS);
+        }
+        let refuses = |stream| self.refusing.contains(stream);
+        let Plan { steps, more, space } = plan(&view, self.begin, &demand, &refuses)?;
+        self.begin.space = space.min(settled(now));
         let ask = |step: Step| {
             let (reply, answer) = bounded(1);
             let command = Command::new(Actor::server(Door::Worker), step.action.clone(), engine.entropy());
@@ -160,6 +193,22 @@ impl HistoryWorker {
         Ok((steps.into_iter().map(ask).collect(), more))
     }
 
+    /// Finds the longest removed version that can go. Tells whether the look may go on.
+    fn find_head(&mut self, rows: &dyn Rows, now: Now) -> Result<bool, StoreError> {
+        match head(rows, self.begin.queue, &|stream| self.refusing.contains(stream))? {
+            Head::Found(at) => {
+                self.usage.oldest = Some(at.removed);
+                self.begin.queue = at.min(settled(now)).max(self.begin.queue);
+            }
+            Head::None => self.usage.oldest = None,
+            Head::Further(at) => {
+                self.begin.queue = at;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Counts what all buckets hold, if that changed and is not too dear.
     fn count(&mut self, engine: &Engine, rows: &dyn Rows) -> Result<(), StoreError> {
         let applied = engine.status().applied;
@@ -167,7 +216,16 @@ impl HistoryWorker {
         if self.counted == Some(applied) || began < self.count_at {
             return Ok(());
         }
-        self.usage = HistoryUsage::count(rows)?;
+        let mut sum = HistoryUsage { oldest: self.usage.oldest, ..HistoryUsage::default() };
+        self.expirable = 0;
+        for bucket in buckets::iter(rows) {
+            let (stream, BucketRow { usage, .. }) = bucket?;
+            sum.add(&usage);
+            if !self.refusing.contains(stream) {
+                self.expirable = self.expirable.saturating_add(usage.history_bytes);
+            }
+        }
+        self.usage = sum;
         self.counted = Some(applied);
         let took = engine.clock().monotonic_nanos().saturating_sub(began);
         self.count_at = began.saturating_add(took.saturating_mul(COUNT_SHARE));
@@ -183,7 +241,7 @@ impl HistoryWorker {
             match answer.recv() {
                 Ok(Ok(_)) => {}
                 Ok(Err(EngineError::Unavailable(Unavailable::Quarantined) | EngineError::Rejected(_))) => {
-                    self.refused.insert(step.action.stream);
+                    self.refusing.seen.insert(step.action.stream);
                     continue;
                 }
                 // A stop, a full queue, a failed disk: whatever goes on after it finds the same rows.
@@ -191,7 +249,7 @@ impl HistoryWorker {
             }
             for (reason, count) in step.counts {
                 engine.shared.observer.expired(reason, count.versions, count.bytes);
-                self.usage.history_bytes = self.usage.history_bytes.saturating_sub(count.bytes);
+                self.expirable = self.expirable.saturating_sub(count.bytes);
                 match reason {
                     Reason::Window => {}
                     Reason::Bytes => shortened[0].add(count),

@@ -2,6 +2,7 @@
 
 mod copies;
 mod damage;
+mod readers;
 
 use super::{key, name};
 use crate::engine::bucket_protocol::SecondHalf;
@@ -415,8 +416,7 @@ fn an_upload_in_parts_becomes_one_object_and_what_is_left_over_is_given_back() {
     live.submit(part).unwrap();
     live.submit(AbortMultipart { stream, key: big.clone(), upload: second }).unwrap();
     live.reopen();
-    let there: Vec<bool> =
-        blobs.iter().map(|blob| live.engine().shared.sources.blobs.get(*blob).unwrap().is_some()).collect();
+    let there: Vec<bool> = blobs.iter().map(|blob| live.engine().shared.blobs.place(*blob).is_ok()).collect();
     assert_eq!(there, [true, false, true, false], "kept: the parts of the object");
     assert!(live.get(stream, "big", 0..u64::MAX) == Some(expected));
 }
@@ -436,7 +436,7 @@ fn a_body_that_is_given_up_or_rejected_leaves_nothing_in_the_packs() {
     let refused = live.submit(PutObject { content, conditions, ..put(stream, "k") });
     assert_eq!(refused.map(drop), Err(Rejection::NoSuchKey.into()));
     live.reopen();
-    assert_eq!(live.engine().shared.sources.blobs.get(blob).unwrap(), None);
+    assert!(live.engine().shared.blobs.place(blob).is_err());
 }
 
 #[test]

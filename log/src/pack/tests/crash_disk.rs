@@ -69,7 +69,15 @@ impl<T> CrashDisk<T> {
         }
         let result = self.now.execute(&op);
         match covered {
-            Covered::File(file, Some(bytes)) => drop(self.durable.insert(file, bytes)),
+            Covered::File(file, Some(bytes)) => {
+                // A sync that began earlier and is still under way takes nothing of this back.
+                for earlier in self.pending.iter_mut().take(which) {
+                    if matches!(&earlier.covered, Covered::File(same, _) if *same == file) {
+                        earlier.covered = Covered::Nothing;
+                    }
+                }
+                self.durable.insert(file, bytes);
+            }
             Covered::Names(names) => self.names = names,
             Covered::File(_, None) | Covered::Nothing => {}
         }
