@@ -1,6 +1,7 @@
 //! What copies of objects and of parts share: finding the source, and bringing its bytes to where they are wanted.
 //!
-//! Within a bucket bytes that lie in packs are shared, and read only where something has to be computed over them.
+//! Within a bucket bytes that lie in packs are shared, unless in too many small slices, and read only where something has
+//! to be computed over them.
 //! Previous hop: the handlers of the two copies. Next hop: [`crate::engine::content`].
 
 use super::body::ContentDigest;
@@ -192,7 +193,7 @@ impl FoundSource {
             .then(|| SharedContent::of(&self.request.source.key, &self.row, range.clone()))
             .flatten();
         let engine = operations.engine();
-        let need = Need::Store { bytes: if shared.is_some() { 0 } else { length } };
+        let need = Need::Store { bytes: shared.as_ref().map_or(length, SharedContent::record_bytes) };
         let permit = engine.admit(need).map_err(EngineError::from)?;
         let mut digest = None;
         if digests {

@@ -51,15 +51,45 @@ pub struct SharedContent {
     pub slices: Vec<ContentSlice>,
 }
 
+/// Slices are shared only while there is no more than one for so many bytes, and one besides. Copies of parts of copies
+/// would multiply them otherwise, and every reader, listing and deletion would have them to go through.
+const LEAST_SLICE: u64 = 1 << 20;
+/// Bytes that a slice takes in a record and in a row, at most.
+const SLICE_RECORD: u64 = 64;
+
 impl SharedContent {
-    /// A range of a version's bytes; none where it is empty or any of it is inline.
+    /// A range of a version's bytes; none where it is empty, any of it is inline, or it lies in too many small slices.
+    /// What is not shared is to be written again.
     pub fn of(key: &ObjectKey, object: &ObjectRow, range: Range<u64>) -> Option<Self> {
         let Content::Slices(slices) = &object.content else { return None };
-        let slices: Vec<_> = cut(slices, range).collect();
+        let len = range.end.saturating_sub(range.start);
+        let slices: Vec<_> = cut(&merged(slices), range).collect();
         let in_packs = |slice: &ContentSlice| matches!(slice.source, ContentSource::Blob { .. });
-        let shares = !slices.is_empty() && slices.iter().all(in_packs);
+        let few = slices.len() as u64 <= 1 + len / LEAST_SLICE;
+        let shares = !slices.is_empty() && few && slices.iter().all(in_packs);
         shares.then(|| Self { key: key.clone(), seq: object.seq, slices })
     }
+
+    /// Bytes that storing the reference takes.
+    pub fn record_bytes(&self) -> u64 {
+        (self.slices.len() as u64).saturating_mul(SLICE_RECORD)
+    }
+}
+
+/// The same bytes in as few slices as can be.
+pub(super) fn merged(slices: &[ContentSlice]) -> Vec<ContentSlice> {
+    let mut merged: Vec<ContentSlice> = Vec::with_capacity(slices.len());
+    for slice in slices.iter().filter(|slice| slice.len > 0) {
+        match merged.last_mut() {
+            Some(last)
+                if last.source == slice.source && last.offset.checked_add(last.len) == Some(slice.offset) =>
+            {
+                last.len = last.len.saturating_add(slice.len);
+            }
+            Some(_) | None => merged.push(slice.clone()),
+        }
+    }
+    merged
 }
 
 /// The slices, or parts of them, that a range covers.
@@ -170,6 +200,8 @@ impl std::fmt::Debug for BlobGuard {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use siltstone_log::event::ContentHeaders;
+    use siltstone_log::hlc::Hlc;
 
     /// Every byte that slices stand for, one by one.
     fn bytes_of(slices: &[ContentSlice]) -> Vec<(ContentSource, u64)> {
@@ -178,6 +210,39 @@ mod tests {
             (0..slice.len).map(move |at| (source, offset + at)).collect::<Vec<_>>()
         };
         slices.iter().flat_map(each).collect()
+    }
+
+    fn blob(number: usize) -> ContentSource {
+        ContentSource::Blob { blob: BlobId((number as u128).to_be_bytes()) }
+    }
+
+    fn key() -> ObjectKey {
+        ObjectKey::parse("k").unwrap()
+    }
+
+    fn object(slices: Vec<ContentSlice>) -> ObjectRow {
+        ObjectRow {
+            seq: Seq(1),
+            hlc: Hlc(0),
+            version: None,
+            size: slices.iter().map(|slice| slice.len).sum(),
+            etag: String::new(),
+            checksums: Vec::new(),
+            content: Content::Slices(slices),
+            headers: ContentHeaders::default(),
+            metadata: Vec::new(),
+            parts: Vec::new(),
+            tags: Vec::new(),
+            upload: None,
+            place: None,
+        }
+    }
+
+    #[test]
+    fn many_small_slices_are_not_shared() {
+        let small: Vec<_> = (0..3).map(|at| ContentSlice { source: blob(at), offset: 0, len: 100 }).collect();
+        assert_eq!(SharedContent::of(&key(), &object(small.clone()), 0..300), None);
+        assert!(SharedContent::of(&key(), &object(small), 50..90).is_some());
     }
 
     proptest! {
@@ -198,6 +263,49 @@ mod tests {
             let skipped = usize::try_from(start).unwrap();
             let wanted = usize::try_from(end.saturating_sub(start)).unwrap();
             prop_assert_eq!(bytes_of(&found), all.skip(skipped).take(wanted).collect::<Vec<_>>());
+            prop_assert_eq!(bytes_of(&merged(&found)), bytes_of(&found));
+        }
+
+        #[test]
+        fn any_chain_of_copies_keeps_its_bytes_in_a_bounded_number_of_slices(
+            copies in proptest::collection::vec(
+                proptest::collection::vec((any::<u8>(), any::<u32>(), 5_u64 << 20..7 << 20), 1..4), 1..40),
+        ) {
+            // Each object as it is stored, and the same bytes as ranges of the first one.
+            let original = ContentSlice { source: blob(0), offset: 0, len: 20 << 20 };
+            let mut objects = vec![(vec![original.clone()], vec![original.clone()])];
+            // What each blob holds of the first object.
+            let mut blobs = vec![vec![original]];
+            for parts in copies {
+                let (mut stored, mut meant) = (Vec::new(), Vec::new());
+                for (source, start, len) in parts {
+                    let (slices, bytes) = &objects[usize::from(source) % objects.len()];
+                    let size: u64 = slices.iter().map(|slice| slice.len).sum();
+                    let len = len.min(size);
+                    let start = u64::from(start) % (size - len + 1);
+                    let range = start..start + len;
+                    let part: Vec<_> = cut(bytes, range.clone()).collect();
+                    let shared = SharedContent::of(&key(), &object(slices.clone()), range);
+                    if let Some(shared) = shared {
+                        stored.extend(shared.slices);
+                    } else {
+                        stored.push(ContentSlice { source: blob(blobs.len()), offset: 0, len });
+                        blobs.push(part.clone());
+                    }
+                    meant.extend(part);
+                }
+                let stored = merged(&stored);
+                let size: u64 = stored.iter().map(|slice| slice.len).sum();
+                // A part has one slice more than its bytes ask for, and there is none below 5 MiB but the last.
+                prop_assert!(stored.len() as u64 <= 1 + size / LEAST_SLICE + size / (5 << 20));
+                let number = |slice: &ContentSlice| (0..blobs.len()).find(|at| blob(*at) == slice.source).unwrap();
+                let resolved: Vec<_> = stored
+                    .iter()
+                    .flat_map(|slice| cut(&blobs[number(slice)], slice.offset..slice.offset + slice.len))
+                    .collect();
+                prop_assert_eq!(merged(&resolved), merged(&meant));
+                objects.push((stored, meant));
+            }
         }
     }
 }

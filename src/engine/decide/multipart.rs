@@ -5,7 +5,7 @@ use crate::engine::command::{
     AbortMultipart, CompleteMultipart, CreateMultipart, MAX_OBJECT_SIZE, MAX_PARTS, MAX_PUT_SIZE,
     MIN_PART_SIZE, NamedPart, UploadPart,
 };
-use crate::engine::content::StagedContent;
+use crate::engine::content::{StagedContent, merged};
 use crate::engine::outcome::{CompletedObject, Fault, InvalidRequest, Outcome, Rejection};
 use md5::{Digest, Md5};
 use siltstone_log::event::{
@@ -192,7 +192,7 @@ fn joined(parts: &[(u16, &PartRow)]) -> Content {
             slices.extend_from_slice(part);
         }
     }
-    if slices.is_empty() { Content::Empty } else { Content::Slices(slices) }
+    if slices.is_empty() { Content::Empty } else { Content::Slices(merged(&slices)) }
 }
 
 /// MD5 over the parts' binary MD5s, and their number.

@@ -5,7 +5,7 @@ use crate::engine::command::{
     Conditions, DeleteObject, DeleteObjects, EtagMatch, ExpireVersions, KeyDeletion, MAX_DELETE_KEYS,
     MAX_PUT_SIZE, PutObject, TagObject,
 };
-use crate::engine::content::{SharedContent, StagedContent};
+use crate::engine::content::{SharedContent, StagedContent, merged};
 use crate::engine::outcome::{Deleted, FailedCondition, Outcome, Rejection};
 use siltstone_log::event::{
     Content, ContentExpired, ContentSlice, Deletion, Event, ObjectDeleted, ObjectPut, ObjectTagged,
@@ -110,7 +110,7 @@ pub(super) fn check_shared(
         None => objects::past_version(rows, stream, key, *seq)?.and_then(|past| past.version.into_object()),
     };
     let held = match found.map(|object| object.content) {
-        Some(Content::Slices(held)) => held,
+        Some(Content::Slices(held)) => merged(&held),
         Some(Content::Empty | Content::Inline) | None => Vec::new(),
     };
     // What is shared comes in the order of what is held, each of it from another slice: one pass, since an object can
