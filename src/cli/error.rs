@@ -116,7 +116,9 @@ impl CliError {
             Self::ProjectionsUnusable(_) => {
                 Some("`siltstone projection rebuild DIR` builds them from the log")
             }
-            Self::CatchUp(CatchUpError::Rebuild(_)) => Some("`siltstone log verify DIR` says whether the log is intact"),
+            Self::CatchUp(CatchUpError::Rebuild(_)) => {
+                Some("`siltstone log verify DIR` says whether the log is intact")
+            }
             Self::Recovery(_) => Some(
                 "`siltstone log verify DIR` says what is there; docs/durability.md says what can be done",
             ),

@@ -132,7 +132,13 @@ fn what_a_live_object_shares_is_no_history_and_does_not_end_that_of_others() {
 fn streams_that_take_no_records_are_passed_over_before_a_look_begins() {
     let other = StreamId([8; 16]);
     let mut world = World::with_bucket();
-    let create = CreateBucket { name: name("other"), owner: OWNER, location: String::new(), stream: other };
+    let create = CreateBucket {
+        name: name("other"),
+        owner: OWNER,
+        location: String::new(),
+        stream: other,
+        tags: Vec::new(),
+    };
     world.run(create.clone()).unwrap();
     world.run(BeginBucket(create)).unwrap();
     for number in 0..4 {
