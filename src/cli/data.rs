@@ -8,7 +8,7 @@ use siltstone_log::host::{DiskOp, DiskReply, Folder};
 use siltstone_log::id::{Position, StreamId};
 use siltstone_log::layout::DataDir;
 use siltstone_log::reader::ReadError;
-use siltstone_log::recovery::{Recovered, RecoveryConfig, plan};
+use siltstone_log::recovery::{Recovered, RecoveryConfig, plan, recover};
 use siltstone_log::script::Script;
 use siltstone_log::segment::SegmentName;
 use siltstone_projections::store::fjall::applied_witness;
@@ -83,6 +83,14 @@ impl Locked {
         let planned =
             Script::new(move |io| async move { plan(&io, &recovery).await }).run(&mut disk.clone())?;
         Ok(Self { dir, disk, recovery, log: planned.recovered })
+    }
+
+    /// Recovers the log, as a start does. What another file is to keep of it must be durable in the log first: a power cut
+    /// would leave rows of records that the log never had.
+    pub fn recovered(mut self) -> Result<Self, CliError> {
+        let config = self.recovery;
+        self.log = Script::new(move |io| recover(io, config)).run(&mut self.disk.clone())?;
+        Ok(self)
     }
 
     /// A path below the directory.

@@ -48,7 +48,7 @@ pub fn run(command: ProjectionCommand, out: Out<'_>) -> Result<ExitCode, CliErro
     match command {
         ProjectionCommand::Verify(args) => run_verify(&args, out),
         ProjectionCommand::Rebuild(args) => {
-            let locked = Locked::open(&args.dir)?;
+            let locked = Locked::open(&args.dir)?.recovered()?;
             let live = locked.path(PROJECTIONS);
             if live.is_dir() {
                 condemn(&live).map_err(|error| CliError::File { path: live.display().to_string(), error })?;
@@ -58,7 +58,7 @@ pub fn run(command: ProjectionCommand, out: Out<'_>) -> Result<ExitCode, CliErro
             show_digests(args.output.format(), &opened.store, out)
         }
         ProjectionCommand::Digest(args) => {
-            let locked = Locked::open(&args.dir)?;
+            let locked = Locked::open(&args.dir)?.recovered()?;
             let opened = open(&locked, &locked.path(PROJECTIONS))?;
             follow(&locked, &opened.store, args.progress)?;
             show_digests(args.output.format(), &opened.store, out)

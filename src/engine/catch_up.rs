@@ -9,7 +9,7 @@ use super::damage::FoundDamage;
 use siltstone_log::host::DiskError;
 use siltstone_log::host::real::RealDisk;
 use siltstone_log::id::{Head, LogId, Position, Seq, StreamId};
-use siltstone_log::reader::{ReadError, ReadItem, Replay};
+use siltstone_log::reader::{ReadError, ReadItem, Replay, Unreadable};
 use siltstone_log::recovery::Recovered;
 use siltstone_log::witness::{QuarantinedRange, Touched};
 use siltstone_projections::follower::{AcceptedLoss, cursors};
@@ -145,27 +145,30 @@ impl CatchUp<'_> {
             no_further_than: self.no_further_than,
             until: Position(self.recovered.next_position.get().saturating_sub(1)),
         };
-        let mut noted = false;
+        let mut noted: Vec<AcceptedLoss> = Vec::new();
         let passed = pass.run(|item| {
             progress(item);
             if let ReadItem::Unreadable(range) = item
                 && !range.accepted
-                && !std::mem::replace(&mut noted, true)
+                && !noted.iter().any(|(first, last)| *first <= range.first && range.last <= *last)
             {
-                self.note(range.first)?;
+                noted.extend(self.note(*range)?);
             }
             Ok(())
         });
         Ok(passed?.losses)
     }
 
-    /// Writes down what cannot be read from a position on, with the streams that lack records for it.
+    /// Writes down a range that could not be read, and what cannot be read behind it, with the streams that lack
+    /// records for it. Returns the ranges.
     ///
     /// ORDER: durable before anything behind it is applied, because a later start does not come past it again.
-    fn note(&self, from: Position) -> Result<(), CatchUpError> {
-        let Some(damage) = self.damage else { return Ok(()) };
+    pub(super) fn note(&self, met: Unreadable) -> Result<Vec<AcceptedLoss>, CatchUpError> {
+        let Some(damage) = self.damage else { return Ok(vec![(met.first, met.last)]) };
         let mut lacking = Lacking::new(self.store)?;
-        for item in Replay::open(self.disk.clone(), from)?.read_ahead()? {
+        // What could not be read once is passed over, so it counts as lost even if the disk gives it now.
+        lacking.lost(met.first, met.last);
+        for item in Replay::open(self.disk.clone(), met.last.next())?.read_ahead()? {
             match item? {
                 ReadItem::Records(records) => {
                     for record in records {
@@ -176,10 +179,13 @@ impl CatchUp<'_> {
                 ReadItem::Unreadable(_) => {}
             }
         }
-        for range in lacking.finish(&self.recovered.heads) {
+        let ranges = lacking.finish(&self.recovered.heads);
+        let noted = ranges.iter().map(|range| (range.first, range.last)).collect();
+        for range in ranges {
             damage.add(range);
         }
-        Ok(damage.write_down(self.disk)?)
+        damage.write_down(self.disk)?;
+        Ok(noted)
     }
 }
 

@@ -13,6 +13,7 @@ use siltstone_log::event::{
 use siltstone_log::host::{Entropy, draw};
 use siltstone_log::id::{AccountId, Salt, Seq, StreamId, UploadId, VersionId, VersionRef};
 use siltstone_log::name::{BucketName, ObjectKey};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most keys one [`DeleteObjects`] may name.
 pub const MAX_DELETE_KEYS: usize = 1000;
@@ -344,8 +345,38 @@ pub struct DeleteObject {
 pub struct DeleteObjects {
     /// The bucket's stream.
     pub stream: StreamId,
-    /// What, in turn.
+    /// What. Each is decided upon what was there before the command: see [`DeleteObjects::in_turn`].
     pub deletions: Vec<KeyDeletion>,
+}
+
+impl DeleteObjects {
+    /// Splits deletions into commands, to be submitted one after the other, in which none depends on another. Versions of
+    /// a key that are named by their ids may go together; whatever makes a marker, or has a condition, waits for what was
+    /// named before it.
+    pub fn in_turn(stream: StreamId, deletions: Vec<KeyDeletion>) -> Vec<Self> {
+        let mut commands: Vec<Self> = Vec::new();
+        // The keys of the last command: versions that go, or none where nothing more may join.
+        let mut named: BTreeMap<ObjectKey, Option<BTreeSet<VersionRef>>> = BTreeMap::new();
+        for deletion in deletions {
+            let version = deletion.version.filter(|_| deletion.conditions == Conditions::default());
+            let joins = match (named.get_mut(&deletion.key), version) {
+                (None, _) => true,
+                (Some(Some(gone)), Some(version)) => gone.insert(version),
+                (Some(_), _) => false,
+            };
+            if !joins {
+                named.clear();
+            }
+            named
+                .entry(deletion.key.clone())
+                .or_insert_with(|| version.map(|version| BTreeSet::from([version])));
+            match commands.last_mut().filter(|_| joins) {
+                Some(last) => last.deletions.push(deletion),
+                None => commands.push(Self { stream, deletions: vec![deletion] }),
+            }
+        }
+        commands
+    }
 }
 
 /// Gives a version tags in place of those it has.

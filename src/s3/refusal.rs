@@ -7,7 +7,10 @@ use siltstone_projections::store::StoreError;
 
 impl From<StoreError> for S3Error {
     fn from(error: StoreError) -> Self {
-        tracing::error!(error = %error, "a projection cannot be read");
+        // Whoever may not wait for the disk is told so by it, and asks again on a thread that may.
+        if error != StoreError::NotInMemory {
+            tracing::error!(error = %error, "a projection cannot be read");
+        }
         S3ErrorCode::InternalError.into()
     }
 }

@@ -1,5 +1,7 @@
 """Versions, delete markers, tags: through boto3, as clients use them."""
 
+import random
+
 import pytest
 from siltstone import Server
 from test_objects import code_of
@@ -176,3 +178,66 @@ def test_versions_and_tags_survive_a_kill(own_server):
     assert s3.get_bucket_tagging(Bucket="bkt")["TagSet"] == [{"Key": "t", "Value": "1"}]
     assert code_of(s3.get_object, Bucket="bkt", Key="k") == ("NoSuchKey", 404)
     assert s3.get_object(Bucket="bkt", Key="k", VersionId=first)["TagCount"] == 1
+
+
+def prepare(s3, status):
+    """A bucket with two keys that have versions; what each version is called in a test, by its id."""
+    name = Server.unique("turns")
+    s3.create_bucket(Bucket=name)
+    labels, etags = {"null": "null"}, []
+    for setting in ("Unversioned", "Enabled", status):
+        if setting != "Unversioned":
+            s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": setting})
+        for key in "ab" if setting != "Suspended" else "a":
+            body = f"{setting}-{key}".encode()
+            put = s3.put_object(Bucket=name, Key=key, Body=body)
+            etags.append(put["ETag"])
+            if put.get("VersionId", "null") != "null":
+                labels[put["VersionId"]] = f"{key}{len(labels)}"
+    return name, labels, etags
+
+
+def outcome_of(answer, labels):
+    """What became of each entry; ids of new markers differ from run to run."""
+    deleted = [
+        (it["Key"], labels.get(it.get("VersionId"), it.get("VersionId")), it.get("DeleteMarker"))
+        for it in answer.get("Deleted", [])
+    ]
+    return sorted(map(str, deleted)), sorted((it["Key"], it["Code"]) for it in answer.get("Errors", []))
+
+
+def versions_of(s3, name, labels):
+    found = s3.list_object_versions(Bucket=name)
+    shown = lambda kind: [
+        (it["Key"], labels.get(it["VersionId"], "new"), it["IsLatest"]) for it in found.get(kind, [])
+    ]
+    return shown("Versions"), shown("DeleteMarkers")
+
+
+@pytest.mark.parametrize("status", ["Enabled", "Suspended"])
+@pytest.mark.parametrize("seed", range(12))
+def test_one_request_deletes_as_the_same_entries_one_by_one(s3, status, seed):
+    draw = random.Random(f"{status}{seed}")
+    choices = [(draw.choice("ab"), draw.choice(["plain", "id", "id", "null", "etag"]), draw.random()) for _ in range(5)]
+    results = []
+    for together in (True, False):
+        name, labels, etags = prepare(s3, status)
+        ids = sorted((label, version) for version, label in labels.items() if label != "null")
+        entries = []
+        for key, kind, which in choices:
+            entry = {"Key": key}
+            own = [version for label, version in ids if label.startswith(key)]
+            if kind == "id":
+                entry["VersionId"] = own[int(which * len(own))]
+            elif kind == "null":
+                entry["VersionId"] = "null"
+            elif kind == "etag":
+                entry["ETag"] = etags[int(which * len(etags))]
+            entries.append(entry)
+        requests = [entries] if together else [[entry] for entry in entries]
+        outcomes = [outcome_of(s3.delete_objects(Bucket=name, Delete={"Objects": it}), labels) for it in requests]
+        merged = tuple(sorted(sum((list(part[at]) for part in outcomes), [])) for at in (0, 1))
+        # A marker's own id is drawn anew; that there is one is told by the third part.
+        results.append((len(merged[0]), merged[1], versions_of(s3, name, labels)))
+        purge(s3, name)
+    assert results[0] == results[1], choices

@@ -128,7 +128,9 @@ impl FjallStore {
             Err(StoreError::Damaged(reason)) => reason,
             Err(error) => return Err(error),
         };
-        let moved_to = put_aside(folder).map_err(|error| StoreError::Io(error.to_string()))?;
+        // What the log has lost may be remembered nowhere else: then every copy stays until a repair has decided.
+        let moved_to = put_aside(folder, log.quarantine.is_empty())
+            .map_err(|error| StoreError::Io(error.to_string()))?;
         // What an empty folder lacks is no damage, and moving it too would not help.
         let store = Self::open_checked(folder, log).map_err(|error| StoreError::Io(error.to_string()))?;
         Ok(Opened { store, discarded: Some(Discarded { moved_to, reason }) })
@@ -175,8 +177,9 @@ impl FjallStore {
 }
 
 /// Renames the folder out of the way, and removes what was put aside before. Where the volume has no room for a second
-/// copy, the new one goes too: nobody learns so much from it that it may fill the disk. Says where it is, if it is.
-fn put_aside(folder: &Path) -> io::Result<Option<PathBuf>> {
+/// copy, the new one goes too: nobody learns so much from it that it may fill the disk. Both only where copies may be
+/// removed. Says where it is, if it is.
+fn put_aside(folder: &Path, may_remove: bool) -> io::Result<Option<PathBuf>> {
     let name = |number: u32| {
         let mut name = folder.as_os_str().to_owned();
         name.push(format!(".bad-{number}"));
@@ -187,6 +190,9 @@ fn put_aside(folder: &Path) -> io::Result<Option<PathBuf>> {
         number += 1;
     }
     fs::rename(folder, name(number))?;
+    if !may_remove {
+        return Ok(Some(name(number)));
+    }
     for older in (1..number).rev() {
         // Each copy may be as large as the live one, and only the last may still tell someone something.
         fs::remove_dir_all(name(older))?;

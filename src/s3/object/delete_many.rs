@@ -31,16 +31,16 @@ pub(in crate::s3) async fn delete_many(
     let fresh = || operations.fresh_version();
     let parsed = wanted.objects.iter().map(|object| parse(object, fresh())).collect::<Vec<_>>();
     let deletions = parsed.iter().filter_map(|parsed| parsed.as_ref().ok().cloned()).collect::<Vec<_>>();
-    let mut outcomes = if deletions.is_empty() {
-        Vec::new()
-    } else {
-        let receipt = operations.submit(actor, DeleteObjects { stream, deletions }, permit.clone()).await?;
+    let mut outcomes = Vec::with_capacity(deletions.len());
+    // An entry sees what those before it did, as if each had come in a request of its own.
+    for command in DeleteObjects::in_turn(stream, deletions) {
+        let receipt = operations.submit(actor.clone(), command, permit.clone()).await?;
         match receipt.outcome {
-            Outcome::DeletedEach(outcomes) => outcomes,
+            Outcome::DeletedEach(more) => outcomes.extend(more),
             _ => return Err(S3ErrorCode::InternalError.into()),
         }
     }
-    .into_iter();
+    let mut outcomes = outcomes.into_iter();
     let results = parsed.into_iter().map(|parsed| match parsed {
         Err(error) => Err(error),
         Ok(_) => match outcomes.next() {

@@ -3,17 +3,21 @@
 #![expect(clippy::disallowed_methods, reason = "the tests play a disk that forgets")]
 
 use super::{Live, config, pattern};
+use crate::engine::catch_up::CatchUp;
+use crate::engine::damage::FoundDamage;
 use crate::engine::outcome::{EngineError, Unavailable};
 use crate::engine::tests::key;
 use crate::engine::{Engine, PROJECTIONS};
 use siltstone_log::event::{Actor, Door};
 use siltstone_log::host::real::RealDisk;
-use siltstone_log::id::{Salt, StreamId};
+use siltstone_log::id::{Position, Salt, StreamId};
+use siltstone_log::reader::Unreadable;
 use siltstone_log::recovery::RecoveryConfig;
 use siltstone_log::repair::{RepairConfig, RepairReport, repair};
 use siltstone_log::script::Script;
 use siltstone_projections::objects;
 use siltstone_projections::store::fjall::{applied_witness, condemn};
+use siltstone_projections::store::mem::MemStore;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -105,4 +109,24 @@ fn an_end_of_the_log_that_only_the_projections_remember_is_quarantined_and_not_f
         live.running = Some(Engine::open(config(live.folder.path())).unwrap());
         assert_eq!(live.digests(), after);
     }
+}
+
+#[test]
+fn what_could_not_be_read_once_is_written_down_even_if_the_disk_gives_it_the_second_time() {
+    let (mut live, stream) = Live::with_bucket();
+    live.put(stream, "k", b"v").unwrap();
+    live.reopen();
+    let recovered = live.engine().recovered().clone();
+    live.stop();
+    let (disk, store) = (RealDisk::new(live.data()), MemStore::new());
+    let damage = FoundDamage::new(recovered.log_id, &[]);
+    let (recovered, damage) = (&recovered, Some(&damage));
+    let catch_up = CatchUp { disk: &disk, recovered, store: &store, damage, no_further_than: None };
+    let last = Position(recovered.next_position.get() - 1);
+    let met = Unreadable { first: Position(1), last, accepted: false };
+    assert_eq!(catch_up.note(met).unwrap(), [(met.first, met.last)]);
+    live.reopen();
+    let quarantine = &live.engine().recovered().quarantine;
+    assert!(quarantine.iter().any(|range| range.touched.contains(stream)), "{quarantine:?}");
+    assert!(live.refuses_writes(stream));
 }
