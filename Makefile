@@ -98,6 +98,11 @@ bench: build ## figures of this machine beside its own limits; a store with $(OB
 	target/release/siltstone bench s3 --dir $(DATA)-bench --objects $(OBJECTS) --store $(DATA)-fill
 	target/release/siltstone bench rebuild --dir $(DATA)-bench
 
+.PHONY: criterion
+criterion: .ci/toolchain.done ## CPU cost of the writer, the chain, replay and listings in memory, beside the last run's
+	cargo bench --locked -p siltstone-log --bench writer
+	cargo bench --locked -p siltstone-projections --bench projections
+
 DENY := $(shell command -v cargo-deny || echo target/tools/bin/cargo-deny)
 
 target/tools/bin/cargo-deny: .ci/toolchain.done
