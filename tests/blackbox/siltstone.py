@@ -134,8 +134,8 @@ class Server:
         host, port = self.ready[listener].partition("://")[2].split(":")
         return host, int(port)
 
-    def connect(self, seconds=30):
-        return socket.create_connection(self.address(), timeout=seconds)
+    def connect(self, seconds=30, to="s3"):
+        return socket.create_connection(self.address(to), timeout=seconds)
 
     def get(self, path, listener="metrics"):
         """GETs from the console or metrics listener; returns (status, text)."""
