@@ -88,11 +88,20 @@ fuzz: .ci/toolchain.done ## parsers on mutations of their corpora, $(SECONDS) se
 restic: setup debug ## a restic backup of $(SCALE) times 190 MB, cut off by kill -9, then every byte read back
 	SILTSTONE_RESTIC_SCALE=$(SCALE) $(PYTEST) tests/blackbox/test_restic.py -k crash
 
+.PHONY: big
+big: setup debug ## uploads of 5 GiB and of 10,000 parts, with 6 GiB of disk (ARGS for pytest)
+	SILTSTONE_BIG=1 $(PYTEST) -s -o tmp_path_retention_policy=failed tests/blackbox/test_big.py $(ARGS)
+
 .PHONY: bench
 bench: build ## figures of this machine beside its own limits; a store with $(OBJECTS) objects is kept in $(DATA)-fill
 	target/release/siltstone bench log --dir $(DATA)-bench
 	target/release/siltstone bench s3 --dir $(DATA)-bench --objects $(OBJECTS) --store $(DATA)-fill
 	target/release/siltstone bench rebuild --dir $(DATA)-bench
+
+.PHONY: criterion
+criterion: .ci/toolchain.done ## CPU cost of the writer, the chain, replay and listings in memory, beside the last run's
+	cargo bench --locked -p siltstone-log --bench writer
+	cargo bench --locked -p siltstone-projections --bench projections
 
 DENY := $(shell command -v cargo-deny || echo target/tools/bin/cargo-deny)
 
@@ -108,6 +117,7 @@ nightly: setup debug mutants deny ## the long forms
 	$(MAKE) sim SEEDS=20000
 	$(MAKE) crash ROUNDS=1000
 	$(MAKE) restic SCALE=20
+	$(MAKE) big
 	$(MAKE) fuzz SECONDS=300
 	$(MAKE) clients
 

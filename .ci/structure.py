@@ -56,6 +56,18 @@ def broken_links(page):
             yield f"{name}, which has no such heading"
 
 
+# A test as pages name it: its file and its function.
+TESTS = re.compile(r"`((?:src|log|projections|replication|tests)/[\w/.-]+\.(?:rs|py))::(\w+)`")
+
+
+def missing_tests(page):
+    for path, name in TESTS.findall(page.read_text()):
+        file = ROOT / path
+        start = "fn" if file.suffix == ".rs" else "def"
+        if not file.exists() or not re.search(rf"\b{start} {name}\(", file.read_text()):
+            yield f"{page.relative_to(ROOT)} names the test {path}::{name}, which does not exist"
+
+
 def problems():
     metadata = json.loads(
         subprocess.check_output(["cargo", "metadata", "--no-deps", "--format-version", "1", "--locked"], cwd=ROOT)
@@ -69,6 +81,7 @@ def problems():
             yield f"{name} must not depend on {extra}"
     for page in PAGES:
         yield from broken_links(page)
+        yield from missing_tests(page)
         for path in re.findall(r"`((?:src|log|projections|replication|simulation|tests|docs|\.ci)/[\w./-]+\.\w+)`", page.read_text()):
             if not (ROOT / path).exists() and not DATA_FILES.match(path):
                 yield f"{page.relative_to(ROOT)} names {path}, which does not exist"

@@ -46,7 +46,7 @@ step "black box" pytest "${PYTEST[@]}" tests/blackbox
 step "clients, installation" one .ci/clients.sh short
 step "clients" pytest .venv/bin/python -m pytest -q --durations=5 -n 2 --dist loadgroup tests/clients
 echo
-echo "Left to 'make nightly': long simulations, kill -9 loops in the thousands, the clients that take minutes to build."
+echo "Left to 'make nightly': long simulations, kill -9 loops in the thousands, uploads of 5 GiB, the clients that take minutes to build."
 printf '%s\n' "${summary[@]}"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

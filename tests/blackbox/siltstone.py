@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import urllib.request
@@ -24,16 +25,19 @@ _names = itertools.count(1)
 
 
 class Server:
-    """One `siltstone serve` on a data directory and free loopback ports."""
+    """One `siltstone serve` on a data directory and free loopback ports; over https where it has `tls` (certificates.Issued)."""
 
-    def __init__(self, data_dir, *, wrapper=(), arguments=(), environment=None):
+    def __init__(self, data_dir, *, wrapper=(), arguments=(), environment=None, tls=None):
         self.data_dir = Path(data_dir)
+        self.tls = tls
         self.wrapper = list(wrapper)
         self.arguments = list(arguments)
         self.environment = {
             "SILTSTONE_ROOT_ACCESS_KEY": ACCESS_KEY,
             "SILTSTONE_ROOT_SECRET_KEY": SECRET_KEY,
         }
+        if tls:
+            self.environment.update({"SILTSTONE_TLS__CERT": str(tls.cert), "SILTSTONE_TLS__KEY": str(tls.key)})
         self.environment.update(environment or {})
         self.process = None
         self.ready = None
@@ -119,14 +123,19 @@ class Server:
             aws_secret_access_key=secret_key,
             region_name="us-east-1",
             config=config,
+            verify=str(self.tls.authority) if self.tls else None,
         )
 
+    def trust(self):
+        """What a client of the standard library needs to believe this server; `None` where there is nothing to believe."""
+        return ssl.create_default_context(cafile=self.tls.authority) if self.tls else None
+
     def address(self, listener="s3"):
-        host, port = self.ready[listener].removeprefix("http://").split(":")
+        host, port = self.ready[listener].partition("://")[2].split(":")
         return host, int(port)
 
-    def connect(self, seconds=30):
-        return socket.create_connection(self.address(), timeout=seconds)
+    def connect(self, seconds=30, to="s3"):
+        return socket.create_connection(self.address(to), timeout=seconds)
 
     def get(self, path, listener="metrics"):
         """GETs from the console or metrics listener; returns (status, text)."""

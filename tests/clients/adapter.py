@@ -23,11 +23,12 @@ class Refused(Exception):
 
 
 class Adapter:
-    """One client at one endpoint. `folder` is its own: configuration, caches and files are kept there."""
+    """One client at one endpoint. `folder` is its own: configuration, caches and files are kept there. `authority` signed the
+    certificate of an https endpoint."""
 
-    def __init__(self, endpoint, folder, *, access_key=ACCESS_KEY, secret_key=SECRET_KEY):
+    def __init__(self, endpoint, folder, *, access_key=ACCESS_KEY, secret_key=SECRET_KEY, authority=None):
         self.endpoint = endpoint
-        self.host = endpoint.removeprefix("http://")
+        self.host = endpoint.partition("://")[2]
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.access_key, self.secret_key = access_key, secret_key
@@ -42,6 +43,8 @@ class Adapter:
             "AWS_EC2_METADATA_DISABLED": "true",
             "ENDPOINT": endpoint,
         }
+        if authority:
+            self.environment["AWS_CA_BUNDLE"] = str(authority)
         self.start()
 
     def start(self):

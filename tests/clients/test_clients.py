@@ -7,28 +7,28 @@ import os
 
 import pytest
 from adapter import Refused, Unable
+from certificates import issue
 from clients import ADAPTERS, TABLE
 from journey import STEPS, Journey
 from siltstone import Server
 
 ALL = os.environ.get("SILTSTONE_CLIENTS") == "all"
 RUNS = [name for name, client in TABLE.items() if ALL or client["short"]]
-CASES = [
-    pytest.param(name, step, marks=pytest.mark.xdist_group(name), id=f"{name}: {step}") for name in RUNS for step in STEPS
-]
+# These verify the server's certificate, and leave the integrity of a body to TLS: an unsigned body with a checksum behind it.
+HTTPS = ["boto3", "AWS CLI"]
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("clients") / "data")
+def cases(names, group):
+    return [
+        pytest.param(name, step, marks=pytest.mark.xdist_group(group + name), id=f"{name}: {step}")
+        for name in names
+        for step in STEPS
+    ]
+
+
+def all_begun(server, tmp_path_factory):
+    """The journey of each client at this server, begun when it is first asked for."""
     server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def journeys(server, tmp_path_factory):
-    """The journey of each client, begun when it is first asked for."""
     begun = {}
 
     def begin(name):
@@ -36,9 +36,9 @@ def journeys(server, tmp_path_factory):
             folder = tmp_path_factory.mktemp("client")
             reference, bucket = server.client(), Server.unique("journey")
             reference.create_bucket(Bucket=bucket)
-            adapter = ADAPTERS[name]
-            client = adapter(server.ready["s3"], folder / "home")
-            stranger = adapter(server.ready["s3"], folder / "stranger", secret_key="not-the-secret-of-this-key")
+            adapter, trusted = ADAPTERS[name], {"authority": server.tls.authority} if server.tls else {}
+            client = adapter(server.ready["s3"], folder / "home", **trusted)
+            stranger = adapter(server.ready["s3"], folder / "stranger", secret_key="not-the-secret-of-this-key", **trusted)
             begun[name] = Journey(client, stranger, server, reference, bucket, folder)
         return begun[name]
 
@@ -46,11 +46,21 @@ def journeys(server, tmp_path_factory):
     for journey in begun.values():
         journey.client.stop()
         journey.stranger.stop()
+    server.stop()
 
 
-@pytest.mark.parametrize("name,step", CASES)
-def test_journey(journeys, name, step):
-    journey = journeys(name)
+@pytest.fixture(scope="session")
+def journeys(tmp_path_factory):
+    yield from all_begun(Server(tmp_path_factory.mktemp("clients") / "data"), tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def https_journeys(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("https")
+    yield from all_begun(Server(folder / "data", tls=issue(folder)), tmp_path_factory)
+
+
+def take(journey, name, step):
     go = getattr(journey.client, "own_steps", STEPS).get(step)
     gap = TABLE[name].get("gaps", {}).get(step)
     if gap is None:
@@ -64,6 +74,16 @@ def test_journey(journeys, name, step):
             pass
         else:
             pytest.fail(f"{name} can do {step!r} after all: remove the gap from clients.toml")
+
+
+@pytest.mark.parametrize("name,step", cases(RUNS, ""))
+def test_journey(journeys, name, step):
+    take(journeys(name), name, step)
+
+
+@pytest.mark.parametrize("name,step", cases(HTTPS, "https "))
+def test_journey_over_https(https_journeys, name, step):
+    take(https_journeys(name), name, step)
 
 
 def test_the_table_names_clients_and_steps_that_exist():
