@@ -46,8 +46,8 @@ start_server() {
   [[ -n $binary ]] || binary=$(ls target/release/siltstone target/debug/siltstone 2>/dev/null | head -n 1) || true
   [[ -x $binary ]] || die "no server to start: make build, or name one in SILTSTONE"
   # Not in a temporary folder: where that lies in memory, syncs cost nothing and the figures mean nothing.
-  mkdir -p "${DATA:-$reports}"
-  work=$(mktemp -d "${DATA:-$reports}/data.XXXXXX") || die "no folder for data"
+  mkdir -p "${PERF_DATA:-$reports}"
+  work=$(mktemp -d "${PERF_DATA:-$reports}/data.XXXXXX") || die "no folder for data"
   AWS_ACCESS_KEY_ID=AK$(od -An -N9 -tx1 /dev/urandom | tr -d ' \n' | tr a-f A-F)
   AWS_SECRET_ACCESS_KEY=$(od -An -N20 -tx1 /dev/urandom | tr -d ' \n')
   export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_REGION=us-east-1 OWN_SERVER=1

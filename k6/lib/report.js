@@ -1,6 +1,6 @@
 // The end of a run: a table of latencies, the thresholds, errors by S3 code, and a count of what held. k6 passes a threshold
 // whose metric got no sample; here that is a failure, because nothing was shown.
-import { LOAD, SCALE, thresholdsOf } from "./thresholds.js";
+import { LENGTH, LOAD, thresholdsOf } from "./thresholds.js";
 
 const OPS = ["put", "get", "list", "delete"];
 const isEmpty = ({ values }) => values.count === 0 || (values.passes === 0 && values.fails === 0);
@@ -54,7 +54,7 @@ export function render(scenario, data, thresholds) {
   const judged = [...verdicts(data.metrics, thresholds), ...checkVerdicts(data.root_group.checks, thresholds)];
   const failed = judged.filter(([held]) => !held).length;
   const lines = [
-    `${scenario}: ${(data.state.testRunDurationMs / 1000).toFixed(1)} s, SCALE=${SCALE}, LOAD=${LOAD}`,
+    `${scenario}: ${(data.state.testRunDurationMs / 1000).toFixed(1)} s, LENGTH=${LENGTH}, LOAD=${LOAD}`,
     ...latencies(data.metrics),
     ...errorCounts(data.metrics),
     ...judged.map(([held, text]) => `${held ? "ok    " : "FAILED"} ${text}`),

@@ -6,10 +6,10 @@ function factor(name) {
   if (!(value > 0)) throw new Error(`${name} must be a number above 0`);
   return value;
 }
-export const SCALE = factor("SCALE");
+export const LENGTH = factor("LENGTH");
 export const LOAD = factor("LOAD");
 
-export const seconds = (count) => `${Math.max(1, Math.round(count * SCALE))}s`;
+export const seconds = (count) => `${Math.max(1, Math.round(count * LENGTH))}s`;
 export const load = (count) => Math.max(1, Math.round(count * LOAD));
 
 // Refuses what k6 would take and not check: a single text in place of a list (a second entry of the same name would have
@@ -44,7 +44,7 @@ export function scaled(slo, by) {
 
 const slos = JSON.parse(open(__ENV.SLO || import.meta.resolve("../slo.json")));
 
-export const thresholdsOf = (scenario) => scaled(validated(slos, scenario), SCALE * LOAD);
+export const thresholdsOf = (scenario) => scaled(validated(slos, scenario), LENGTH * LOAD);
 
 export function optionsOf(scenario, scenarios) {
   return {

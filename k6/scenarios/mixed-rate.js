@@ -1,4 +1,4 @@
-// The same spike as arrivals: 150, 600 and again 150 requests a second, however long answers take. At full length 117,000 requests.
+// The same spike as arrivals: 150, 600 and again 150 requests a second, however long answers take. At full length 115,500 requests.
 import { cleanUp, mixed, prepare } from "../lib/workload.js";
 import { load, optionsOf, seconds } from "../lib/thresholds.js";
 import { reporter } from "../lib/report.js";
