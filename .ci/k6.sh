@@ -21,6 +21,9 @@ install_k6() {
 }
 
 server='' load='' work=''
+# Where there is setpriv (Linux) what this script started ends even if the script is killed.
+guard=(env)
+! command -v setpriv >/dev/null || guard=(setpriv --pdeathsig TERM)
 
 # SIGTERM lets the server finish; one that does not end by itself is killed, and that is a failure.
 stop_server() {
@@ -52,9 +55,6 @@ start_server() {
   AWS_SECRET_ACCESS_KEY=$(od -An -N20 -tx1 /dev/urandom | tr -d ' \n')
   export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_REGION=us-east-1 OWN_SERVER=1
   mkfifo "$work/ready" || die "no pipe for the ready line"
-  # Where there is setpriv the server ends even if this script is killed.
-  local guard=()
-  ! command -v setpriv >/dev/null || guard=(setpriv --pdeathsig TERM)
   SILTSTONE_ROOT_ACCESS_KEY=$AWS_ACCESS_KEY_ID SILTSTONE_ROOT_SECRET_KEY=$AWS_SECRET_ACCESS_KEY \
     "${guard[@]}" "$binary" serve --data-dir "$work/data" --s3-listen "127.0.0.1:${PORT:-0}" --console-listen 127.0.0.1:0 \
     --cluster-listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0 >"$work/ready" 2>"$work/log" &
@@ -81,7 +81,7 @@ run_scenario() {
   mkdir -p "$REPORT_DIR"
   rm -f "$REPORT_DIR"/{summary.txt,summary.json,report.html}
   K6_WEB_DASHBOARD=true K6_WEB_DASHBOARD_PORT=-1 K6_WEB_DASHBOARD_PERIOD=1s K6_WEB_DASHBOARD_EXPORT=$REPORT_DIR/report.html \
-    K6_NO_USAGE_REPORT=true "$k6" run --quiet "k6/scenarios/$name.js" &
+    K6_NO_USAGE_REPORT=true "${guard[@]}" "$k6" run --quiet "k6/scenarios/$name.js" &
   load=$!
   wait "$load" || status=$?
   load=''

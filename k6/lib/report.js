@@ -50,12 +50,20 @@ function errorCounts(metrics) {
   return counted.map((name) => `errors: ${name.slice(prefix.length)} ${metrics[name].values.count}`);
 }
 
+// Of a soak; other scenarios do not look at memory.
+function memory({ server_resident_mib: resident, server_memory_growth_mib: grown }) {
+  if (!resident || isEmpty(resident)) return [];
+  const growth = grown && !isEmpty(grown) ? `grew by ${fixed(grown.values.max)} MiB` : "growth unknown";
+  return [`memory: ${fixed(resident.values.min)} to ${fixed(resident.values.max)} MiB, ${growth}`];
+}
+
 export function render(scenario, data, thresholds) {
   const judged = [...verdicts(data.metrics, thresholds), ...checkVerdicts(data.root_group.checks, thresholds)];
   const failed = judged.filter(([held]) => !held).length;
   const lines = [
     `${scenario}: ${(data.state.testRunDurationMs / 1000).toFixed(1)} s, LENGTH=${LENGTH}, LOAD=${LOAD}`,
     ...latencies(data.metrics),
+    ...memory(data.metrics),
     ...errorCounts(data.metrics),
     ...judged.map(([held, text]) => `${held ? "ok    " : "FAILED"} ${text}`),
     `${judged.length - failed} passed, ${failed} failed`,

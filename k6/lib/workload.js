@@ -22,7 +22,7 @@ function verify(op, response, status, answers, right) {
   check(response, { [answers]: () => answered }, { op });
   if (!answered) return false;
   const correct = right();
-  check(response, { [`${op}: as it was stored`]: () => correct }, { op });
+  check(response, { [`${op}: content is right`]: () => correct }, { op });
   contentWrong.add(!correct, { op });
   return correct;
 }
