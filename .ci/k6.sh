@@ -11,7 +11,7 @@ reports=$PWD/target/k6
 # `set -e` is off inside a function whose failure is asked for, so what must not go on says so.
 die() { echo "k6: $*" >&2; exit 1; }
 
-# A k6 of the system will do; `go install` checks what it builds against Go's checksum database.
+# A k6 of the system will do (1.0 or newer); `go install` checks what it builds against Go's checksum database.
 install_k6() {
   k6=${K6:-$(command -v k6 || echo "$tools/k6")}
   [[ -x $k6 || -n ${K6:-} ]] && return
