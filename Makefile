@@ -16,7 +16,7 @@ SIM := target/debug/siltstone-sim
 
 .PHONY: help
 help: ## show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 .PHONY: run
 run: build ## build, then serve a store in $(DATA), with credentials and a first command
@@ -102,6 +102,38 @@ bench: build ## figures of this machine beside its own limits; a store with $(OB
 criterion: .ci/toolchain.done ## CPU cost of the writer, the chain, replay and listings in memory, beside the last run's
 	cargo bench --locked -p siltstone-log --bench writer
 	cargo bench --locked -p siltstone-projections --bench projections
+
+# Load tests: .ci/k6.sh starts a server, runs scenarios of k6/ and ends it; docs/load-tests.md has the variables.
+SOAK ?= 30
+
+.PHONY: check-k6
+check-k6: ## k6 for the load tests, built by Go into target/tools where it is missing
+	@.ci/k6.sh install
+
+.PHONY: perf-test-upload perf-test-download perf-test-mixed perf-test-quick perf-test-stress perf-test-soak perf-test-all perf-test-custom
+perf-test-upload: ## load: uploads by 1 to 50 users
+	@.ci/k6.sh upload
+
+perf-test-download: ## load: downloads by 100 users
+	@.ci/k6.sh download
+
+perf-test-mixed: ## load: everything, a spike of users, then of arrivals (115,500 requests)
+	@.ci/k6.sh mixed mixed-rate
+
+perf-test-quick: ## load: seconds long, fit for every change
+	@.ci/k6.sh quick
+
+perf-test-stress: ## load: ever more users without pauses
+	@.ci/k6.sh stress
+
+perf-test-soak: ## load: level for $(SOAK) minutes, fails where the server's memory grows
+	@SOAK=$(SOAK) .ci/k6.sh soak
+
+perf-test-all: ## load: all but soak and custom, about fifteen minutes
+	@.ci/k6.sh quick upload download mixed mixed-rate stress
+
+perf-test-custom: ## load: VUS users or RATE arrivals a second for DURATION, contents of SIZES
+	@.ci/k6.sh custom
 
 DENY := $(shell command -v cargo-deny || echo target/tools/bin/cargo-deny)
 
