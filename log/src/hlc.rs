@@ -1,6 +1,7 @@
 //! Hybrid logical time: 48 bits of Unix milliseconds and a 16-bit counter (Kulkarni et al., "Logical Physical
 //! Clocks", 2014). A record's time is also its S3 `LastModified`.
 
+use crate::mutants::{Mutant, active};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -49,7 +50,9 @@ impl HlcClock {
     /// The next instant, given what the wall clock shows in Unix milliseconds. A wall clock that went back
     /// advances the counter only (mutant M17: following it back breaks the order of versions).
     pub fn tick(&mut self, wall_millis: u64) -> Hlc {
-        self.last = Hlc::from_millis(wall_millis).max(Hlc(self.last.0.saturating_add(1)));
+        let wall = Hlc::from_millis(wall_millis);
+        let follows = if active(Mutant::FollowClockBack) { wall } else { Hlc(self.last.0.saturating_add(1)) };
+        self.last = wall.max(follows);
         self.last
     }
 

@@ -16,17 +16,41 @@ pub enum Mutant {
     SubmitBeforeBlobSync,
     /// Projections that remember records which the log has lost count as damaged.
     ForgetLostEnd,
+    /// A record that comes again is applied again.
+    ApplyAgain,
+    /// A page of a listing leaves out its last key, and the next page begins after it.
+    SkipAtPageEnd,
+    /// The hybrid clock follows a wall clock that went back.
+    FollowClockBack,
+    /// A completion that is refused deletes what the key holds.
+    DeleteOnFailedComplete,
+    /// The order of a hash map reaches the log.
+    HashOrder,
+    /// A blob is given back although another version has bytes in it.
+    FreeShared,
+    /// Versions leave the history window before its end.
+    ExpireEarly,
+    /// The second half of a bucket's creation or deletion that was refused is forgotten.
+    ForgetSecondHalf,
 }
 
 impl Mutant {
     /// Every mutant, by the number it has in the simulation's report.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 14] = [
         ("M1", Self::AckBeforeSync),
         ("M2", Self::NoFolderSync),
         ("M3", Self::RetrySync),
         ("M4", Self::TruncateAtDamage),
         ("M5", Self::SubmitBeforeBlobSync),
         ("M6", Self::ForgetLostEnd),
+        ("M8", Self::ApplyAgain),
+        ("M14", Self::SkipAtPageEnd),
+        ("M17", Self::FollowClockBack),
+        ("M19", Self::DeleteOnFailedComplete),
+        ("M21", Self::HashOrder),
+        ("M23", Self::FreeShared),
+        ("M24", Self::ExpireEarly),
+        ("M25", Self::ForgetSecondHalf),
     ];
 }
 

@@ -16,6 +16,7 @@ use siltstone_log::event::{
     BucketCreated, BucketTagged, BucketVersioningSet, Content, ContentSource, Versioning,
 };
 use siltstone_log::id::{BlobId, Seq, StreamId};
+use siltstone_log::mutants::{Mutant, active};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -275,6 +276,9 @@ impl<'a> StateFold<'a> {
             let slot = self.read::<BlobRow>(&StateKey::Blob(blob, self.origin().stream))?;
             let old = slot.row.unwrap_or_default();
             let (live, past) = (changed(old.live, holds.live), changed(old.past, holds.past));
+            if active(Mutant::FreeShared) && holds.went.is_some() {
+                self.fold.free(blob);
+            }
             if live == 0 && past == 0 {
                 self.replace(slot, None)?;
                 if !self.is_held_elsewhere(blob)? {

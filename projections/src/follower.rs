@@ -16,6 +16,7 @@ use crate::store::{Rows, Space, StoreError, meta, prefix_range};
 use siltstone_log::chain::Leaf;
 use siltstone_log::event::{DecodeError, Event};
 use siltstone_log::id::{LogId, Position, Seq, StreamId};
+use siltstone_log::mutants::{Mutant, active};
 use siltstone_log::record::Record;
 use std::collections::BTreeMap;
 
@@ -257,14 +258,15 @@ impl Follower {
     fn apply_to(&mut self, space: Space, rows: &dyn Rows, record: &Record) -> Result<(), FoldError> {
         let before = self.streams.get(&record.stream);
         let last = before.map(|progress| progress.cursor.seq).unwrap_or_default();
-        if record.seq <= last {
+        let again = active(Mutant::ApplyAgain) && record.seq == last;
+        if record.seq <= last && !again {
             return Ok(());
         }
         let after = before.map(|progress| progress.position).unwrap_or_default();
-        if record.seq != last.next() && !self.was_given_up(after, record.place.position) {
+        if record.seq != last.next() && !again && !self.was_given_up(after, record.place.position) {
             return Err(FoldError::Gap { stream: record.stream, expected: last.next(), found: record.seq });
         }
-        if before.is_some_and(|progress| progress.is_forked_by(record)) {
+        if !again && before.is_some_and(|progress| progress.is_forked_by(record)) {
             return Err(FoldError::Forked { stream: record.stream, seq: record.seq });
         }
         let mut changes = Changes::new();

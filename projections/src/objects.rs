@@ -22,6 +22,7 @@ use siltstone_log::event::{
 };
 use siltstone_log::hlc::Hlc;
 use siltstone_log::id::{Seq, StreamId, VersionId, VersionRef};
+use siltstone_log::mutants::{Mutant, active};
 use siltstone_log::name::ObjectKey;
 use std::borrow::Cow;
 use std::ops::Bound;
@@ -162,7 +163,11 @@ pub fn list(rows: &dyn Rows, stream: StreamId, query: &ListQuery) -> Result<List
     };
     let found = list::walk(rows, &bucket, &query.prefix, query.delimiter.as_deref(), from, query.limit)?;
     let next = found.more.then(|| found.entries.last().map(ListEntry::marker)).flatten();
-    Ok(ListPage { entries: found.entries, next })
+    let mut entries = found.entries;
+    if next.is_some() && active(Mutant::SkipAtPageEnd) {
+        entries.pop();
+    }
+    Ok(ListPage { entries, next })
 }
 
 struct CurrentObjects {

@@ -2,6 +2,7 @@
 
 use crate::invariants::{self as promise, Checked, Violation};
 use crate::oracle::{LogView, Model, OpId, Verdict, check_log};
+use crate::oracle::{linearize, lists};
 use crate::sometimes::State;
 use crate::world::World;
 use crate::world::boot::read_log;
@@ -41,7 +42,9 @@ impl World {
         let items = Script::new(|io| read_log(io, Position(0))).run(&mut disk);
         let items = items.map_err(|error| Violation::new("the log can be read", error.to_string()))?;
         let mut damaged = false;
-        let mut log = LogView { emptied: self.emptied.clone(), ..LogView::default() };
+        // A wall clock that jumps takes the instants of removals along.
+        let window_millis = self.plan.history_millis.filter(|_| self.plan.clock_jump_one_in == 0);
+        let mut log = LogView { emptied: self.emptied.clone(), window_millis, ..LogView::default() };
         for item in items {
             match item {
                 ReadItem::Records(records) => log.records.extend(records),
@@ -100,7 +103,7 @@ impl World {
     /// I9: every blob that a version or an upload refers to is in the index, whole, with its operation's bytes.
     fn blobs_are_there(&mut self, model: &Model) -> Checked {
         let mut disk = InstantDisk::new(self.observer());
-        for (blob, piece) in &model.blobs {
+        for (blob, piece) in &model.blobs.0 {
             let (log_id, index, blob, len) = (self.log_id(), self.index.clone(), *blob, piece.len);
             let read =
                 Script::new(move |io| async move { read_blob(&io, log_id, &index, blob, 0..len).await });
@@ -129,6 +132,17 @@ impl World {
         promise::counters_are_a_recount(rows, model)?;
         promise::replay_gives_the_same_digest(rows, log, self.log_id())?;
         promise::redelivery_changes_nothing(rows, log, self.log_id())
+    }
+
+    /// A second opinion on what clients were told, which trusts no number that the node gave.
+    pub fn operations_are_linearizable(&mut self) -> Checked {
+        if self.rotten || self.lost_records {
+            return Ok(());
+        }
+        lists::listings_show_what_was_stored(&self.history)?;
+        let found = linearize::every_key_has_an_order(&self.history)?;
+        self.counters.sometimes(State::Linearized, found > 0);
+        Ok(())
     }
 
     /// `log verify` finds nothing that is not as it was written, save for what was given up.

@@ -2,11 +2,12 @@
 
 use clap::{Args, Parser, Subcommand};
 use siltstone_simulation::fault::{Plan, Scenario};
-use siltstone_simulation::scenario::{self, Outcome};
+use siltstone_simulation::scenario::{self, Outcome, run_until};
 use siltstone_simulation::sometimes::{Counters, State};
 use siltstone_simulation::trace::Trace;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{Command as Process, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,26 +32,53 @@ enum Command {
     Run(RunArgs),
     /// Runs many seeds.
     Sweep(SweepArgs),
-    /// Runs a seed in two processes and compares their traces.
-    Meta(OneSeed),
+    /// Runs seeds in two processes each and compares their traces.
+    Meta(MetaArgs),
+    /// Looks for the smallest plan of a failing seed that breaks the same promise.
+    Shrink(ShrinkArgs),
     /// Plants each known bug in turn and shows that it is caught (needs a build with `--features mutants`).
     Mutants(MutantArgs),
 }
 
 #[derive(Args)]
-struct OneSeed {
-    /// The seed.
+struct MetaArgs {
+    /// The first seed.
     #[arg(long)]
     seed: u64,
-    /// The scenario; without it the seed picks one.
+    /// How many seeds from it on.
+    #[arg(long, default_value_t = 1)]
+    count: u64,
+    /// The scenario; without it each seed picks one.
     #[arg(long, value_parser = parse_scenario)]
     scenario: Option<Scenario>,
 }
 
 #[derive(Args)]
+struct ShrinkArgs {
+    /// The failing seed.
+    seed: u64,
+    /// The scenario; without it the seed picks one.
+    #[arg(long, value_parser = parse_scenario)]
+    scenario: Option<Scenario>,
+    /// Plant this bug (needs a build with `--features mutants`).
+    #[arg(long, hide = true)]
+    mutant: Option<String>,
+}
+
+#[derive(Args)]
 struct RunArgs {
-    #[command(flatten)]
-    run: OneSeed,
+    /// The seed.
+    #[arg(long, required_unless_present = "plan")]
+    seed: Option<u64>,
+    /// The scenario; without it the seed picks one.
+    #[arg(long, value_parser = parse_scenario)]
+    scenario: Option<Scenario>,
+    /// Run the plan of this file instead: one that `shrink` printed, or a trace.
+    #[arg(long, conflicts_with_all = ["seed", "scenario"])]
+    plan: Option<PathBuf>,
+    /// End the run at this instant, in simulated milliseconds.
+    #[arg(long)]
+    until: Option<u64>,
     /// Write every event to this file, one JSON object a line.
     #[arg(long)]
     trace: Option<PathBuf>,
@@ -96,6 +124,7 @@ pub fn run() -> ExitCode {
         Command::Run(args) => run_one(&args),
         Command::Sweep(args) => sweep(&args),
         Command::Meta(args) => meta(&args),
+        Command::Shrink(args) => shrink(&args),
         Command::Mutants(args) => mutants::run(args.seeds),
     }
 }
@@ -104,9 +133,46 @@ fn plan_of(seed: u64, scenario: Option<Scenario>) -> Plan {
     Plan::draw(seed, scenario.unwrap_or_else(|| Scenario::of_seed(seed)))
 }
 
-/// The exact command that repeats a run.
+/// The exact command that repeats a run, with the commit it holds for where the sources say that.
 fn repeat(plan: &Plan) -> String {
-    format!("siltstone-sim run --seed {} --scenario {}", plan.seed, plan.scenario)
+    format!("siltstone-sim run --seed {} --scenario {}{}", plan.seed, plan.scenario, at_commit())
+}
+
+fn at_commit() -> String {
+    let head = Process::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok();
+    let head = head.filter(|output| output.status.success());
+    let commit = head.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    commit.map(|commit| format!(" # commit {commit}")).unwrap_or_default()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a plan is the simulator's own input, not the product's")]
+fn read_plan(path: &Path) -> Result<Plan, String> {
+    let text = File::open(path).and_then(std::io::read_to_string);
+    let plan = text.map_err(|error| error.to_string()).and_then(|text| Plan::parse(&text));
+    plan.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Halves and drops what a plan has while the same promise stays broken.
+fn shrink(args: &ShrinkArgs) -> ExitCode {
+    if let Some(mutant) = &args.mutant
+        && let Err(message) = mutants::plant(mutant)
+    {
+        return fail(&message);
+    }
+    let first = plan_of(args.seed, args.scenario);
+    let breaks = |plan: &Plan| scenario::run(plan, Trace::none()).violation;
+    let Some(violation) = breaks(&first) else {
+        return fail(&format!("seed {} breaks no promise{}", args.seed, at_commit()));
+    };
+    let mut smallest = first;
+    let same = |plan: &Plan| breaks(plan).is_some_and(|found| found.checker == violation.checker);
+    while let Some(smaller) = smallest.smaller().into_iter().find(|plan| same(plan)) {
+        smallest = smaller;
+    }
+    println!("{}", serde_json::to_string(&smallest).expect("a plan is plain data"));
+    println!("VIOLATION {}", breaks(&smallest).unwrap_or(violation));
+    println!("siltstone-sim run --plan FILE-WITH-THE-FIRST-LINE{}", at_commit());
+    ExitCode::from(VIOLATION)
 }
 
 fn fail(message: &str) -> ExitCode {
@@ -115,7 +181,16 @@ fn fail(message: &str) -> ExitCode {
 }
 
 fn run_one(args: &RunArgs) -> ExitCode {
-    let plan = plan_of(args.run.seed, args.run.scenario);
+    let plan = match (&args.plan, args.seed) {
+        (Some(path), _) => match read_plan(path) {
+            Ok(plan) => plan,
+            Err(message) => {
+                eprintln!("siltstone-sim: {message}");
+                return ExitCode::from(2);
+            }
+        },
+        (None, seed) => plan_of(seed.unwrap_or_default(), args.scenario),
+    };
     let trace = match (&args.trace, args.hash) {
         (Some(path), _) => match Trace::to_file(path) {
             Ok(trace) => trace,
@@ -130,7 +205,8 @@ fn run_one(args: &RunArgs) -> ExitCode {
         return fail(&message);
     }
     println!("{}", serde_json::to_string(&plan).expect("a plan is plain data"));
-    let Outcome { counters, violation, trace } = scenario::run(&plan, trace);
+    let Outcome { counters, violation, trace } =
+        run_until(&plan, trace, args.until.map(|millis| millis.saturating_mul(1_000_000)));
     print!("{counters}");
     match trace.finish() {
         Ok((events, hash)) if args.hash || args.trace.is_some() => {
@@ -143,7 +219,10 @@ fn run_one(args: &RunArgs) -> ExitCode {
         None => ExitCode::SUCCESS,
         Some(violation) => {
             println!("VIOLATION {violation}");
-            println!("{}", repeat(&plan));
+            match &args.plan {
+                Some(path) => println!("siltstone-sim run --plan {}{}", path.display(), at_commit()),
+                None => println!("{}", repeat(&plan)),
+            }
             ExitCode::from(VIOLATION)
         }
     }
@@ -217,7 +296,17 @@ impl Sweep {
     }
 }
 
-fn meta(args: &OneSeed) -> ExitCode {
+fn meta(args: &MetaArgs) -> ExitCode {
+    for seed in args.seed..args.seed.saturating_add(args.count) {
+        let same = one_trace(seed, args.scenario);
+        if same != ExitCode::SUCCESS {
+            return same;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn one_trace(seed: u64, scenario: Option<Scenario>) -> ExitCode {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return fail(&format!("cannot find this program: {error}")),
@@ -225,8 +314,8 @@ fn meta(args: &OneSeed) -> ExitCode {
     let mut outputs = Vec::new();
     for _ in 0..2 {
         let mut child = Process::new(&program);
-        child.args(["run", "--hash", "--seed", &args.seed.to_string()]);
-        if let Some(scenario) = args.scenario {
+        child.args(["run", "--hash", "--seed", &seed.to_string()]);
+        if let Some(scenario) = scenario {
             child.args(["--scenario", scenario.name()]);
         }
         match child.output() {
@@ -237,7 +326,7 @@ fn meta(args: &OneSeed) -> ExitCode {
     let text = String::from_utf8_lossy(&outputs[0].1).into_owned();
     let hash = text.lines().find(|line| line.starts_with("trace:")).unwrap_or("no trace").to_owned();
     if outputs[0] == outputs[1] {
-        println!("{hash}, the same in two processes");
+        println!("seed {seed}: {hash}, the same in two processes");
         return ExitCode::SUCCESS;
     }
     let mut report = String::new();
@@ -245,7 +334,7 @@ fn meta(args: &OneSeed) -> ExitCode {
     for (one, two) in text.lines().zip(other.lines()).filter(|(one, two)| one != two) {
         let _ = writeln!(report, "- {one}\n+ {two}");
     }
-    println!("two processes differ:\n{report}siltstone-sim meta --seed {}", args.seed);
+    println!("two processes differ:\n{report}siltstone-sim meta --seed {seed}{}", at_commit());
     ExitCode::from(VIOLATION)
 }
 

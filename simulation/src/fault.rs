@@ -2,11 +2,11 @@
 
 use crate::world::disk::DiskOptions;
 use crate::world::random::Random;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What a run is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scenario {
     /// Write, crash anywhere, recover, compare.
@@ -56,7 +56,8 @@ impl fmt::Display for Scenario {
 }
 
 /// How often each operation comes up, relative to the others; 0 switches it off.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Mix {
     /// Put an object.
     pub put: u64,
@@ -64,6 +65,14 @@ pub struct Mix {
     pub delete: u64,
     /// Delete several keys.
     pub delete_many: u64,
+    /// Switch the keeping of versions.
+    pub versioning: u64,
+    /// Give a version tags.
+    pub tag: u64,
+    /// Copy inside a bucket.
+    pub copy: u64,
+    /// List the versions of a bucket.
+    pub list_versions: u64,
     /// Steps of multipart uploads.
     pub multipart: u64,
     /// Read an object.
@@ -77,8 +86,11 @@ pub struct Mix {
 }
 
 /// What is drawn once a run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
+    /// What its fields mean, [`Plan::VERSION`].
+    pub version: u32,
     /// The seed.
     pub seed: u64,
     /// The scenario.
@@ -117,14 +129,24 @@ pub struct Plan {
     pub clean_stop_percent: u64,
     /// Percent of starts that find no projections.
     pub lost_projections_percent: u64,
+    /// How long versions that were deleted or replaced are kept, in milliseconds; none for ever.
+    pub history_millis: Option<u64>,
     /// One operation in so many comes with a jump of the wall clock; 0 for never.
     pub clock_jump_one_in: u64,
     /// One sync in so many is slow; 0 for never.
     pub slow_sync_one_in: u64,
+    /// One read in so many is slow; 0 for never.
+    pub slow_read_one_in: u64,
+    /// Percent of requests, and of answers, that the network loses.
+    pub lost_percent: u64,
+    /// One operation in so many begins a time in which its client reaches nobody; 0 for never.
+    pub partition_one_in: u64,
     /// One sync in so many fails; 0 for never.
     pub failed_sync_one_in: u64,
     /// One write in so many fails; 0 for never.
     pub failed_write_one_in: u64,
+    /// One submission in so many is refused for want of space, whatever it is for; 0 for never.
+    pub refused_one_in: u64,
     /// Bytes of the volume.
     pub capacity: u64,
     /// Bytes that the allocation of segments and packs leaves free.
@@ -132,6 +154,73 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Raised with every change of what a plan's fields mean, or of what is drawn after it.
+    pub const VERSION: u32 = 1;
+
+    /// Plans that do less: half of something, or one class of operations or faults fewer.
+    #[must_use]
+    pub fn smaller(&self) -> Vec<Self> {
+        let mut plans = Vec::new();
+        let mut with = |change: fn(&mut Self)| {
+            let mut plan = self.clone();
+            change(&mut plan);
+            if format!("{plan:?}") != format!("{self:?}") {
+                plans.push(plan);
+            }
+        };
+        with(|plan| plan.rounds = plan.rounds.div_ceil(2));
+        with(|plan| plan.operations = plan.operations.div_ceil(2));
+        with(|plan| plan.clients = plan.clients.div_ceil(2));
+        with(|plan| plan.buckets = plan.buckets.div_ceil(2));
+        with(|plan| plan.keys = plan.keys.div_ceil(2));
+        with(|plan| plan.mix.delete = 0);
+        with(|plan| plan.mix.delete_many = 0);
+        with(|plan| plan.mix.versioning = 0);
+        with(|plan| plan.mix.tag = 0);
+        with(|plan| plan.mix.copy = 0);
+        with(|plan| plan.mix.list_versions = 0);
+        with(|plan| plan.mix.multipart = 0);
+        with(|plan| plan.mix.get = 0);
+        with(|plan| plan.mix.list = 0);
+        with(|plan| plan.mix.delete_bucket = 0);
+        with(|plan| plan.history_millis = None);
+        with(|plan| plan.clock_jump_one_in = 0);
+        with(|plan| plan.slow_sync_one_in = 0);
+        with(|plan| plan.slow_read_one_in = 0);
+        with(|plan| plan.lost_percent = 0);
+        with(|plan| plan.partition_one_in = 0);
+        with(|plan| plan.refused_one_in = 0);
+        with(|plan| plan.failed_sync_one_in = 0);
+        with(|plan| plan.failed_write_one_in = 0);
+        with(|plan| plan.crash_in_recovery_percent = 0);
+        with(|plan| plan.lost_projections_percent = 0);
+        with(|plan| plan.clean_stop_percent = 0);
+        plans
+    }
+
+    /// Reads a plan, or the plan that a trace begins with.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let first = text.lines().next().unwrap_or_default();
+        let value: serde_json::Value =
+            serde_json::from_str(first).map_err(|error| format!("neither a plan nor a trace: {error}"))?;
+        let mut value = value;
+        if value["e"] == "plan"
+            && let Some(fields) = value.as_object_mut()
+        {
+            for field in ["n", "t", "e"] {
+                fields.remove(field);
+            }
+        }
+        match value["version"].as_u64() {
+            Some(version) if version == u64::from(Self::VERSION) => {}
+            Some(version) => {
+                return Err(format!("of version {version}; this program has version {}", Self::VERSION));
+            }
+            None => return Err("neither a plan nor a trace: it has no version".to_owned()),
+        }
+        serde_json::from_value(value).map_err(|error| format!("not a plan of this version: {error}"))
+    }
+
     /// Draws the plan of a seed.
     pub fn draw(seed: u64, scenario: Scenario) -> Self {
         let mut random = Random::new(seed, "plan");
@@ -154,6 +243,12 @@ impl Plan {
                 plan.capacity =
                     plan.segment_bytes * random.between(6, 14) + plan.pack_bytes * random.between(2, 4);
                 plan.mix.delete = 8;
+                // The halves of creating and deleting buckets meet the full volume.
+                if random.coin() {
+                    (plan.mix.create_bucket, plan.mix.delete_bucket) = (12, 12);
+                    plan.buckets = random.between(2, 6);
+                    plan.keys = random.between(1, 3);
+                }
                 if random.coin() {
                     plan.leave_free = plan.segment_bytes * random.between(1, 4);
                     plan.capacity += plan.leave_free;
@@ -165,6 +260,7 @@ impl Plan {
                 plan.operations = random.between(4, 30);
                 plan.rounds = random.between(4, 10);
                 plan.clean_stop_percent = 5;
+                plan.refused_one_in = if random.coin() { random.between(3, 20) } else { 0 };
                 plan.mix.create_bucket = 20;
                 plan.mix.delete_bucket = 20;
                 plan.mix.put = 5;
@@ -183,6 +279,10 @@ impl Plan {
             put: random.between(5, 20),
             delete: some(random, 6),
             delete_many: some(random, 2),
+            versioning: some(random, 3),
+            tag: some(random, 3),
+            copy: some(random, 6),
+            list_versions: some(random, 3),
             multipart: some(random, 12),
             get: some(random, 8),
             list: some(random, 3),
@@ -192,6 +292,7 @@ impl Plan {
         let extent_bytes = 1024 * 64 * u32::try_from(random.between(1, 4)).unwrap_or(1);
         let inline_max = 1 << random.between(6, 13);
         Self {
+            version: Self::VERSION,
             seed,
             scenario,
             rounds: random.between(1, 6),
@@ -211,10 +312,16 @@ impl Plan {
             crash_in_recovery_percent: if random.coin() { random.between(10, 60) } else { 0 },
             clean_stop_percent: random.between(0, 30),
             lost_projections_percent: if random.coin() { random.between(5, 50) } else { 0 },
+            // A round takes about a tenth of a second: some windows end while what left them is still read.
+            history_millis: *random.pick(&[None, Some(2), Some(20), Some(200)]).unwrap_or(&None),
             clock_jump_one_in: if random.coin() { random.between(5, 50) } else { 0 },
             slow_sync_one_in: if random.coin() { random.between(10, 200) } else { 0 },
+            slow_read_one_in: if random.coin() { random.between(3, 30) } else { 0 },
+            lost_percent: if random.coin() { random.between(1, 10) } else { 0 },
+            partition_one_in: if random.coin() { random.between(20, 200) } else { 0 },
             failed_sync_one_in: 0,
             failed_write_one_in: 0,
+            refused_one_in: 0,
             capacity: 1 << 40,
             leave_free: 0,
         }
@@ -225,6 +332,7 @@ impl Plan {
         DiskOptions {
             capacity: self.capacity,
             slow_sync_one_in: self.slow_sync_one_in,
+            slow_read_one_in: self.slow_read_one_in,
             failed_sync_one_in: self.failed_sync_one_in,
             failed_write_one_in: self.failed_write_one_in,
             failed_read_one_in: 0,

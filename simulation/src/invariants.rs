@@ -1,14 +1,16 @@
 //! One named function for each promise.
 
 use crate::oracle::LogView;
-use crate::oracle::model::{Bucket, Model};
+use crate::oracle::content::total;
+use crate::oracle::{Bucket, Model};
 use siltstone_log::hlc::Hlc;
 use siltstone_log::id::{Hash, LogId, Position, Seq, StreamId};
 use siltstone_log::record::Record;
-use siltstone_projections::objects::{ListEntry, ListQuery};
+use siltstone_projections::objects::{ListEntry, ListQuery, Removal};
 use siltstone_projections::rebuild::{Difference, Rebuild, compare};
 use siltstone_projections::rows::{BucketRow, Usage};
 use siltstone_projections::store::mem::MemStore;
+use siltstone_projections::versions::{self, VersionEntry, VersionQuery};
 use siltstone_projections::{
     Follower, FollowerEffect, FollowerInput, Pace, Rows, Space, buckets, names, objects,
 };
@@ -142,41 +144,78 @@ pub fn projections_show_what_the_log_means(rows: &dyn Rows, model: &Model) -> Ch
         }
         let query = ListQuery { limit: usize::MAX, ..ListQuery::default() };
         let page = objects::list(rows, *stream, &query).map_err(store_failed)?;
-        let listed: BTreeMap<String, (Seq, u64, String)> = page
-            .entries
-            .into_iter()
-            .filter_map(|entry| match entry {
-                ListEntry::Object { key, object } => Some((key, (object.seq, object.size, object.etag))),
-                ListEntry::Prefix(_) => None,
-            })
-            .collect();
+        let listed = page.entries.into_iter().filter_map(|entry| match entry {
+            ListEntry::Object { key, object } => Some((key, object.seq, object.size, object.etag)),
+            ListEntry::Prefix(_) => None,
+        });
         let expected = bucket
-            .objects
-            .iter()
-            .map(|(key, object)| (key.clone(), (object.seq, object.size, object.etag.clone())));
-        if listed != expected.collect() {
-            let message = format!("bucket {stream} lists {listed:?}, but the log says {:?}", bucket.objects);
-            return Err(Violation::new(checker, message));
-        }
+            .objects()
+            .map(|(key, version, object)| (key.clone(), version.seq, object.size, object.etag.clone()));
+        same(checker, *stream, &listed.collect::<Vec<_>>(), &expected.collect::<Vec<_>>())?;
+        let query = VersionQuery { limit: usize::MAX, ..VersionQuery::default() };
+        let page = versions::list(rows, *stream, &query).map_err(store_failed)?;
+        let listed = page.entries.into_iter().filter_map(|entry| match entry {
+            VersionEntry::Version { key, version, latest } => {
+                Some((key, version.version(), version.at().seq, latest))
+            }
+            VersionEntry::Prefix(_) => None,
+        });
+        let expected = bucket.keys.iter().flat_map(|(key, versions)| {
+            let newest_first = versions.iter().rev().zip(0..);
+            newest_first.map(move |(version, index)| (key.clone(), version.id, version.seq, index == 0))
+        });
+        same(checker, *stream, &listed.collect::<Vec<_>>(), &expected.collect::<Vec<_>>())?;
     }
-    Ok(())
+    same(checker, StreamId::SYSTEM, &removed_in_rows(rows)?, &removed_in_log(model))
+}
+
+fn same<T: PartialEq + fmt::Debug>(
+    checker: &'static str,
+    stream: StreamId,
+    shown: &[T],
+    meant: &[T],
+) -> Checked {
+    if shown == meant {
+        return Ok(());
+    }
+    Err(Violation::new(checker, format!("stream {stream} shows {shown:?}, but the log says {meant:?}")))
+}
+
+/// What waits for the end of the history window: when it was removed, and the record that made it.
+type Removed = (Hlc, StreamId, Seq);
+
+fn removed_in_rows(rows: &dyn Rows) -> Result<Vec<Removed>, Violation> {
+    let all = objects::expiring(rows, Removal::default());
+    let removed = all.map(|row| row.map(|row| (row.at.removed, row.at.stream, row.at.seq)));
+    removed.collect::<Result<_, _>>().map_err(store_failed)
+}
+
+fn removed_in_log(model: &Model) -> Vec<Removed> {
+    let all = model
+        .buckets
+        .iter()
+        .flat_map(|(stream, bucket)| bucket.past.iter().map(|(seq, past)| (past.removed, *stream, *seq)));
+    let mut all: Vec<Removed> = all.collect();
+    all.sort_unstable();
+    all
 }
 
 /// I10: counters equal a recount.
 pub fn counters_are_a_recount(rows: &dyn Rows, model: &Model) -> Checked {
     for (stream, bucket) in model.buckets.iter().filter(|(_, bucket)| bucket.name.is_some()) {
-        let bytes = bucket.objects.values().map(|object| object.size).sum();
+        let shown = bucket.keys.values().flatten();
+        let sizes: Vec<u64> =
+            shown.clone().filter_map(|version| Some(version.object.as_ref()?.size)).collect();
         let parts = bucket.uploads.values().flat_map(|upload| upload.parts.values());
         let counted = Usage {
-            objects: bucket.objects.len() as u64,
-            bytes,
-            // No bucket keeps versions here: each key has one, and the rest is past.
-            versions: bucket.objects.len() as u64,
-            version_bytes: bytes,
-            markers: 0,
-            history_bytes: bucket.version_bytes - bytes,
+            objects: bucket.objects().count() as u64,
+            bytes: bucket.objects().map(|(_, _, object)| object.size).sum(),
+            versions: sizes.len() as u64,
+            version_bytes: sizes.iter().sum(),
+            markers: shown.filter(|version| version.object.is_none()).count() as u64,
+            history_bytes: bucket.history_bytes(),
             uploads: bucket.uploads.len() as u64,
-            upload_bytes: parts.map(|part| part.piece.len).sum(),
+            upload_bytes: parts.map(|part| total(&part.pieces)).sum(),
         };
         let row = buckets::get(rows, *stream).map_err(store_failed)?;
         let kept = row.map(|row| row.usage);

@@ -25,9 +25,17 @@ pub fn find(name: &str) -> Option<Mutant> {
 /// The scenario that has the faults a mutant needs to show.
 pub fn scenario_for(mutant: Mutant) -> Scenario {
     match mutant {
-        Mutant::AckBeforeSync | Mutant::NoFolderSync | Mutant::SubmitBeforeBlobSync => {
-            Scenario::CrashRecovery
-        }
+        Mutant::AckBeforeSync
+        | Mutant::NoFolderSync
+        | Mutant::SubmitBeforeBlobSync
+        | Mutant::ApplyAgain
+        | Mutant::SkipAtPageEnd
+        | Mutant::FollowClockBack
+        | Mutant::DeleteOnFailedComplete
+        | Mutant::HashOrder
+        | Mutant::FreeShared
+        | Mutant::ExpireEarly => Scenario::CrashRecovery,
+        Mutant::ForgetSecondHalf => Scenario::FullDisk,
         Mutant::RetrySync => Scenario::FailedFsync,
         Mutant::TruncateAtDamage | Mutant::ForgetLostEnd => Scenario::DiskRot,
     }
@@ -38,9 +46,21 @@ pub fn hunt(mutant: Mutant, seeds: u64) -> Option<Caught> {
     plant(Some(mutant));
     let caught = (1..=seeds).find_map(|seed| {
         let plan = Plan::draw(seed, scenario_for(mutant));
-        let violation = scenario::run(&plan, Trace::none()).violation?;
+        let violation = if mutant == Mutant::HashOrder { differs(&plan) } else { violation(&plan) }?;
         Some(Caught { plan, violation, tried: seed })
     });
     plant(None);
     caught
+}
+
+fn violation(plan: &Plan) -> Option<Violation> {
+    scenario::run(plan, Trace::none()).violation
+}
+
+/// Runs a seed twice: what is not determined by it shows in the trace.
+fn differs(plan: &Plan) -> Option<Violation> {
+    let hash = || scenario::run(plan, Trace::hashed()).trace.finish().ok();
+    let (one, other) = (hash(), hash());
+    let message = || format!("two runs gave {one:?} and {other:?}");
+    (one != other).then(|| Violation::new("one seed, one trace", message()))
 }

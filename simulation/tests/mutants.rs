@@ -41,3 +41,43 @@ fn m5_naming_a_blob_before_it_is_durable_is_caught() {
 fn m6_projections_that_forget_what_the_log_lost_are_caught() {
     is_caught(Mutant::ForgetLostEnd);
 }
+
+#[test]
+fn m8_applying_a_record_again_is_caught() {
+    is_caught(Mutant::ApplyAgain);
+}
+
+#[test]
+fn m14_losing_a_key_between_two_pages_is_caught() {
+    is_caught(Mutant::SkipAtPageEnd);
+}
+
+#[test]
+fn m17_following_the_clock_back_is_caught() {
+    is_caught(Mutant::FollowClockBack);
+}
+
+#[test]
+fn m19_deleting_the_object_when_a_completion_fails_is_caught() {
+    is_caught(Mutant::DeleteOnFailedComplete);
+}
+
+#[test]
+fn m21_an_order_that_no_seed_determines_is_caught() {
+    is_caught(Mutant::HashOrder);
+}
+
+#[test]
+fn m23_giving_back_bytes_that_a_copy_shares_is_caught() {
+    is_caught(Mutant::FreeShared);
+}
+
+#[test]
+fn m24_ending_the_history_window_early_is_caught() {
+    is_caught(Mutant::ExpireEarly);
+}
+
+#[test]
+fn m25_forgetting_half_of_a_bucket_is_caught() {
+    is_caught(Mutant::ForgetSecondHalf);
+}

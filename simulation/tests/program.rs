@@ -15,7 +15,7 @@ fn a_run_prints_its_plan_first_and_exits_with_0() {
     let output = sim(&["run", "--seed", "3", "--scenario", "bucket_protocol"]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     let first = stdout(&output).lines().next().unwrap().to_owned();
-    assert!(first.starts_with("{\"seed\":3,\"scenario\":\"bucket_protocol\""), "{first}");
+    assert!(first.starts_with("{\"version\":1,\"seed\":3,\"scenario\":\"bucket_protocol\""), "{first}");
 }
 
 #[test]
@@ -56,4 +56,46 @@ fn a_sweep_counts_what_it_ran() {
     let output = sim(&["sweep", "--from", "7", "--count", "6", "--jobs", "2"]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     assert!(stdout(&output).starts_with("seeds 6 from 7\noperations "), "{}", stdout(&output));
+}
+
+#[test]
+fn a_trace_can_be_run_again_and_one_of_another_version_is_refused() {
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let path = trace.path().to_str().unwrap();
+    let first = sim(&["run", "--seed", "2", "--scenario", "crash_recovery", "--trace", path]);
+    let again = sim(&["run", "--plan", path, "--hash"]);
+    assert_eq!(stdout(&first), stdout(&again));
+    let text = std::io::read_to_string(trace.reopen().unwrap()).unwrap();
+    let other = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(
+        &mut other.as_file(),
+        text.replace("\"version\":1", "\"version\":99").as_bytes(),
+    )
+    .unwrap();
+    let output = sim(&["run", "--plan", other.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("of version 99"), "{error}");
+    let output = sim(&["run", "--plan", "Cargo.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_run_ends_at_the_instant_that_was_asked_for() {
+    let count = |args: &[&str]| {
+        let output = sim(args);
+        assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+        let text = stdout(&output);
+        let line = text.lines().find(|line| line.starts_with("trace: ")).unwrap().to_owned();
+        line.split(' ').nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let whole = count(&["run", "--seed", "2", "--hash"]);
+    assert!(count(&["run", "--seed", "2", "--hash", "--until", "20"]) < whole / 2);
+}
+
+#[test]
+fn a_seed_that_keeps_its_promises_cannot_be_shrunk() {
+    let output = sim(&["shrink", "1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("breaks no promise"));
 }

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use siltstone_log::event::Actor;
 use siltstone_log::host::Entropy;
 use siltstone_log::id::StreamId;
+use siltstone_log::mutants::{Mutant, active};
 use siltstone_projections::store::{Rows, StoreError};
 use siltstone_projections::{buckets, names};
 use std::collections::BTreeMap;
@@ -119,7 +120,8 @@ pub fn unfinished(rows: &dyn Rows) -> Result<Vec<SecondHalf>, StoreError> {
     Ok(found)
 }
 
-type HalfResult = Result<Receipt, EngineError>;
+/// What a second half came to.
+pub type HalfResult = Result<Receipt, EngineError>;
 
 struct Repeated {
     actor: Actor,
@@ -131,18 +133,21 @@ struct Repeated {
 /// Second halves that were refused, to be repeated until they are done: what was refused must not take effect at some
 /// later start, long after its client heard that it did not happen.
 #[derive(Default)]
-pub(super) struct Unfinished(Mutex<BTreeMap<StreamId, Repeated>>);
+pub struct Unfinished(Mutex<BTreeMap<StreamId, Repeated>>);
 
 impl Unfinished {
     /// Remembers a second half that was refused.
-    pub(super) fn note(&self, actor: Actor, half: SecondHalf) {
+    pub fn note(&self, actor: Actor, half: SecondHalf) {
         tracing::warn!(?half, "half of creating or deleting a bucket is refused; it is repeated");
+        if active(Mutant::ForgetSecondHalf) {
+            return;
+        }
         let mut halves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         halves.entry(half.bucket()).or_insert(Repeated { actor, half, answer: None });
     }
 
     /// Looks what came of the last attempts, and makes the next ones. Never waits.
-    pub(super) fn repeat(
+    pub fn repeat(
         &self,
         entropy: &dyn Entropy,
         mut submit: impl FnMut(Command, Sender<HalfResult>) -> Result<(), EngineError>,
@@ -161,6 +166,11 @@ impl Unfinished {
             repeated.answer = submit(command, reply).is_ok().then_some(answer);
             true
         });
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     #[cfg(test)]

@@ -19,7 +19,7 @@ pub mod content;
 pub(crate) mod damage;
 pub mod decide;
 mod follower;
-mod history;
+pub mod history;
 pub mod observer;
 pub mod open;
 pub mod outcome;

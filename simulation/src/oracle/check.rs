@@ -1,14 +1,15 @@
 //! Compares a log with what clients asked for and were told.
 
+use super::bucket::{Bucket, Origin};
+use super::claims::Claims;
 use super::history::{Answer, Entry, History, Intent, OpId};
-use super::model::{Bucket, Model, Object, intent_of};
+use super::model::{Model, intent_of};
 use crate::invariants::Violation;
 use siltstone::engine::outcome::Outcome;
-use siltstone_log::event::{Body, Event};
-use siltstone_log::id::{Position, Seq, StreamId};
-use siltstone_log::name::ObjectKey;
+use siltstone_log::event::{Body, Deletion, Event};
+use siltstone_log::id::{Position, Seq, StreamId, VersionRef};
 use siltstone_log::record::Record;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A log as a reader sees it: its records in order, and the positions it says it cannot read.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +20,8 @@ pub struct LogView {
     pub unreadable: Vec<(Position, Position)>,
     /// Positions whose body or content was given up: the record itself is still in the chain.
     pub emptied: BTreeSet<Position>,
+    /// How long what was removed is kept at least, where the wall clock can be trusted.
+    pub window_millis: Option<u64>,
 }
 
 impl LogView {
@@ -39,6 +42,8 @@ struct Written {
     stream: StreamId,
     seq: Seq,
     position: Position,
+    /// The version that its client must have been told of.
+    version: Option<VersionRef>,
 }
 
 /// What the comparison found out.
@@ -54,7 +59,7 @@ pub struct Verdict {
     pub finished_by_recovery: BTreeSet<&'static str>,
 }
 
-fn violation<T>(checker: &'static str, message: impl Into<String>) -> Result<T, Violation> {
+pub(super) fn violation<T>(checker: &'static str, message: impl Into<String>) -> Result<T, Violation> {
     Err(Violation::new(checker, message))
 }
 
@@ -77,8 +82,8 @@ struct Check<'a> {
     log: &'a LogView,
     verdict: Verdict,
     written: BTreeMap<OpId, Vec<Written>>,
-    /// Keys that a DeleteMany found when its first record was decided.
-    expected_deletes: BTreeMap<OpId, usize>,
+    /// What a DeleteMany has to write beyond what it has, as its first record found it.
+    expected_deletes: BTreeMap<OpId, VecDeque<(String, Deletion)>>,
     claims: Claims,
 }
 
@@ -87,7 +92,10 @@ impl<'a> Check<'a> {
         Self {
             history,
             log,
-            verdict: Verdict::default(),
+            verdict: Verdict {
+                model: Model { window_millis: log.window_millis, ..Model::default() },
+                ..Verdict::default()
+            },
             written: BTreeMap::new(),
             expected_deletes: BTreeMap::new(),
             claims: Claims::of(history),
@@ -121,17 +129,17 @@ impl<'a> Check<'a> {
             });
         }
         if let Some((op, intent)) = by {
-            if let Intent::DeleteMany { stream, keys } = intent {
-                let objects = self.verdict.model.bucket(*stream).map(|bucket| &bucket.objects);
-                let distinct: BTreeSet<_> = keys.iter().map(ObjectKey::as_str).collect();
-                let found =
-                    distinct.iter().filter(|key| objects.is_some_and(|all| all.contains_key(**key))).count();
-                self.expected_deletes.entry(op).or_insert(found);
-            }
-            let written = Written { stream: record.stream, seq: record.seq, position: record.place.position };
+            self.deletes_what_it_found(op, intent, record.stream, &event, &at)?;
+            let written = Written {
+                stream: record.stream,
+                seq: record.seq,
+                position: record.place.position,
+                version: self.version_told(record.stream, &event),
+            };
             self.written.entry(op).or_default().push(written);
         }
-        let applied = self.verdict.model.apply(record.stream, record.seq, &event, by);
+        let origin = Origin { seq: record.seq, hlc: record.hlc };
+        let applied = self.verdict.model.apply(record.stream, origin, &event, by);
         if let (Err(contradiction), false) = (applied, self.has_gaps()) {
             return violation("history", format!("{at}: {}", contradiction.0));
         }
@@ -139,12 +147,61 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
+    /// Each record of a DeleteMany is the next of what the first one found to be deleted; a single delete writes what its
+    /// state asks for.
+    fn deletes_what_it_found(
+        &mut self,
+        op: OpId,
+        intent: &Intent,
+        stream: StreamId,
+        event: &Event,
+        at: &str,
+    ) -> Result<(), Violation> {
+        let none = Bucket::default();
+        let bucket = self.verdict.model.bucket(stream).unwrap_or(&none);
+        let expected = match intent {
+            Intent::DeleteMany { deletes, .. } => {
+                let found = || bucket.deletions(deletes).into();
+                self.expected_deletes.entry(op).or_insert_with(found).pop_front()
+            }
+            Intent::Delete { delete, .. } => {
+                bucket.deletion(delete).map(|deletion| (delete.key.to_string(), deletion))
+            }
+            _ => return Ok(()),
+        };
+        let wrote = match event {
+            Event::ObjectDeleted(deleted) => Some((deleted.key.to_string(), deleted.deletion)),
+            _ => None,
+        };
+        if wrote != expected && !self.has_gaps() {
+            return violation(
+                "history",
+                format!("{at}: deletes {wrote:?}, but {expected:?} was to be deleted"),
+            );
+        }
+        Ok(())
+    }
+
+    /// The version that a record makes, as its client must be told of it.
+    fn version_told(&self, stream: StreamId, event: &Event) -> Option<VersionRef> {
+        let made = match event {
+            Event::ObjectPut(put) => put.version.into(),
+            Event::MultipartCompleted(completed) => completed.version.into(),
+            Event::ObjectDeleted(deleted) => match deleted.deletion {
+                Deletion::Marker(id) | Deletion::Version(id) => return Some(id),
+                Deletion::Current => return None,
+            },
+            _ => return None,
+        };
+        self.verdict.model.bucket(stream)?.told(made)
+    }
+
     fn operations(&mut self) -> Result<(), Violation> {
         for (op, entry) in self.history.entries() {
             let written = self.written.get(&op).map_or(&[][..], Vec::as_slice);
             match &entry.answer {
                 Answer::Unknown => {
-                    let mutation = !matches!(entry.intent, Intent::Get { .. } | Intent::List { .. });
+                    let mutation = !entry.intent.is_read();
                     self.verdict.unknown_happened += u64::from(mutation && !written.is_empty());
                     self.verdict.unknown_did_not += u64::from(mutation && written.is_empty());
                 }
@@ -163,7 +220,9 @@ impl<'a> Check<'a> {
                 Answer::Rejected(_)
                 | Answer::Refused(_)
                 | Answer::Object(_)
+                | Answer::Marker
                 | Answer::Listed(_)
+                | Answer::ListedVersions(_)
                 | Answer::Damaged => {}
             }
             self.whole(op, entry, written)?;
@@ -177,10 +236,10 @@ impl<'a> Check<'a> {
             // It may have to release the name of a bucket whose deletion was interrupted.
             Intent::CreateBucket { .. } => 3,
             Intent::DeleteBucket { .. } => 2,
-            Intent::DeleteMany { .. } => self.expected_deletes.get(&op).copied().unwrap_or(0),
+            Intent::DeleteMany { .. } => written.len(),
             _ => 1,
         };
-        let torn = matches!(entry.intent, Intent::DeleteMany { .. }) && written.len() != most;
+        let torn = self.expected_deletes.get(&op).is_some_and(|missing| !missing.is_empty());
         if (torn || written.len() > most) && !self.has_gaps() {
             return violation(
                 "atomicity",
@@ -200,8 +259,14 @@ impl<'a> Check<'a> {
     ) -> Result<(), Violation> {
         let nothing_to_write = match (&entry.intent, outcome) {
             (Intent::Delete { .. }, Outcome::Deleted(deleted)) => !deleted.existed,
-            // Asked again, a completion that is done already is answered as the first time.
-            (Intent::DeleteMany { .. } | Intent::Complete { .. }, _) => written.is_empty(),
+            // Asked again, a completion that is done already is answered as the first time; what is as wanted stays.
+            (
+                Intent::DeleteMany { .. }
+                | Intent::Complete { .. }
+                | Intent::Tag { .. }
+                | Intent::SetVersioning { .. },
+                _,
+            ) => written.is_empty(),
             _ => false,
         };
         if nothing_to_write || self.log.reports(position) {
@@ -226,6 +291,17 @@ impl<'a> Check<'a> {
                     entry.intent
                 ),
             );
+        }
+        let told = match outcome {
+            Outcome::Stored { version } => *version,
+            Outcome::MultipartCompleted(completed) => completed.version,
+            Outcome::Deleted(deleted) => deleted.version,
+            _ => return Ok(()),
+        };
+        let made = found.and_then(|found| found.version);
+        if told != made && !self.has_gaps() {
+            let message = format!("{op:?} ({:?}) was told {told:?}, but made {made:?}", entry.intent);
+            return violation("clients are told the version they made", message);
         }
         Ok(())
     }
@@ -255,110 +331,5 @@ impl<'a> Check<'a> {
             }
         }
         Ok(())
-    }
-}
-
-/// Answers that must have been true of a durable state between what was known when the operation began and what was
-/// durable when it was answered.
-#[derive(Debug, Default)]
-struct Claims {
-    upcoming: BTreeMap<StreamId, BTreeSet<(Seq, OpId)>>,
-    active: BTreeMap<StreamId, BTreeSet<OpId>>,
-}
-
-impl Claims {
-    fn of(history: &History) -> Self {
-        let mut claims = Self::default();
-        for (op, entry) in history.entries() {
-            if makes_claim(entry) {
-                claims.upcoming.entry(entry.intent.stream()).or_default().insert((entry.low, op));
-            }
-        }
-        claims
-    }
-
-    fn settle_start(&mut self, history: &History) {
-        let empty = Model::default();
-        let streams: Vec<StreamId> = self.upcoming.keys().copied().collect();
-        for stream in streams {
-            self.settle(history, &empty, stream, Seq(0));
-        }
-    }
-
-    /// A stream has come to a record: which claims are true of its state?
-    fn settle(&mut self, history: &History, model: &Model, stream: StreamId, seq: Seq) {
-        let Some(upcoming) = self.upcoming.get_mut(&stream) else { return };
-        let active = self.active.entry(stream).or_default();
-        while let Some((low, op)) = upcoming.first().copied().filter(|(low, _)| *low <= seq) {
-            upcoming.remove(&(low, op));
-            active.insert(op);
-        }
-        active.retain(|op| {
-            let Some(entry) = history.get(*op) else { return false };
-            seq > entry.high || !holds(model, entry)
-        });
-    }
-
-    fn settle_end(&self, history: &History, log: &LogView) -> Result<(), Violation> {
-        let open = self.active.values().flatten().chain(self.upcoming.values().flatten().map(|(_, op)| op));
-        for op in open {
-            let Some(entry) = history.get(*op) else { continue };
-            // With records missing, the state a claim rested on may be among them.
-            if !log.has_gaps() {
-                return violation(
-                    "answers rest on durable state",
-                    format!(
-                        "{op:?} was answered what is true of no durable state it could have seen: {entry:?}"
-                    ),
-                );
-            }
-        }
-        Ok(())
-    }
-}
-
-fn makes_claim(entry: &Entry) -> bool {
-    match (&entry.intent, &entry.answer) {
-        (_, Answer::Rejected(_) | Answer::Object(_) | Answer::Listed(_))
-        | (Intent::Complete { .. }, Answer::Done { .. }) => true,
-        (_, Answer::Done { outcome: Outcome::Deleted(deleted), .. }) => !deleted.existed,
-        _ => false,
-    }
-}
-
-fn holds(model: &Model, entry: &Entry) -> bool {
-    let stream = entry.intent.stream();
-    let none = Bucket::default();
-    let bucket = model.bucket(stream).unwrap_or(&none);
-    let same = |object: &Object, seen: &super::history::Seen| {
-        object.seq == seen.seq && object.etag == seen.etag && object.size == seen.size
-    };
-    match (&entry.intent, &entry.answer) {
-        (Intent::CreateBucket { name, .. }, Answer::Rejected(_)) => model.names.contains_key(name),
-        (intent, Answer::Rejected(rejection)) => bucket.rejection(intent).as_ref() == Some(rejection),
-        (Intent::Delete { key, .. }, Answer::Done { .. }) => {
-            bucket.is_open() && !bucket.objects.contains_key(key.as_str())
-        }
-        (
-            Intent::Complete { key, .. },
-            Answer::Done { outcome: Outcome::MultipartCompleted(completed), .. },
-        ) => {
-            let object = bucket.objects.get(key.as_str());
-            object.is_some_and(|object| object.etag == completed.etag && object.size == completed.size)
-        }
-        (Intent::Get { key, .. }, Answer::Object(seen)) => match (bucket.objects.get(key.as_str()), seen) {
-            (Some(object), Some(seen)) => same(object, seen),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        },
-        (Intent::List { .. }, Answer::Listed(seen)) => {
-            bucket.objects.len() == seen.len()
-                && bucket
-                    .objects
-                    .iter()
-                    .zip(seen)
-                    .all(|((key, object), (seen_key, seen))| key == seen_key && same(object, seen))
-        }
-        _ => true,
     }
 }

@@ -1,9 +1,11 @@
 //! What clients asked for and what they were told.
 
 use siltstone::engine::outcome::{Outcome, Rejection, Unavailable};
-use siltstone_log::id::{Position, Seq, StreamId, UploadId};
+use siltstone_log::event::Versioning;
+use siltstone_log::id::{Position, Seq, StreamId, UploadId, VersionId, VersionRef};
 use siltstone_log::name::{BucketName, ObjectKey};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use crate::world::random::Random;
 
@@ -55,21 +57,123 @@ pub enum Condition {
     Etag(String),
 }
 
+/// Names and values.
+pub type Tags = Vec<(String, String)>;
+
+/// Bytes of a version that a copy is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopySource {
+    /// The version's key.
+    pub key: ObjectKey,
+    /// The record that made it.
+    pub seq: Seq,
+    /// Which of its bytes.
+    pub range: Range<u64>,
+}
+
+/// One deletion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteKey {
+    /// The key.
+    pub key: ObjectKey,
+    /// Exactly this version; none for what the key holds.
+    pub version: Option<VersionRef>,
+    /// The id of a delete marker, where one is made.
+    pub marker: VersionId,
+}
+
 /// What an operation is meant to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of the engine's actions")]
 pub enum Intent {
-    CreateBucket { name: BucketName, stream: StreamId },
-    DeleteBucket { name: BucketName, stream: StreamId },
-    Put { stream: StreamId, key: ObjectKey, size: u64, etag: String, condition: Condition },
-    Delete { stream: StreamId, key: ObjectKey, condition: Condition },
-    DeleteMany { stream: StreamId, keys: Vec<ObjectKey> },
-    BeginUpload { stream: StreamId, key: ObjectKey, upload: UploadId },
-    Part { stream: StreamId, key: ObjectKey, upload: UploadId, number: u16, size: u64, etag: String },
-    Complete { stream: StreamId, key: ObjectKey, upload: UploadId, parts: Vec<(u16, String)> },
-    Abort { stream: StreamId, key: ObjectKey, upload: UploadId },
-    Get { stream: StreamId, key: ObjectKey },
-    List { stream: StreamId },
+    CreateBucket {
+        name: BucketName,
+        stream: StreamId,
+    },
+    DeleteBucket {
+        name: BucketName,
+        stream: StreamId,
+    },
+    SetVersioning {
+        stream: StreamId,
+        versioning: Versioning,
+    },
+    Put {
+        stream: StreamId,
+        key: ObjectKey,
+        size: u64,
+        etag: String,
+        condition: Condition,
+        tags: Tags,
+        version: VersionId,
+    },
+    Copy {
+        stream: StreamId,
+        key: ObjectKey,
+        source: CopySource,
+        etag: String,
+        tags: Tags,
+        version: VersionId,
+    },
+    Delete {
+        stream: StreamId,
+        delete: DeleteKey,
+        condition: Condition,
+    },
+    DeleteMany {
+        stream: StreamId,
+        deletes: Vec<DeleteKey>,
+    },
+    Tag {
+        stream: StreamId,
+        key: ObjectKey,
+        version: Option<VersionRef>,
+        tags: Tags,
+    },
+    BeginUpload {
+        stream: StreamId,
+        key: ObjectKey,
+        upload: UploadId,
+    },
+    Part {
+        stream: StreamId,
+        key: ObjectKey,
+        upload: UploadId,
+        number: u16,
+        size: u64,
+        etag: String,
+    },
+    CopyPart {
+        stream: StreamId,
+        key: ObjectKey,
+        upload: UploadId,
+        number: u16,
+        source: CopySource,
+        etag: String,
+    },
+    Complete {
+        stream: StreamId,
+        key: ObjectKey,
+        upload: UploadId,
+        parts: Vec<(u16, String)>,
+        version: VersionId,
+    },
+    Abort {
+        stream: StreamId,
+        key: ObjectKey,
+        upload: UploadId,
+    },
+    Get {
+        stream: StreamId,
+        key: ObjectKey,
+        version: Option<VersionRef>,
+    },
+    List {
+        stream: StreamId,
+    },
+    ListVersions {
+        stream: StreamId,
+    },
 }
 
 impl Intent {
@@ -78,16 +182,26 @@ impl Intent {
         match self {
             Self::CreateBucket { .. } => StreamId::SYSTEM,
             Self::DeleteBucket { stream, .. }
+            | Self::SetVersioning { stream, .. }
             | Self::Put { stream, .. }
+            | Self::Copy { stream, .. }
             | Self::Delete { stream, .. }
             | Self::DeleteMany { stream, .. }
+            | Self::Tag { stream, .. }
             | Self::BeginUpload { stream, .. }
             | Self::Part { stream, .. }
+            | Self::CopyPart { stream, .. }
             | Self::Complete { stream, .. }
             | Self::Abort { stream, .. }
             | Self::Get { stream, .. }
-            | Self::List { stream } => *stream,
+            | Self::List { stream }
+            | Self::ListVersions { stream } => *stream,
         }
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_read(&self) -> bool {
+        matches!(self, Self::Get { .. } | Self::List { .. } | Self::ListVersions { .. })
     }
 
     /// The operation's name in traces.
@@ -95,15 +209,20 @@ impl Intent {
         match self {
             Self::CreateBucket { .. } => "create-bucket",
             Self::DeleteBucket { .. } => "delete-bucket",
+            Self::SetVersioning { .. } => "set-versioning",
             Self::Put { .. } => "put",
+            Self::Copy { .. } => "copy",
             Self::Delete { .. } => "delete",
             Self::DeleteMany { .. } => "delete-many",
+            Self::Tag { .. } => "tag",
             Self::BeginUpload { .. } => "begin-upload",
             Self::Part { .. } => "part",
+            Self::CopyPart { .. } => "copy-part",
             Self::Complete { .. } => "complete",
             Self::Abort { .. } => "abort",
             Self::Get { .. } => "get",
             Self::List { .. } => "list",
+            Self::ListVersions { .. } => "list-versions",
         }
     }
 }
@@ -117,6 +236,25 @@ pub struct Seen {
     pub etag: String,
     /// Its size.
     pub size: u64,
+    /// Its version.
+    pub version: VersionRef,
+    /// Its tags; none where the read does not show them.
+    pub tags: Option<Tags>,
+}
+
+/// A version as a listing showed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenVersion {
+    /// Its key.
+    pub key: String,
+    /// Its version.
+    pub version: VersionRef,
+    /// The record that made it.
+    pub seq: Seq,
+    /// Whether it is the key's newest.
+    pub latest: bool,
+    /// The object; none for a delete marker.
+    pub object: Option<Seen>,
 }
 
 /// What a client was told.
@@ -141,8 +279,12 @@ pub enum Answer {
     Refused(Unavailable),
     /// The object a read showed, its bytes already compared, or that there was none.
     Object(Option<Seen>),
-    /// The keys a listing showed.
-    Listed(BTreeMap<String, Seen>),
+    /// The version that was asked for is a delete marker.
+    Marker,
+    /// The keys a listing showed, in its order.
+    Listed(Vec<(String, Seen)>),
+    /// The versions a listing showed, in its order.
+    ListedVersions(Vec<SeenVersion>),
     /// The content could not be read and the reader said so.
     Damaged,
 }
@@ -158,6 +300,10 @@ pub struct Entry {
     pub high: Seq,
     /// What the client was told.
     pub answer: Answer,
+    /// When it began, counted in beginnings and ends of operations.
+    pub began: u64,
+    /// When it was answered; where it never was, when the node that had it went down.
+    pub ended: u64,
 }
 
 /// Every operation of a run.
@@ -165,13 +311,18 @@ pub struct Entry {
 pub struct History {
     entries: BTreeMap<OpId, Entry>,
     told: BTreeMap<StreamId, Seq>,
+    moment: u64,
+    open: BTreeSet<OpId>,
 }
 
 impl History {
     /// Notes that an operation begins.
     pub fn invoke(&mut self, op: OpId, intent: Intent) {
         let low = self.told(intent.stream());
-        self.entries.insert(op, Entry { intent, low, high: low, answer: Answer::Unknown });
+        self.moment += 1;
+        self.open.insert(op);
+        let (began, ended) = (self.moment, u64::MAX);
+        self.entries.insert(op, Entry { intent, low, high: low, answer: Answer::Unknown, began, ended });
     }
 
     /// Notes an answer. `durable` is the newest durable record of the operation's stream now.
@@ -181,8 +332,21 @@ impl History {
             let told = self.told.entry(*stream).or_default();
             *told = (*told).max(*seq);
         }
+        self.moment += 1;
+        self.open.remove(&op);
+        entry.ended = self.moment;
         entry.high = durable;
         entry.answer = answer;
+    }
+
+    /// What the node had under way has happened by now, or never will.
+    pub fn node_went_down(&mut self) {
+        self.moment += 1;
+        for op in std::mem::take(&mut self.open) {
+            if let Some(entry) = self.entries.get_mut(&op) {
+                entry.ended = self.moment;
+            }
+        }
     }
 
     /// Notes that a reader was shown a stream's state as of a record: nobody may be shown less afterwards.

@@ -14,7 +14,7 @@ use siltstone_log::recovery::RecoveryError;
 impl World {
     /// Something else on the volume takes all but a little.
     fn fill(&mut self) {
-        let left = self.faults.below(self.plan.segment_bytes);
+        let left = if self.faults.coin() { 0 } else { self.faults.below(self.plan.segment_bytes) };
         let free = self.disk.free();
         self.disk.take_space(free.saturating_sub(left));
         let fields = json!({"left": left});
@@ -63,6 +63,10 @@ impl World {
         let until = self.clock.monotonic_nanos() + 3_000_000_000;
         self.operations_left = 0;
         self.run_until(MOST_EVENTS, move |world| world.clock.monotonic_nanos() >= until)?;
+        self.run_until(MOST_EVENTS, World::is_quiet)?;
+        // What was refused by half has been repeated, without anyone asking for it again.
+        let verdict = self.audit()?;
+        self.nothing_is_half_made(&verdict.model)?;
         let before = self.counters.acknowledged;
         self.plan.mix.put += 20;
         self.work(16, false)?;
@@ -73,12 +77,15 @@ impl World {
             ));
         }
         self.counters.reach(State::SpaceBack);
-        Ok(())
+        self.audit().map(drop)
     }
 }
 
 pub(super) fn fill_and_drain(world: &mut World) -> Checked {
-    for _ in 0..world.plan.rounds {
+    for round in 0.. {
+        if world.has_done_enough(round) {
+            break;
+        }
         world.bring_up_full()?;
         world.work_full()?;
         world.audit()?;

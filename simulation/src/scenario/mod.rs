@@ -8,7 +8,7 @@ use crate::fault::{Plan, Scenario};
 use crate::invariants::Violation;
 use crate::sometimes::Counters;
 use crate::trace::Trace;
-use crate::world::World;
+use crate::world::{UNTIL, World};
 use serde_json::json;
 
 /// What a run came to.
@@ -21,9 +21,15 @@ pub struct Outcome {
     pub trace: Trace,
 }
 
-/// Runs a seed.
+/// Runs a plan.
 pub fn run(plan: &Plan, trace: Trace) -> Outcome {
+    run_until(plan, trace, None)
+}
+
+/// Runs a plan up to an instant, in simulated nanoseconds.
+pub fn run_until(plan: &Plan, trace: Trace, until: Option<u64>) -> Outcome {
     let mut world = World::new(plan.clone(), trace);
+    world.until = until;
     world.event("plan", &json!(plan));
     let run = || match plan.scenario {
         Scenario::CrashRecovery | Scenario::BucketProtocol => rounds::crash_and_recover(&mut world),
@@ -31,8 +37,17 @@ pub fn run(plan: &Plan, trace: Trace) -> Outcome {
         Scenario::DiskRot => rot::rot_and_report(&mut world),
         Scenario::FullDisk => full::fill_and_drain(&mut world),
     };
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
         .unwrap_or_else(|panic| Err(Violation::new("nothing panics", panic_message(&*panic))));
+    let result = match done {
+        Err(ended) if ended.checker == UNTIL => Ok(()),
+        Ok(()) if !world.counters.is_enough() => {
+            let message =
+                format!("{} acknowledged, {} crashes", world.counters.acknowledged, world.counters.crashes);
+            Err(Violation::new("a run does enough to mean something", message))
+        }
+        done => done,
+    };
     if let Err(violation) = &result {
         world.event("violation", &json!({"checker": violation.checker, "message": violation.message}));
     }

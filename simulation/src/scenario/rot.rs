@@ -242,9 +242,13 @@ impl World {
 }
 
 pub(super) fn rot_and_report(world: &mut World) -> Checked {
-    for _ in 0..world.plan.rounds {
+    for round in 0.. {
+        if world.has_done_enough(round) {
+            break;
+        }
         world.round()?;
     }
+    world.operations_are_linearizable()?;
     world.bring_up()?;
     world.work(world.plan.operations, false)?;
     world.audit()?;

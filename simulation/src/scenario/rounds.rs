@@ -6,11 +6,20 @@ use crate::world::boot::StartFailure;
 use crate::world::disk::Crash;
 use crate::world::node::{Life, Node};
 use crate::world::{Down, World};
-use siltstone_log::host::DiskErrorKind;
+use siltstone_log::host::{Clock, DiskErrorKind};
 use siltstone_log::pack::recovery::PackRecoveryError;
 use siltstone_log::recovery::RecoveryError;
 
 pub(super) type Checked = Result<(), Violation>;
+
+/// Operations of the rounds that a run adds because it has not done enough.
+const LONG_ROUND: u64 = 150;
+
+/// Rounds after which a run that has not done enough is given up.
+const MOST_ROUNDS: u64 = 120;
+
+/// How soon a node serves whose disk and network are healed, in simulated nanoseconds.
+const SERVES_WITHIN: u64 = 60_000_000_000;
 
 /// More events than any round needs: what goes on for longer is stuck.
 pub(super) const MOST_EVENTS: u64 = 400_000;
@@ -198,17 +207,34 @@ impl World {
 
     /// The last start: nothing fails any more, and everything is compared.
     pub(super) fn last_look(&mut self) -> Checked {
+        let healed = self.clock.monotonic_nanos();
         self.disk.options.failed_sync_one_in = 0;
         self.disk.options.failed_write_one_in = 0;
         self.plan.crash_in_recovery_percent = 0;
+        (self.plan.lost_percent, self.plan.partition_one_in, self.plan.refused_one_in) = (0, 0, 0);
         self.bring_up()?;
         self.run_until(MOST_EVENTS, World::is_quiet)?;
         let verdict = self.audit()?;
         self.nothing_is_half_made(&verdict.model)?;
         self.still_works()?;
+        let took = self.clock.monotonic_nanos() - healed;
+        if took > SERVES_WITHIN {
+            return Err(Violation::new("a healed node serves within a minute", format!("it took {took} ns")));
+        }
+        self.operations_are_linearizable()?;
         self.log_verifies()?;
         self.stop_cleanly()?;
         self.log_verifies()
+    }
+
+    /// Whether the plan's rounds are over and have done what every run must do.
+    pub(super) fn has_done_enough(&mut self, rounds: u64) -> bool {
+        if rounds < self.plan.rounds {
+            return false;
+        }
+        // Few and long rounds from here on: each costs a recovery and two looks at everything.
+        self.plan.operations = self.plan.operations.max(LONG_ROUND);
+        self.counters.is_enough() || rounds >= MOST_ROUNDS
     }
 
     /// The node still takes writes.
@@ -227,7 +253,10 @@ impl World {
 }
 
 pub(super) fn crash_and_recover(world: &mut World) -> Checked {
-    for _ in 0..world.plan.rounds {
+    for round in 0.. {
+        if world.has_done_enough(round) {
+            break;
+        }
         world.round()?;
     }
     world.last_look()

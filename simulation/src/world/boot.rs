@@ -8,6 +8,8 @@ use super::{Owner, World};
 use crate::invariants::Violation;
 use crate::sometimes::State;
 use serde_json::json;
+use siltstone::engine::Limits;
+use siltstone::engine::admission::Admission;
 use siltstone_log::host::DiskResult;
 use siltstone_log::id::Position;
 use siltstone_log::pack::recovery::{PackRecoveryError, RecoveredPacks, recover_packs};
@@ -204,9 +206,21 @@ impl World {
         let writer = Writer::new(&recovered, self.writer_config());
         let packs = PackWriter::new(&packs, self.pack_config());
         let stuck = format!("{:?}", follower.status());
-        self.node = Some(Node::new(recovered, writer, packs, follower));
+        let admission = Admission::new(self.limits(), self.disk.free());
+        self.node = Some(Node::new(recovered, writer, packs, follower, admission));
         self.event("running", &json!({"projections": stuck}));
         self.begin_serving()
+    }
+
+    /// Only space is short here: what is let in is bounded by the clients, each of which does one thing at a time.
+    fn limits(&self) -> Limits {
+        Limits {
+            bytes: u64::MAX,
+            read_bytes: u64::MAX,
+            requests: u64::MAX,
+            per_request: u64::MAX,
+            free_floor: self.plan.leave_free,
+        }
     }
 
     fn writer_config(&self) -> WriterConfig {

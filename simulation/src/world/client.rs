@@ -1,11 +1,11 @@
 //! The clients: each does one operation after the other, through the same state machines that a door would use.
 
 use super::disk::SimDisk;
-use super::node::{Waiter, visible};
-use super::request::{action_of, actor, read_object};
+use super::reading::Reading;
+use super::request::{action_of, actor};
 use super::{Happening, Owner, World};
 use crate::invariants::Violation;
-use crate::oracle::{Answer, Intent, OpId, Seen, etag_of};
+use crate::oracle::{Answer, Intent, OpId};
 use crate::sometimes::State;
 use crate::workload::{KnownUpload, Work};
 use bytes::Bytes;
@@ -14,21 +14,16 @@ use siltstone::engine::StagedContent;
 use siltstone::engine::bucket_protocol::SecondHalf;
 use siltstone::engine::content::{BlobGuard, Fate, StagedBlob};
 use siltstone::engine::outcome::{EngineError, Outcome, Receipt, Rejection, Unavailable};
-use siltstone_log::event::{Content, ContentSource};
-use siltstone_log::host::{DiskOp, DiskResult};
+use siltstone_log::host::{Clock, DiskOp, DiskResult};
 use siltstone_log::id::{BlobId, Salt, Seq, StreamId};
 use siltstone_log::pack::stager::{Hashed, StagerStep};
 use siltstone_log::pack::{BlobHasher, BlobPlace, BlobStager, ExtentPlace, PackInput, PackRefusal};
 use siltstone_log::record::Salted;
-use siltstone_log::script::{Script, Step};
 use siltstone_log::witness::is_refused;
-use siltstone_projections::objects::{ListEntry, ListQuery};
-use siltstone_projections::rows::ObjectRow;
-use siltstone_projections::{buckets, objects};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-type Checked = Result<(), Violation>;
+pub(crate) type Checked = Result<(), Violation>;
 
 /// Which half of an operation a command is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +34,7 @@ pub enum Phase {
     Second,
 }
 
-struct Staging {
+pub(crate) struct Staging {
     op: OpId,
     work: Work,
     blob: BlobId,
@@ -52,14 +47,7 @@ struct Staging {
     refused: Option<PackRefusal>,
 }
 
-struct Reading {
-    op: OpId,
-    row: ObjectRow,
-    high: Seq,
-    script: Script<Result<Vec<u8>, String>>,
-}
-
-enum Doing {
+pub(crate) enum Doing {
     Nothing,
     Staging(Box<Staging>),
     Waiting { second: Option<SecondHalf> },
@@ -69,9 +57,19 @@ enum Doing {
 /// One client.
 pub(crate) struct Client {
     doing: Doing,
+    /// Until then nothing it sends arrives.
+    cut_off_until: u64,
 }
 
 impl Client {
+    /// What it reads.
+    pub(crate) fn reading(&self) -> Option<&Reading> {
+        match &self.doing {
+            Doing::Reading(reading) => Some(reading),
+            Doing::Nothing | Doing::Staging(_) | Doing::Waiting { .. } => None,
+        }
+    }
+
     /// Whether it has nothing under way.
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.doing, Doing::Nothing)
@@ -81,7 +79,7 @@ impl Client {
 impl World {
     pub(crate) fn add_clients(&mut self) {
         for client in 0..usize::try_from(self.plan.clients).unwrap_or(1) {
-            self.clients.push(Client { doing: Doing::Nothing });
+            self.clients.push(Client { doing: Doing::Nothing, cut_off_until: 0 });
             let delay = self.schedule.between(1, 1000) * 1000;
             self.after(delay, Happening::Client(client));
         }
@@ -93,7 +91,7 @@ impl World {
             .map_or(Doing::Nothing, |client| std::mem::replace(&mut client.doing, Doing::Nothing))
     }
 
-    fn put(&mut self, client: usize, doing: Doing) {
+    pub(crate) fn put(&mut self, client: usize, doing: Doing) {
         if let Some(client) = self.clients.get_mut(client) {
             client.doing = doing;
         }
@@ -108,15 +106,31 @@ impl World {
         self.maybe_jump();
         let op = OpId(self.next_op);
         self.next_op += 1;
-        let work = self.draw_work(op);
+        let mut work = self.draw_work(op);
         self.counters.operations += 1;
         self.history.invoke(op, work.intent.clone());
         let fields = json!({"op": op.0, "client": client, "what": work.intent.name(), "intent": format!("{:?}", work.intent)});
         self.event("invoke", &fields);
+        if self.is_cut_off(client) || self.loses_message() {
+            self.finish(client, op, Seq(0), Answer::Unknown);
+            return Ok(());
+        }
+        match self.admit(&work.intent) {
+            Ok(permit) => work.permit = permit,
+            Err(reason) => {
+                self.counters.sometimes(State::NotAdmitted, reason == Unavailable::NoSpace);
+                self.finish(client, op, Seq(0), Answer::Refused(reason));
+                return Ok(());
+            }
+        }
         match &work.intent {
-            Intent::Get { stream, key } => {
-                let (stream, key) = (*stream, key.clone());
-                self.begin_get(client, op, stream, &key)
+            Intent::Get { stream, key, version } => {
+                let (stream, key, version) = (*stream, key.clone(), *version);
+                self.begin_get(client, op, stream, &key, version)
+            }
+            Intent::ListVersions { stream } => {
+                let stream = *stream;
+                self.list_versions(client, op, stream)
             }
             Intent::List { stream } => {
                 let stream = *stream;
@@ -124,11 +138,35 @@ impl World {
             }
             Intent::Put { size, .. } if *size > self.plan.inline_max => self.stage(client, op, work),
             Intent::Part { size, .. } if *size > 0 => self.stage(client, op, work),
+            Intent::Copy { source, .. } | Intent::CopyPart { source, .. } => {
+                let content = match &work.shared {
+                    Some(shared) => StagedContent::Shared(shared.clone()),
+                    None => return Err(Violation::new("simulation", format!("no bytes for {source:?}"))),
+                };
+                self.submit_work(client, op, work, content)
+            }
             _ => {
                 let content = self.small_content(&work.body);
-                self.submit_work(client, op, work.intent, content)
+                self.submit_work(client, op, work, content)
             }
         }
+    }
+
+    /// Whether the network loses the message that is on its way: who asked never learns what came of it.
+    fn loses_message(&mut self) -> bool {
+        let lost = self.plan.lost_percent > 0 && self.faults.percent(self.plan.lost_percent);
+        self.counters.sometimes(State::MessageLost, lost);
+        lost
+    }
+
+    fn is_cut_off(&mut self, client: usize) -> bool {
+        let now = self.clock.monotonic_nanos();
+        let begins = self.faults.once_in(self.plan.partition_one_in);
+        self.counters.sometimes(State::Partition, begins);
+        let lasts = if begins { self.faults.between(1, 20) * 1_000_000 } else { 0 };
+        let Some(client) = self.clients.get_mut(client) else { return false };
+        client.cut_off_until = client.cut_off_until.max(now + lasts);
+        client.cut_off_until > now
     }
 
     fn maybe_jump(&mut self) {
@@ -149,10 +187,13 @@ impl World {
         StagedContent::Inline(Salted::new(salt, body))
     }
 
-    fn submit_work(&mut self, client: usize, op: OpId, intent: Intent, content: StagedContent) -> Checked {
-        let action = action_of(intent, content);
+    fn submit_work(&mut self, client: usize, op: OpId, work: Work, content: StagedContent) -> Checked {
+        let Work { intent, permit, .. } = work;
+        let Some(action) = action_of(intent, content) else {
+            return Err(Violation::new("simulation", format!("{op:?} is no command")));
+        };
         self.put(client, Doing::Waiting { second: SecondHalf::of(&action) });
-        self.command(Waiter::Client { client, op, phase: Phase::First }, actor(op), action)
+        self.client_command((client, op, Phase::First), action, permit)
     }
 
     pub(crate) fn client_answered(
@@ -162,23 +203,37 @@ impl World {
         phase: Phase,
         result: Result<Receipt, EngineError>,
     ) -> Checked {
-        let doing = self.take(client);
-        if let (Doing::Waiting { second: Some(half) }, Phase::First, Ok(receipt)) = (doing, phase, &result) {
-            self.put(client, Doing::Waiting { second: None });
-            let action = half.after(&receipt.outcome);
-            return self.second_half(client, op, action);
+        let half = match self.take(client) {
+            Doing::Waiting { second } => second,
+            Doing::Nothing | Doing::Staging(_) | Doing::Reading(_) => None,
+        };
+        match (half, phase, &result) {
+            (Some(half), Phase::First, Ok(receipt)) => {
+                let half = half.resolved(&receipt.outcome);
+                self.put(client, Doing::Waiting { second: Some(half.clone()) });
+                return self.client_command((client, op, Phase::Second), half, None);
+            }
+            (Some(half), Phase::Second, Err(EngineError::Unavailable(_))) => {
+                self.note_unfinished(actor(op), half);
+            }
+            _ => {}
         }
         let stream = self.history.get(op).map_or(StreamId::SYSTEM, |entry| entry.intent.stream());
+        if self.loses_message() {
+            self.finish(client, op, Seq(0), Answer::Unknown);
+            return Ok(());
+        }
         let answer = match result {
             Ok(Receipt { stream, seq, position, outcome, .. }) => {
                 self.learn(op, &outcome);
                 Answer::Done { stream, seq, position, outcome }
             }
-            // The first half has happened; that the second one did not is for the next start to mend.
+            // The first half has happened; the second one is repeated, here or by the next start.
             Err(_) if phase == Phase::Second => Answer::Unknown,
             Err(EngineError::Rejected(rejection)) => {
                 let precondition = matches!(rejection, Rejection::PreconditionFailed(_));
                 self.counters.sometimes(State::PreconditionFailed, precondition);
+                self.counters.sometimes(State::SourceChanged, rejection == Rejection::SourceChanged);
                 Answer::Rejected(rejection)
             }
             Err(EngineError::Unavailable(reason)) => {
@@ -209,7 +264,7 @@ impl World {
                     self.uploads.remove(0);
                 }
             }
-            Intent::Part { upload, number, etag, .. } => {
+            Intent::Part { upload, number, etag, .. } | Intent::CopyPart { upload, number, etag, .. } => {
                 if let Some(known) = self.uploads.iter_mut().find(|known| known.upload == *upload) {
                     known.parts.insert(*number, etag.clone());
                 }
@@ -218,15 +273,28 @@ impl World {
                 self.counters
                     .sometimes(State::UploadCompleted, matches!(outcome, Outcome::MultipartCompleted(_)));
             }
+            Intent::SetVersioning { .. } => self.counters.reach(State::VersioningChanged),
+            Intent::Delete { delete, .. } => {
+                if let Outcome::Deleted(deleted) = outcome {
+                    self.counters.sometimes(State::MarkerMade, deleted.marker && delete.version.is_none());
+                    self.counters
+                        .sometimes(State::VersionDeleted, delete.version.is_some() && deleted.existed);
+                }
+            }
             _ => {}
         }
     }
 
-    fn finish(&mut self, client: usize, op: OpId, high: Seq, answer: Answer) {
+    pub(crate) fn finish(&mut self, client: usize, op: OpId, high: Seq, answer: Answer) {
         match &answer {
             Answer::Unknown => self.counters.unknown += 1,
             Answer::Rejected(_) | Answer::Refused(_) => self.counters.refused += 1,
-            Answer::Done { .. } | Answer::Object(_) | Answer::Listed(_) | Answer::Damaged => {
+            Answer::Done { .. }
+            | Answer::Object(_)
+            | Answer::Marker
+            | Answer::Listed(_)
+            | Answer::ListedVersions(_)
+            | Answer::Damaged => {
                 self.counters.acknowledged += 1;
             }
         }
@@ -320,7 +388,7 @@ impl World {
 
     pub(crate) fn client_reserved(&mut self, blob: BlobId, extent: ExtentPlace) -> Checked {
         let Some(client) = self.staging_of(blob) else { return Ok(()) };
-        if let Some(Client { doing: Doing::Staging(staging) }) = self.clients.get_mut(client) {
+        if let Some(Client { doing: Doing::Staging(staging), .. }) = self.clients.get_mut(client) {
             staging.stager.extent(extent);
         }
         self.stage_step(client)
@@ -349,7 +417,7 @@ impl World {
     /// ORDER: a blob is abandoned only when no write of it is under way. One that landed later would hit space that
     /// is given to another by then.
     fn staged_so_far(&mut self, client: usize) -> Checked {
-        let Some(Client { doing: Doing::Staging(staging) }) = self.clients.get_mut(client) else {
+        let Some(Client { doing: Doing::Staging(staging), .. }) = self.clients.get_mut(client) else {
             return Ok(());
         };
         if staging.writes > 0 || staging.finishing {
@@ -389,7 +457,7 @@ impl World {
             }
         });
         let content = StagedContent::Blob(StagedBlob { id: blob, len, hash, guard });
-        self.submit_work(client, op, work.intent, content)
+        self.submit_work(client, op, work, content)
     }
 
     pub(crate) fn client_blob_refused(&mut self, blob: BlobId, reason: PackRefusal) -> Checked {
@@ -397,118 +465,11 @@ impl World {
         let fields = json!({"blob": blob.to_string(), "reason": format!("{reason:?}")});
         self.event("blob-refused", &fields);
         self.counters.sometimes(State::NoSpace, reason == PackRefusal::NoSpace);
-        if let Some(Client { doing: Doing::Staging(staging) }) = self.clients.get_mut(client) {
+        if let Some(Client { doing: Doing::Staging(staging), .. }) = self.clients.get_mut(client) {
             staging.refused = Some(reason);
             staging.finishing = false;
         }
         self.staged_so_far(client)
-    }
-
-    fn begin_get(
-        &mut self,
-        client: usize,
-        op: OpId,
-        stream: StreamId,
-        key: &siltstone_log::name::ObjectKey,
-    ) -> Checked {
-        let rows = self.store.rows();
-        let failed =
-            |error: siltstone_projections::StoreError| Violation::new("projections", error.to_string());
-        let high = visible(rows, stream);
-        let open = buckets::get(rows, stream).map_err(failed)?.is_some_and(|bucket| bucket.is_open());
-        let row = objects::current(rows, stream, key).map_err(failed)?.filter(|_| open);
-        let Some(row) = row else {
-            self.read_done(client, op, stream, high, Answer::Object(None));
-            return Ok(());
-        };
-        let (log_id, index, wanted) = (self.log_id, self.index.clone(), row.clone());
-        let script = Script::new(move |io| read_object(io, log_id, index, wanted));
-        self.read_step(client, Box::new(Reading { op, row, high, script }), None)
-    }
-
-    fn read_step(&mut self, client: usize, mut reading: Box<Reading>, result: Option<DiskResult>) -> Checked {
-        let step = reading.script.resume(result);
-        match step {
-            Step::Submit(op) => {
-                self.put(client, Doing::Reading(reading));
-                self.submit(Owner::Client(client), op);
-                Ok(())
-            }
-            Step::Done(bytes) => self.read_content(client, &reading, bytes),
-        }
-    }
-
-    fn read_content(&mut self, client: usize, reading: &Reading, bytes: Result<Vec<u8>, String>) -> Checked {
-        let Reading { op, row, high, .. } = reading;
-        let stream = self.history.get(*op).map_or(StreamId::SYSTEM, |entry| entry.intent.stream());
-        let checker = "a read gives the bytes that were written";
-        match bytes {
-            Err(message) if self.rotten => {
-                self.counters.reach(State::DamagedContent);
-                self.event("damaged", &json!({"op": op.0, "why": message}));
-                self.finish(client, *op, *high, Answer::Damaged);
-                Ok(())
-            }
-            Err(message) => Err(Violation::new(checker, format!("{op:?} {row:?}: {message}"))),
-            Ok(bytes) => {
-                let expected = self.expected(row, &bytes);
-                if !expected {
-                    return Err(Violation::new(
-                        checker,
-                        format!("{op:?} read {} other bytes for {row:?}", bytes.len()),
-                    ));
-                }
-                let seen = Seen { seq: row.seq, etag: row.etag.clone(), size: row.size };
-                self.read_done(client, *op, stream, *high, Answer::Object(Some(seen)));
-                Ok(())
-            }
-        }
-    }
-
-    /// Whether these are the bytes of an object: by its ETag, or by the parts it was completed from.
-    fn expected(&self, row: &ObjectRow, bytes: &[u8]) -> bool {
-        if row.parts.is_empty() {
-            return bytes.len() as u64 == row.size && etag_of(bytes) == row.etag;
-        }
-        let Content::Slices(slices) = &row.content else { return bytes.is_empty() };
-        let mut rest = bytes;
-        for slice in slices {
-            let ContentSource::Blob { blob } = slice.source else { return false };
-            let Some(op) = self.blob_ops.get(&blob) else { return false };
-            let Some(after) = rest.strip_prefix(op.body(slice.len).as_slice()) else { return false };
-            rest = after;
-        }
-        rest.is_empty()
-    }
-
-    fn read_done(&mut self, client: usize, op: OpId, stream: StreamId, high: Seq, answer: Answer) {
-        self.finish(client, op, high, answer);
-        self.history.shown(stream, high);
-    }
-
-    fn list(&mut self, client: usize, op: OpId, stream: StreamId) -> Checked {
-        let failed =
-            |error: siltstone_projections::StoreError| Violation::new("projections", error.to_string());
-        let high = visible(self.store.rows(), stream);
-        let limit = self.work.index(5) + 1;
-        let mut seen = BTreeMap::new();
-        let mut after = None;
-        loop {
-            let query = ListQuery { after, limit, ..ListQuery::default() };
-            let page = objects::list(self.store.rows(), stream, &query).map_err(failed)?;
-            for entry in page.entries {
-                if let ListEntry::Object { key, object } = entry {
-                    let entry = Seen { seq: object.seq, etag: object.etag, size: object.size };
-                    seen.insert(key, entry);
-                }
-            }
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-        }
-        self.read_done(client, op, stream, high, Answer::Listed(seen));
-        Ok(())
     }
 
     /// A copy of the disk to look at.

@@ -7,8 +7,10 @@ pub mod boot;
 pub mod client;
 pub mod clock;
 pub mod disk;
+pub mod history;
 pub mod node;
 pub mod random;
+pub mod reading;
 pub mod request;
 pub mod serve;
 pub mod store;
@@ -32,6 +34,9 @@ use siltstone_log::pack::BlobPlace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use store::{SimIndex, SimStore};
+
+/// What ends a run that was asked for up to an instant: no promise.
+pub const UNTIL: &str = "the run ends here";
 
 /// Who handed a disk operation in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +64,10 @@ enum Happening {
     Tell,
     /// A client begins its next operation.
     Client(usize),
+    /// The poller looks at the disk, and repeats second halves that were refused.
+    Poll,
+    /// The history worker looks for versions that have left the window.
+    Expire,
 }
 
 /// Why the node went down.
@@ -124,6 +133,8 @@ pub struct World {
     pub emptied: BTreeSet<Position>,
     /// Why the last start came to nothing.
     pub start_failure: Option<boot::StartFailure>,
+    /// When the run ends, whatever is left to do.
+    pub until: Option<u64>,
     /// Events handled.
     pub handled: u64,
     queue: BTreeMap<(u64, u64), Happening>,
@@ -167,6 +178,7 @@ impl World {
             condemned: false,
             emptied: BTreeSet::new(),
             start_failure: None,
+            until: None,
             handled: 0,
             queue: BTreeMap::new(),
             next_event: 0,
@@ -236,6 +248,9 @@ impl World {
     pub fn step(&mut self) -> Result<bool, Violation> {
         let Some(((nanos, _), happening)) = self.queue.pop_first() else { return Ok(false) };
         self.clock.advance_to(nanos);
+        if self.until.is_some_and(|until| nanos > until) {
+            return Err(Violation::new(UNTIL, "the instant that was asked for"));
+        }
         self.handled += 1;
         match happening {
             Happening::Disk(id) => self.disk_done(id)?,
@@ -243,6 +258,8 @@ impl World {
             Happening::Follow => self.follow()?,
             Happening::Tell => self.tell()?,
             Happening::Client(client) => self.client_turn(client)?,
+            Happening::Poll => self.poll()?,
+            Happening::Expire => self.expire()?,
         }
         Ok(true)
     }
@@ -286,8 +303,15 @@ impl World {
         };
         let outcome = result.as_ref().map_or_else(|error| format!("{:?}", error.kind), |_| "ok".to_owned());
         let name = operation_name(op);
-        let fields =
+        let mut fields =
             json!({"by": owner, "op": name, "on": target, "at": offset, "len": len, "result": outcome});
+        if let DiskOp::Write { data, .. } = op {
+            let mut hasher = blake3::Hasher::new();
+            for bytes in data {
+                hasher.update(bytes);
+            }
+            fields["bytes"] = json!(hasher.finalize().to_hex()[..16]);
+        }
         self.event("disk", &fields);
     }
 
@@ -318,6 +342,7 @@ impl World {
         let unanswered = self.clients.iter().filter(|client| !client.is_idle()).count();
         self.counters.unknown += unanswered as u64;
         self.clients.clear();
+        self.history.node_went_down();
         self.given_back = GivenBack::default();
         self.disk.crash(crash, &in_flight);
         if let Down::Crash(crash) = down {

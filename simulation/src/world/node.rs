@@ -2,9 +2,13 @@
 
 use super::client::Phase;
 use crate::oracle::OpId;
+use crossbeam_channel::Sender;
+use siltstone::engine::admission::Admission;
+use siltstone::engine::bucket_protocol::{HalfResult, SecondHalf, Unfinished};
+use siltstone::engine::history::WindowEnd;
 use siltstone::engine::stream_task::{StreamTask, TaskEffect, TaskInput};
 use siltstone_log::hlc::HlcClock;
-use siltstone_log::id::{Epoch, Position, Seq, StreamId};
+use siltstone_log::id::{BlobId, Epoch, Position, Seq, StreamId};
 use siltstone_log::pack::PackWriter;
 use siltstone_log::recovery::Recovered;
 use siltstone_log::writer::{CommittedBatch, Writer};
@@ -12,10 +16,11 @@ use siltstone_projections::changes::CursorRow;
 use siltstone_projections::rows::Row;
 use siltstone_projections::store::{Rows, meta};
 use siltstone_projections::{Follower, Space};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// Who waits for a command.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Waiter {
     /// A client's operation.
     Client {
@@ -29,7 +34,11 @@ pub enum Waiter {
     /// The server itself: the record of its start.
     Start,
     /// The server itself: the second half of something that a crash interrupted.
-    Finish,
+    Finish(SecondHalf),
+    /// The server itself: a second half that was refused, once more.
+    Repeat(Sender<HalfResult>),
+    /// The history worker.
+    Expire,
 }
 
 /// How a part of the node is.
@@ -86,6 +95,16 @@ pub struct Node {
     pub tick_at: Option<u64>,
     /// Whether the log is between two segments.
     pub rolling: bool,
+    /// What is let in.
+    pub admission: Arc<Admission>,
+    /// Second halves that were refused, to be repeated.
+    pub unfinished: Unfinished,
+    /// Where the history window ends, from the first look on.
+    pub window_end: Option<WindowEnd>,
+    /// Readers of each blob: it is given back after the last of them.
+    pub readers: BTreeMap<BlobId, usize>,
+    /// Blobs to be given back after their last reader.
+    pub unwanted: BTreeSet<BlobId>,
     heads: BTreeMap<StreamId, Seq>,
     /// The last record of each stream whose task was dropped.
     idle: BTreeMap<StreamId, Seq>,
@@ -94,7 +113,13 @@ pub struct Node {
 
 impl Node {
     /// Continues what recovery found.
-    pub fn new(recovered: Recovered, writer: Writer, packs: PackWriter, follower: Follower) -> Self {
+    pub fn new(
+        recovered: Recovered,
+        writer: Writer,
+        packs: PackWriter,
+        follower: Follower,
+        admission: Arc<Admission>,
+    ) -> Self {
         let heads: BTreeMap<StreamId, Seq> =
             recovered.heads.iter().map(|(stream, head)| (*stream, head.seq)).collect();
         Self {
@@ -112,6 +137,11 @@ impl Node {
             life: Life::Starting,
             tick_at: None,
             rolling: false,
+            admission,
+            unfinished: Unfinished::default(),
+            window_end: None,
+            readers: BTreeMap::new(),
+            unwanted: BTreeSet::new(),
             idle: heads.clone(),
             heads,
             next_token: 1,

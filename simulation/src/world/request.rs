@@ -1,16 +1,16 @@
 //! What a door would do for a client: build the engine's actions, and read content back through the product's readers.
 
 use super::store::SimIndex;
-use crate::oracle::{Condition, Intent, OpId};
+use crate::oracle::{Condition, CopySource, DeleteKey, Intent, OpId};
 use siltstone::engine::command::{
     AbortMultipart, CompleteMultipart, Conditions, CreateBucket, CreateMultipart, DeleteBucket, DeleteObject,
-    DeleteObjects, EtagMatch, KeyDeletion, NamedPart, PutObject, UploadPart,
+    DeleteObjects, EtagMatch, KeyDeletion, NamedPart, PutObject, SetVersioning, TagObject, UploadPart,
 };
-use siltstone::engine::{Action, ROOT_ACCOUNT, StagedContent};
-use siltstone_log::event::{Actor, Content, ContentHeaders, ContentSource, Door};
+use siltstone::engine::{Action, Need, ROOT_ACCOUNT, StagedContent};
+use siltstone_log::event::{Actor, Content, ContentHeaders, ContentSource, CopiedFrom, Door};
 use siltstone_log::host::DiskReply;
-use siltstone_log::id::{BlobId, LogId, Salt, VersionId};
-use siltstone_log::name::ObjectKey;
+use siltstone_log::id::{BlobId, LogId, Salt, VersionRef};
+use siltstone_log::name::BucketName;
 use siltstone_log::pack::{BlobIndex, BlobReader};
 use siltstone_log::reader;
 use siltstone_log::script::Io;
@@ -89,52 +89,102 @@ fn conditions(condition: Condition) -> Conditions {
     }
 }
 
-/// No bucket keeps versions here, so that the id of a marker is never used.
-fn deletion(key: ObjectKey, conditions: Conditions) -> KeyDeletion {
-    KeyDeletion { key, version: None, marker: VersionId::default(), conditions }
+fn deletion(delete: DeleteKey, conditions: Conditions) -> KeyDeletion {
+    let DeleteKey { key, version, marker } = delete;
+    KeyDeletion { key, version, marker, conditions }
 }
 
-pub(crate) fn action_of(intent: Intent, content: StagedContent) -> Action {
+/// Where a copy came from, for the record; nothing is computed from it.
+fn copied_from(source: &CopySource) -> Option<CopiedFrom> {
+    let bucket = BucketName::parse("the-same").ok()?;
+    Some(CopiedFrom { bucket, key: source.key.clone(), version: VersionRef::Null })
+}
+
+fn upload_part(intent: Intent, content: StagedContent) -> Option<Action> {
+    let checksums = Vec::new();
+    let action = match intent {
+        Intent::Part { stream, key, upload, number, etag, .. } => {
+            UploadPart { stream, key, upload, number, content, etag, checksums, copied_from: None }
+        }
+        Intent::CopyPart { stream, key, upload, number, source, etag } => {
+            let copied_from = copied_from(&source);
+            UploadPart { stream, key, upload, number, content, etag, checksums, copied_from }
+        }
+        _ => return None,
+    };
+    Some(action.into())
+}
+
+fn put_object(intent: Intent, content: StagedContent) -> Option<PutObject> {
+    let (intent_conditions, copied_from) = match &intent {
+        Intent::Put { condition, .. } => (conditions(condition.clone()), None),
+        Intent::Copy { source, .. } => (Conditions::default(), copied_from(source)),
+        _ => return None,
+    };
+    let (Intent::Put { stream, key, etag, tags, version, .. }
+    | Intent::Copy { stream, key, etag, tags, version, .. }) = intent
+    else {
+        return None;
+    };
     let (headers, metadata, checksums) = (ContentHeaders::default(), Vec::new(), Vec::new());
+    Some(PutObject {
+        stream,
+        key,
+        content,
+        etag,
+        checksums,
+        headers,
+        metadata,
+        tags,
+        version,
+        copied_from,
+        conditions: intent_conditions,
+    })
+}
+
+/// What the doors ask to be let in with; nothing for reads, whose room is no matter here.
+pub(crate) fn need_of(intent: &Intent) -> Option<Need> {
     match intent {
+        Intent::Put { size, .. } | Intent::Part { size, .. } => Some(Need::Store { bytes: *size }),
+        Intent::Copy { .. }
+        | Intent::CopyPart { .. }
+        | Intent::Tag { .. }
+        | Intent::SetVersioning { .. }
+        | Intent::BeginUpload { .. }
+        | Intent::Complete { .. } => Some(Need::Store { bytes: 0 }),
+        Intent::CreateBucket { .. }
+        | Intent::DeleteBucket { .. }
+        | Intent::Delete { .. }
+        | Intent::DeleteMany { .. }
+        | Intent::Abort { .. } => Some(Need::Manage),
+        Intent::Get { .. } | Intent::List { .. } | Intent::ListVersions { .. } => None,
+    }
+}
+
+/// The engine's action for what a client means to do; none for a read.
+pub(crate) fn action_of(intent: Intent, content: StagedContent) -> Option<Action> {
+    let (headers, metadata) = (ContentHeaders::default(), Vec::new());
+    Some(match intent {
         Intent::CreateBucket { name, stream } => {
             CreateBucket { name, owner: ROOT_ACCOUNT, location: String::new(), stream, tags: vec![] }.into()
         }
         Intent::DeleteBucket { name, stream } => DeleteBucket { name, stream }.into(),
-        Intent::Put { stream, key, etag, condition, .. } => {
-            let conditions = conditions(condition);
-            let (tags, version, copied_from) = (Vec::new(), VersionId::default(), None);
-            PutObject {
-                stream,
-                key,
-                content,
-                etag,
-                checksums,
-                headers,
-                metadata,
-                tags,
-                version,
-                copied_from,
-                conditions,
-            }
-            .into()
+        Intent::SetVersioning { stream, versioning } => SetVersioning { stream, versioning }.into(),
+        Intent::Put { .. } | Intent::Copy { .. } => put_object(intent, content)?.into(),
+        Intent::Delete { stream, delete, condition } => {
+            DeleteObject { stream, deletion: deletion(delete, conditions(condition)) }.into()
         }
-        Intent::Delete { stream, key, condition } => {
-            DeleteObject { stream, deletion: deletion(key, conditions(condition)) }.into()
+        Intent::DeleteMany { stream, deletes } => {
+            let deletions = deletes.into_iter().map(|delete| deletion(delete, Conditions::default()));
+            DeleteObjects { stream, deletions: deletions.collect() }.into()
         }
-        Intent::DeleteMany { stream, keys } => {
-            let deletions = keys.into_iter().map(|key| deletion(key, Conditions::default())).collect();
-            DeleteObjects { stream, deletions }.into()
-        }
+        Intent::Tag { stream, key, version, tags } => TagObject { stream, key, version, tags }.into(),
         Intent::BeginUpload { stream, key, upload } => {
             let tags = Vec::new();
             CreateMultipart { stream, upload, key, headers, metadata, checksum: None, tags }.into()
         }
-        Intent::Part { stream, key, upload, number, etag, .. } => {
-            let copied_from = None;
-            UploadPart { stream, key, upload, number, content, etag, checksums, copied_from }.into()
-        }
-        Intent::Complete { stream, key, upload, parts } => {
+        Intent::Part { .. } | Intent::CopyPart { .. } => upload_part(intent, content)?,
+        Intent::Complete { stream, key, upload, parts, version } => {
             let named = |(number, etag)| NamedPart { number, etag, checksums: Vec::new() };
             let parts = parts.into_iter().map(named).collect();
             let (size, checksum, checksum_kind) = (None, None, None);
@@ -147,12 +197,12 @@ pub(crate) fn action_of(intent: Intent, content: StagedContent) -> Action {
                 size,
                 checksum,
                 checksum_kind,
-                version: VersionId::default(),
+                version,
                 conditions,
             }
             .into()
         }
         Intent::Abort { stream, key, upload } => AbortMultipart { stream, key, upload }.into(),
-        Intent::Get { .. } | Intent::List { .. } => unreachable!("reads are no commands"),
-    }
+        Intent::Get { .. } | Intent::List { .. } | Intent::ListVersions { .. } => return None,
+    })
 }

@@ -4,16 +4,17 @@ use super::client::Phase;
 use super::node::{Life, Node, PartState, Waiter, visible};
 use super::{Happening, Owner, World};
 use crate::invariants::Violation;
+use crate::oracle::{Intent, OpId};
 use crate::sometimes::State;
 use serde_json::json;
-use siltstone::engine::bucket_protocol::unfinished;
+use siltstone::engine::bucket_protocol::{SecondHalf, unfinished};
 use siltstone::engine::command::{Command, StartNode};
 use siltstone::engine::outcome::{EngineError, Fault, Receipt};
 use siltstone::engine::stream_task::{Refusal, TaskEffect, TaskInput};
-use siltstone::engine::{Action, Unavailable};
+use siltstone::engine::{Action, Permit, Unavailable};
 use siltstone_log::event::{Actor, Door, NodeStarted, TailDiscarded};
 use siltstone_log::host::{Completion, DiskError, DiskOp, DiskResult, Ticket};
-use siltstone_log::id::{BlobId, Position, Seq, StreamId};
+use siltstone_log::id::{Position, Seq, StreamId};
 use siltstone_log::pack::{BlobIndex, PackEffect, PackInput};
 use siltstone_log::witness::is_refused;
 use siltstone_log::writer::{CommittedBatch, WriteRefusal, WriterEffect, WriterInput};
@@ -36,8 +37,9 @@ impl World {
         let halves = unfinished(self.store.rows())
             .map_err(|error| Violation::new("projections", error.to_string()))?;
         for half in halves {
-            self.command(Waiter::Finish, Actor::server(Door::Recovery), half)?;
+            self.command(Waiter::Finish(half.clone()), Actor::server(Door::Recovery), half)?;
         }
+        self.poll_later();
         Ok(())
     }
 
@@ -47,12 +49,17 @@ impl World {
             node.life = Life::Serving;
         }
         self.add_clients();
+        self.look_at_history();
     }
 
     /// Hands a command to its stream's task.
     pub(crate) fn command(&mut self, waiter: Waiter, actor: Actor, action: impl Into<Action>) -> Checked {
-        let now = self.tick();
         let command = Command::new(actor, action, &self.entropy);
+        self.hand_in(waiter, command)
+    }
+
+    fn hand_in(&mut self, waiter: Waiter, command: Command) -> Checked {
+        let now = self.tick();
         let stream = command.stream();
         let Some(node) = &mut self.node else { return Ok(()) };
         let token = node.token();
@@ -71,22 +78,16 @@ impl World {
         node.feed(stream, self.store.rows(), input, &mut effects);
         for effect in effects {
             match effect {
+                // ORDER: told at once, before anything is submitted that was decided upon it.
+                TaskEffect::Submit(submission) if self.faults.once_in(self.plan.refused_one_in) => {
+                    self.refused(submission.token, WriteRefusal::NoSpace)?;
+                }
                 TaskEffect::Submit(submission) => self.writer_input(WriterInput::Submit(submission))?,
                 TaskEffect::Answer { token, result } => self.answered(token, result)?,
-                TaskEffect::Free(blobs) => self.free(&blobs)?,
+                TaskEffect::Free(blobs) => blobs.into_iter().try_for_each(|blob| self.free(blob))?,
             }
         }
         self.give_back()
-    }
-
-    fn free(&mut self, blobs: &[BlobId]) -> Checked {
-        for blob in blobs {
-            let place = self.index.get(*blob).map_err(|error| Violation::new("index", error.to_string()))?;
-            if let Some(place) = place {
-                self.packs_input(PackInput::Free { blob: *blob, place })?;
-            }
-        }
-        Ok(())
     }
 
     /// What staged blobs nobody came to name: their guards were dropped.
@@ -321,8 +322,21 @@ impl World {
                 }
                 Ok(())
             }
-            Waiter::Finish => {
+            Waiter::Expire => {
+                self.expired(&result);
+                Ok(())
+            }
+            Waiter::Finish(half) => {
                 self.event("finished", &json!({"result": format!("{:?}", result.is_ok())}));
+                if result.is_err() {
+                    self.note_unfinished(Actor::server(Door::Recovery), half);
+                }
+                Ok(())
+            }
+            Waiter::Repeat(reply) => {
+                self.counters.sometimes(State::SecondHalfRepeated, result.is_ok());
+                // Whoever asked has gone with the node that it asked.
+                let _ = reply.send(result);
                 Ok(())
             }
         }
@@ -351,10 +365,59 @@ impl World {
         (node.life != Life::Serving).then_some(Unavailable::ShuttingDown)
     }
 
-    /// A client's next half.
-    pub(crate) fn second_half(&mut self, client: usize, op: crate::oracle::OpId, action: Action) -> Checked {
-        let actor = super::request::actor(op);
-        self.command(Waiter::Client { client, op, phase: Phase::Second }, actor, action)
+    /// A client's command, with what was admitted for it.
+    pub(crate) fn client_command(
+        &mut self,
+        (client, op, phase): (usize, OpId, Phase),
+        action: impl Into<Action>,
+        permit: Option<Permit>,
+    ) -> Checked {
+        let command = Command::new(super::request::actor(op), action, &self.entropy);
+        let command = match permit {
+            Some(permit) => command.holding(permit),
+            None => command,
+        };
+        self.hand_in(Waiter::Client { client, op, phase }, command)
+    }
+
+    /// A second half was refused: it is repeated until it is done.
+    pub(crate) fn note_unfinished(&mut self, actor: Actor, half: SecondHalf) {
+        self.counters.reach(State::SecondHalfRefused);
+        if let Some(node) = &self.node {
+            node.unfinished.note(actor, half);
+        }
+    }
+
+    fn poll_later(&mut self) {
+        let delay = self.schedule.between(50, 150) * 1_000_000;
+        self.after(delay, Happening::Poll);
+    }
+
+    /// What the engine's poller does: looks how much is free, and repeats what was refused by half.
+    pub(crate) fn poll(&mut self) -> Checked {
+        let free = self.disk.free();
+        let Some(node) = &self.node else { return Ok(()) };
+        node.admission.set_free(free);
+        let mut repeated = Vec::new();
+        if node.life != Life::Stopping {
+            node.unfinished.repeat(&self.entropy, |command, reply| {
+                repeated.push((command, reply));
+                Ok(())
+            });
+        }
+        for (command, reply) in repeated {
+            self.hand_in(Waiter::Repeat(reply), command)?;
+        }
+        self.poll_later();
+        Ok(())
+    }
+
+    /// Asks whether a client's operation is let in.
+    pub(crate) fn admit(&self, intent: &Intent) -> Result<Option<Permit>, Unavailable> {
+        match (&self.node, super::request::need_of(intent)) {
+            (Some(node), Some(need)) => node.admission.admit(need).map(Some),
+            _ => Ok(None),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use super::command::Action;
 use super::content::BlobGuard;
 use super::outcome::{Fault, Outcome, Rejection};
 use siltstone_log::event::Event;
+use siltstone_log::mutants::{Mutant, active};
 use siltstone_log::record::DraftContent;
 use siltstone_projections::store::{Rows, StoreError};
 
@@ -88,6 +89,9 @@ pub fn decide(rows: &dyn Rows, action: Action) -> Result<Decision, DecideError> 
         Action::ExpireVersions(action) => object::expire(rows, action),
         Action::CreateMultipart(action) => multipart::create(rows, action),
         Action::UploadPart(action) => multipart::upload_part(rows, action),
+        Action::CompleteMultipart(action) if active(Mutant::DeleteOnFailedComplete) => {
+            multipart::complete_or_delete(rows, &action)
+        }
         Action::CompleteMultipart(action) => multipart::complete(rows, &action),
         Action::AbortMultipart(action) => multipart::abort(rows, action),
         Action::CreateTenant(action) => identity::create_tenant(rows, action),

@@ -9,8 +9,8 @@ use crate::engine::content::{StagedContent, merged};
 use crate::engine::outcome::{CompletedObject, Fault, InvalidRequest, Outcome, Rejection};
 use md5::{Digest, Md5};
 use siltstone_log::event::{
-    Content, ContentSlice, Event, MultipartAborted, MultipartCompleted, MultipartCreated, PartSize,
-    PartUploaded,
+    Content, ContentSlice, Deletion, Event, MultipartAborted, MultipartCompleted, MultipartCreated,
+    ObjectDeleted, PartSize, PartUploaded,
 };
 use siltstone_log::id::{Salt, StreamId, UploadId};
 use siltstone_log::name::ObjectKey;
@@ -115,6 +115,14 @@ pub(super) fn complete(rows: &dyn Rows, action: &CompleteMultipart) -> Decided {
     let outcome =
         Outcome::MultipartCompleted(CompletedObject { etag, size, checksums, parts: parts.len(), version });
     Ok(Decision::events([Event::MultipartCompleted(completed)], outcome))
+}
+
+/// The planted bug: the old object goes although the completion is refused.
+pub(super) fn complete_or_delete(rows: &dyn Rows, action: &CompleteMultipart) -> Decided {
+    let key = action.key.clone();
+    let event = Event::ObjectDeleted(ObjectDeleted { key, deletion: Deletion::Current });
+    let held = objects::current(rows, action.stream, &action.key)?.is_some();
+    complete(rows, action).or_else(|error| if held { Ok(Decision::event(event)) } else { Err(error) })
 }
 
 /// A completion whose upload is gone. A client that did not hear the answer asks again: while the key still holds

@@ -28,6 +28,7 @@ use siltstone_log::event::Content;
 use siltstone_log::hlc::Hlc;
 use siltstone_log::host::Now;
 use siltstone_log::id::{BlobId, Seq, StreamId};
+use siltstone_log::mutants::{Mutant, active};
 use siltstone_log::name::ObjectKey;
 use siltstone_projections::buckets::{self, blobs_of};
 use siltstone_projections::objects::{self, Expiring, Removal};
@@ -95,7 +96,7 @@ impl Reason {
 
 /// The instant before which removed versions have left the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct WindowEnd {
+pub struct WindowEnd {
     millis: u64,
     looked_at: u64,
 }
@@ -103,7 +104,7 @@ struct WindowEnd {
 impl WindowEnd {
     /// Where it begins: never after what the wall clock or the newest record at the start say, nor after the oldest
     /// version that is still there, because the window had not passed that one yet.
-    fn starting(window: u64, now: Now, newest: Hlc, oldest: Option<Hlc>) -> Self {
+    pub fn starting(window: u64, now: Now, newest: Hlc, oldest: Option<Hlc>) -> Self {
         // A log without records has no history whose end could come too early.
         let newest = if newest == Hlc::default() { now.wall_millis } else { newest.millis() };
         let end = now.wall_millis.min(newest).saturating_sub(window);
@@ -112,7 +113,7 @@ impl WindowEnd {
     }
 
     /// Follows the wall clock, at most twice as fast as time passes. A wall clock that goes back takes it along.
-    fn advance(&mut self, window: u64, now: Now) {
+    pub fn advance(&mut self, window: u64, now: Now) {
         let passed = now.monotonic_nanos.saturating_sub(self.looked_at) / 1_000_000;
         // What is less than a millisecond counts at the next look.
         self.looked_at = self.looked_at.saturating_add(passed.saturating_mul(1_000_000));
@@ -281,12 +282,32 @@ impl<'a> Planning<'a> {
                 for Taken { reason, bytes, .. } in batch {
                     counts.entry(*reason).or_default().add(Count { versions: 1, bytes: *bytes });
                 }
-                let versions = batch.iter().map(|taken| (taken.key.clone(), taken.seq)).collect();
+                let mut versions: Vec<_> = batch.iter().map(|taken| (taken.key.clone(), taken.seq)).collect();
+                if active(Mutant::HashOrder) {
+                    versions = in_hash_order(versions);
+                }
                 steps.push(Step { action: ExpireVersions { stream, versions }, counts });
             }
         }
         steps
     }
+}
+
+/// The planted bug: an order that differs between two runs.
+#[expect(clippy::disallowed_types, reason = "the bug that the rule is against")]
+fn in_hash_order<T: Eq + std::hash::Hash>(items: Vec<T>) -> Vec<T> {
+    items.into_iter().collect::<std::collections::HashSet<T>>().into_iter().collect()
+}
+
+/// What one look submits that asks for no more than the window's end: the worker's plan, for drivers without its thread.
+pub fn beyond_window(
+    rows: &dyn Rows,
+    end: WindowEnd,
+    refuses: &dyn Fn(StreamId) -> bool,
+) -> Result<Vec<ExpireVersions>, StoreError> {
+    let demand = Demand { end: end.millis, ..Demand::default() };
+    let plan = plan(rows, Begin::default(), &demand, refuses)?;
+    Ok(plan.steps.into_iter().map(|step| step.action).collect())
 }
 
 /// Decides what is to be forgotten now: the longest removed first, no more than the demand asks for, and within the
@@ -307,7 +328,8 @@ fn plan(
         if refuses(stream) {
             continue;
         }
-        let reason = if removed.millis() < demand.end {
+        let early = if active(Mutant::ExpireEarly) { 1_000 } else { 0 };
+        let reason = if removed.millis() < demand.end.saturating_add(early) {
             Reason::Window
         } else if planning.bytes < demand.excess {
             Reason::Bytes

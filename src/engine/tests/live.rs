@@ -330,7 +330,7 @@ fn a_second_half_that_is_refused_is_repeated_until_it_is_done() {
         assert_eq!(unfinished.len(), 2);
     }
     assert_eq!(live.stream("half-made"), None);
-    while unfinished.len() > 0 {
+    while !unfinished.is_empty() {
         live.engine().repeat_unfinished();
         std::thread::yield_now();
     }

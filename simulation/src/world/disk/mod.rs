@@ -26,6 +26,8 @@ pub struct DiskOptions {
     pub capacity: u64,
     /// One sync in so many takes up to two seconds; 0 for never.
     pub slow_sync_one_in: u64,
+    /// One read in so many takes up to a tenth of a second; 0 for never.
+    pub slow_read_one_in: u64,
     /// One sync in so many fails and drops what it should have written; 0 for never.
     pub failed_sync_one_in: u64,
     /// One write in so many fails, with some of its bytes written; 0 for never.
@@ -39,6 +41,7 @@ impl Default for DiskOptions {
         Self {
             capacity: 1 << 40,
             slow_sync_one_in: 0,
+            slow_read_one_in: 0,
             failed_sync_one_in: 0,
             failed_write_one_in: 0,
             failed_read_one_in: 0,
@@ -208,7 +211,10 @@ impl SimDisk {
                 (100, high, self.options.failed_sync_one_in)
             }
             DiskOp::Write { .. } => (10, 200, self.options.failed_write_one_in),
-            DiskOp::Read { .. } => (30, 400, self.options.failed_read_one_in),
+            DiskOp::Read { .. } => {
+                let slow = self.random.once_in(self.options.slow_read_one_in);
+                (30, if slow { 100_000 } else { 400 }, self.options.failed_read_one_in)
+            }
             _ => (5, 100, 0),
         };
         (self.random.between(low, high) * 1000, self.random.once_in(fails_one_in))
