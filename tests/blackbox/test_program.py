@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import socket
 import stat
 import subprocess
 import sys
@@ -24,6 +25,18 @@ def test_sigterm_drains_and_a_clean_start_is_the_same_store(own_server):
     assert own_server.stop() == 0
     own_server.start()
     assert own_server.client().get_object(Bucket="clean", Key="k")["Body"].read() == b"kept"
+
+
+def test_root_credentials_are_shown_by_the_start_that_makes_them_even_if_it_fails(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SILTSTONE_")}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = [str(BINARY), "serve", "--data-dir", str(tmp_path / "data"), "--s3-listen", address]
+        failed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert failed.returncode == 1 and address in failed.stderr
+    made = json.loads((tmp_path / "data" / "keys" / "root.json").read_text())
+    assert f"access key: {made['access_key']}" in failed.stderr
+    assert f"secret key: {made['secret_key']}" in failed.stderr
 
 
 def test_a_request_under_way_is_answered_before_the_end(own_server):
