@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,6 +38,24 @@ def test_root_credentials_are_shown_by_the_start_that_makes_them_even_if_it_fail
     made = json.loads((tmp_path / "data" / "keys" / "root.json").read_text())
     assert f"access key: {made['access_key']}" in failed.stderr
     assert f"secret key: {made['secret_key']}" in failed.stderr
+
+
+def test_the_id_that_a_client_was_given_is_in_the_log(tmp_path):
+    server = Server(tmp_path / "data", environment={"SILTSTONE_TELEMETRY__LOG_LEVEL": "debug"}).start()
+    client = server.client()
+    client.create_bucket(Bucket="logged")
+    answer = client.put_object(Bucket="logged", Key="private-key", Body=b"x")["ResponseMetadata"]
+    link = client.generate_presigned_url("get_object", Params={"Bucket": "logged", "Key": "private-key"})
+    with urllib.request.urlopen(link, timeout=30) as read:
+        assert read.read() == b"x"
+    assert server.stop() == 0
+    lines = [json.loads(line) for line in server.log if line.startswith("{")]
+    requests = {line["request_id"]: line for line in lines if line.get("message") == "S3 request"}
+    line = requests[answer["RequestId"]]
+    assert (line["level"], line["method"], line["operation"], line["status"]) == ("DEBUG", "PUT", "PutObject", 200)
+    assert (line["bucket"], line["address"], line["code"]) == ("logged", "127.0.0.1", "")
+    assert line["duration_ms"] >= 0
+    assert len(requests) == 3 and not any("private-key" in str(line) or "X-Amz" in str(line) for line in requests.values())
 
 
 def test_a_request_under_way_is_answered_before_the_end(own_server):
