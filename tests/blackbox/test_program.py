@@ -126,7 +126,9 @@ def test_health_and_metrics(own_server):
     assert re.search(r"^siltstone_log_fsync_duration_seconds_count [1-9]", text, re.M)
     assert re.search(r"^siltstone_projection_position", text, re.M)
     own_server.kill()
-    assert run("healthcheck", "--endpoint", own_server.ready["metrics"]).returncode == 7
+    nobody = run("healthcheck", "--endpoint", own_server.ready["metrics"])
+    assert nobody.returncode == 7 and "SILTSTONE_LISTENERS__METRICS" in nobody.stderr
+    assert "SILTSTONE_ENDPOINT" not in nobody.stderr
 
 
 def created_key(answer):
