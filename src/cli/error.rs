@@ -81,6 +81,9 @@ pub enum CliError {
     /// The server's answer, or none.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// No listener answers a probe.
+    #[error(transparent)]
+    Probe(ApiError),
     /// The server is not ready.
     #[error("{0}")]
     NotReady(String),
@@ -128,6 +131,10 @@ impl CliError {
             Self::Api(ApiError::Refused { status, .. }) if *status == http::StatusCode::UNAUTHORIZED => {
                 Some("SILTSTONE_ACCESS_KEY and SILTSTONE_SECRET_KEY say who asks")
             }
+            Self::Probe(ApiError::Unreachable { .. }) => Some(
+                "is the server running? --endpoint, or the configuration with SILTSTONE_LISTENERS__METRICS, says where its \
+                 metrics listener is",
+            ),
             Self::NotReady(_) => {
                 Some("its log says why; `/readyz?verbose` of the metrics listener lists its checks")
             }
@@ -149,7 +156,7 @@ impl CliError {
             | Self::Bench(BenchError::Space { .. }) => ExitCode::Conflict,
             Self::NoLog(_) => ExitCode::NotFound,
             Self::File { error, .. } | Self::Program { error, .. } => of_io(error),
-            Self::Api(error) => error.exit_code(),
+            Self::Api(error) | Self::Probe(error) => error.exit_code(),
             Self::NotReady(_) => ExitCode::Unavailable,
             Self::Layout(error) => of_layout(error),
             Self::Read(error) | Self::Repair(RepairError::Read(error)) => of_read(error),

@@ -31,7 +31,8 @@ pub fn run(args: HealthcheckArgs, env: &Environment, out: Out<'_>) -> Result<Exi
         let config = Config::load(args.config.as_deref(), env, &[])?;
         format!("http://{}", reachable(config.settings.listeners.metrics))
     };
-    let (status, answer) = runtime()?.block_on(api_client::get(&endpoint, "/readyz"))?;
+    let (status, answer) =
+        runtime()?.block_on(api_client::get(&endpoint, "/readyz")).map_err(CliError::Probe)?;
     let answer = String::from_utf8_lossy(&answer);
     if status != StatusCode::OK {
         return Err(CliError::NotReady(format!("{endpoint} is not ready: {status} {answer}")));

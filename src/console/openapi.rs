@@ -100,7 +100,11 @@ fn document() -> Value {
         ("/readyz", "Whether requests would be carried out; 503 where not", "application/json"),
     ] {
         let answer = json!({ "description": "As asked", "content": { kind: {} } });
-        let get = json!({ "summary": summary, "security": [], "responses": { "200": answer } });
+        let mut get = json!({ "summary": summary, "security": [], "responses": { "200": answer } });
+        if path == "/readyz" {
+            let answer = json!({ "description": "Not now", "content": { kind: {} } });
+            get["responses"]["503"] = answer;
+        }
         paths.insert(path.to_owned(), json!({ "get": get }));
     }
     let bodies = ROUTES.iter().filter_map(|info| info.body.as_ref());
@@ -116,7 +120,7 @@ fn document() -> Value {
             "description": "Every change is an event of the log: `position` and `event_id` in its answer say which. \
                 Errors are problem details (RFC 9457); `code` is stable.",
         },
-        "servers": [{ "url": "http://127.0.0.1:8081" }],
+        "servers": [{ "url": "/" }],
         "security": [{ "sigv4": [] }],
         "paths": paths,
         "components": {
@@ -214,7 +218,11 @@ fn object(fields: &[Field], change: bool) -> Value {
 
 fn body_schema(body: &Schema) -> Value {
     let property = |field: &BodyField| {
-        let mut schema = json!({ "type": "string", "description": field.about.trim() });
+        // A status is the same wherever it stands.
+        let status = Field::status();
+        let kind = if field.name == status.name { status } else { Field::text(field.name) };
+        let mut schema = kind.schema();
+        schema["description"] = field.about.trim().into();
         if !field.required {
             schema["type"] = json!(["string", "null"]);
         }
@@ -328,6 +336,15 @@ mod tests {
             ROUTES.iter().map(|info| info.action.trim_start_matches("admin:")).collect();
         assert_eq!(ids.len(), ROUTES.len());
         assert_eq!(ids.into_iter().collect::<BTreeSet<_>>(), expected);
+    }
+
+    #[test]
+    fn a_status_is_given_as_it_is_answered_and_a_server_that_is_not_ready_is_described() {
+        let given = &DOCUMENT["components"]["schemas"]["NewStatus"]["properties"]["status"];
+        assert_eq!(given["enum"], Field::status().schema()["enum"]);
+        assert_eq!(DOCUMENT["servers"], json!([{ "url": "/" }]));
+        let answers = |path: &str| DOCUMENT["paths"][path]["get"]["responses"].as_object().unwrap().len();
+        assert_eq!((answers("/readyz"), answers("/healthz")), (2, 1));
     }
 
     #[test]

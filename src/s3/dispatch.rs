@@ -85,6 +85,18 @@ pub async fn handle(
         received: watch.received(),
         sent: 0,
     };
+    // As the console's line; what a client quotes of a failure is in it, and nothing that could be a secret.
+    tracing::debug!(
+        request_id = %ids.id,
+        address = %head.address,
+        method = %head.method,
+        operation = observation.operation,
+        bucket = Target::of(&head).ok().and_then(|target| target.bucket).map(|bucket| cut(&bucket, MAX_EVIDENCE_BYTES)),
+        status = observation.status,
+        code = observation.code,
+        duration_ms = observation.nanos / 1_000_000,
+        "S3 request"
+    );
     let mut response = finish(answer, &head, &ids);
     // Two lengths in one head are the start of request smuggling; hyper lets chunked win, so nothing may follow it.
     if !emptied || sent_in_chunks {

@@ -169,7 +169,10 @@ impl Claim {
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.expose().as_bytes());
         let strict = encode_path(&head.raw_path);
         let sent = (strict != head.raw_path).then_some(head.raw_path.as_str());
-        for path in std::iter::once(strict.as_str()).chain(sent) {
+        // botocore signs a bucket in path style as `/bucket/`, whichever of the two it sends; both name the same bucket.
+        let is_bucket = head.host_bucket.is_none() && strict.len() > 1 && strict.rfind('/') == Some(0);
+        let slashed = is_bucket.then(|| format!("{strict}/"));
+        for path in std::iter::once(strict.as_str()).chain(sent).chain(slashed.as_deref()) {
             let tag = hmac::sign(&key, &self.string_to_sign(head, path)?);
             if tag.as_ref().ct_eq(&self.signature).into() {
                 return Ok(true);

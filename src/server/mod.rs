@@ -118,6 +118,8 @@ pub fn run(config: &Config, env: &Environment, reread: Reread) -> Result<Ended, 
     let data_dir = DataDir::open(&settings.server.data_dir, PROGRAM, &*entropy)?;
     let disk = RealDisk::new(data_dir.root());
     let keys = Arc::new(Keys::open(&disk, env, &*entropy)?);
+    // ORDER: before anything else can fail. The next start finds them made already and does not show them.
+    show_root(&keys, &settings.server.data_dir);
     let tls = &settings.tls;
     let tls = if tls.cert.as_os_str().is_empty() { None } else { Some(Tls::open(&tls.cert, &tls.key)?) };
     let tls = tls.map(Arc::new);
@@ -200,7 +202,6 @@ async fn serve(settings: &Settings, data_dir: DataDir, world: World) -> Result<E
     let started = world.clock.wall_millis() / 1000;
     let vitals = Arc::new(Vitals::new(health.clone(), metrics, world.disk.clone(), started));
     let listeners = Listeners::bind(settings)?;
-    show_root(&world.keys, &settings.server.data_dir);
     let (stop_side, side_stopped) = watch::channel(false);
     let console_door = Arc::new(ConsoleDoor::new(vitals.clone()));
     let side_limits = Limits {

@@ -138,7 +138,6 @@ impl s3::Observer for Vitals {
             received: seen.received,
             sent: seen.sent,
         });
-        tracing::debug!(operation = seen.operation, status = seen.status, code = seen.code, "S3 request");
     }
 
     fn note_denied(&self, actor: Actor, denied: AccessDenied) {

@@ -108,6 +108,10 @@ def test_export_has_every_record_once_and_no_secrets(stopped, tmp_path):
     assert {record["stream"]: record["head"] for record in records} == heads
     inspected = run("log", "inspect", stopped, "-o", "ndjson")
     assert inspected.stdout == exported.stdout, "one form of a record"
+    for command in ("export", "inspect", "tail"):
+        for wrong in (("--event", "Foo"), ("--stream", "foo")):
+            refused = run("log", command, stopped, *wrong)
+            assert refused.returncode == 2 and wrong[1] in refused.stderr and refused.stdout == ""
     some = run("log", "export", stopped, "--from", 5, "--to", 9)
     assert lines(some.stdout) == records[4:9]
     streams = run("log", "export", stopped, "--stream", "system")

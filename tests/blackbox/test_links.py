@@ -89,6 +89,26 @@ def test_links_put_read_and_delete(linked, signature):
 
 
 @pytest.mark.parametrize("signature", SIGNATURES)
+def test_links_and_headers_of_a_bucket(linked, signature):
+    s3 = linked.client(signature_version=signature)
+    bucket = f"of-{signature}"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="a/b", Body=b"x")
+    link = lambda operation, **more: s3.generate_presigned_url(operation, Params={"Bucket": bucket, **more}, ExpiresIn=60)
+    assert urlsplit(link("head_bucket")).path == f"/{bucket}"
+    status, _, listed = fetch(link("list_objects_v2", Prefix="a/"))
+    assert (status, b"<Key>a/b</Key>" in listed) == (200, True), listed
+    assert fetch(link("head_bucket"), "HEAD")[0] == 200
+    assert fetch(link("get_bucket_location"))[0] == 200
+    assert refusal(fetch(link("head_bucket"))) == (403, "SignatureDoesNotMatch")
+    other = link("list_objects_v2").replace(f"/{bucket}?", "/links?")
+    assert refusal(fetch(other)) == (403, "SignatureDoesNotMatch")
+    assert [held["Key"] for held in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["a/b"]
+    s3.delete_object(Bucket=bucket, Key="a/b")
+    s3.delete_bucket(Bucket=bucket)
+
+
+@pytest.mark.parametrize("signature", SIGNATURES)
 def test_what_a_link_says_of_the_object_is_stored(linked, signature):
     s3 = linked.client(signature_version=signature)
     named = {"Bucket": "links", "Key": f"{signature}-described"}

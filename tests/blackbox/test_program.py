@@ -4,10 +4,12 @@ import base64
 import json
 import os
 import re
+import socket
 import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,6 +26,36 @@ def test_sigterm_drains_and_a_clean_start_is_the_same_store(own_server):
     assert own_server.stop() == 0
     own_server.start()
     assert own_server.client().get_object(Bucket="clean", Key="k")["Body"].read() == b"kept"
+
+
+def test_root_credentials_are_shown_by_the_start_that_makes_them_even_if_it_fails(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SILTSTONE_")}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = [str(BINARY), "serve", "--data-dir", str(tmp_path / "data"), "--s3-listen", address]
+        failed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert failed.returncode == 1 and address in failed.stderr
+    made = json.loads((tmp_path / "data" / "keys" / "root.json").read_text())
+    assert f"access key: {made['access_key']}" in failed.stderr
+    assert f"secret key: {made['secret_key']}" in failed.stderr
+
+
+def test_the_id_that_a_client_was_given_is_in_the_log(tmp_path):
+    server = Server(tmp_path / "data", environment={"SILTSTONE_TELEMETRY__LOG_LEVEL": "debug"}).start()
+    client = server.client()
+    client.create_bucket(Bucket="logged")
+    answer = client.put_object(Bucket="logged", Key="private-key", Body=b"x")["ResponseMetadata"]
+    link = client.generate_presigned_url("get_object", Params={"Bucket": "logged", "Key": "private-key"})
+    with urllib.request.urlopen(link, timeout=30) as read:
+        assert read.read() == b"x"
+    assert server.stop() == 0
+    lines = [json.loads(line) for line in server.log if line.startswith("{")]
+    requests = {line["request_id"]: line for line in lines if line.get("message") == "S3 request"}
+    line = requests[answer["RequestId"]]
+    assert (line["level"], line["method"], line["operation"], line["status"]) == ("DEBUG", "PUT", "PutObject", 200)
+    assert (line["bucket"], line["address"], line["code"]) == ("logged", "127.0.0.1", "")
+    assert line["duration_ms"] >= 0
+    assert len(requests) == 3 and not any("private-key" in str(line) or "X-Amz" in str(line) for line in requests.values())
 
 
 def test_a_request_under_way_is_answered_before_the_end(own_server):
@@ -94,7 +126,9 @@ def test_health_and_metrics(own_server):
     assert re.search(r"^siltstone_log_fsync_duration_seconds_count [1-9]", text, re.M)
     assert re.search(r"^siltstone_projection_position", text, re.M)
     own_server.kill()
-    assert run("healthcheck", "--endpoint", own_server.ready["metrics"]).returncode == 7
+    nobody = run("healthcheck", "--endpoint", own_server.ready["metrics"])
+    assert nobody.returncode == 7 and "SILTSTONE_LISTENERS__METRICS" in nobody.stderr
+    assert "SILTSTONE_ENDPOINT" not in nobody.stderr
 
 
 def created_key(answer):

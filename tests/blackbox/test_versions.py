@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from botocore.exceptions import ClientError
 from siltstone import Server
 from test_objects import code_of
 
@@ -153,6 +154,27 @@ def test_objects_and_their_versions_have_tags(s3, versioned):
     parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
     s3.complete_multipart_upload(Bucket=versioned, Key="m", UploadId=upload, MultipartUpload=parts)
     assert s3.get_object_tagging(Bucket=versioned, Key="m")["TagSet"] == tags(u="1")["TagSet"]
+
+
+def test_a_delete_marker_has_no_tags_and_every_way_to_them_says_so(s3, versioned):
+    s3.put_object(Bucket=versioned, Key="gone", Body=b"x")
+    marker = s3.delete_object(Bucket=versioned, Key="gone")["VersionId"]
+    key, tagging = {"Bucket": versioned, "Key": "gone"}, {"TagSet": [{"Key": "a", "Value": "1"}]}
+    for named, status in (({}, 404), ({"VersionId": marker}, 405)):
+        answers = []
+        for call in (
+            lambda: s3.get_object_tagging(**key, **named),
+            lambda: s3.put_object_tagging(**key, **named, Tagging=tagging),
+            lambda: s3.delete_object_tagging(**key, **named),
+        ):
+            with pytest.raises(ClientError) as refused:
+                call()
+            answer, error = refused.value.response["ResponseMetadata"], refused.value.response["Error"]
+            assert answer["HTTPStatusCode"] == status
+            headers = answer["HTTPHeaders"]
+            assert (headers["x-amz-delete-marker"], headers["x-amz-version-id"]) == ("true", marker)
+            answers.append((error["Code"], error.get("ResourceType"), "Method" in error))
+        assert len(set(answers)) == 1, answers
 
 
 def test_a_bucket_has_tags(s3, bucket):

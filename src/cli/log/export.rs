@@ -1,6 +1,6 @@
 //! `siltstone log export`: records as lines of JSON, and how to go on with a file that was cut off.
 
-use super::record::{Selection, last_of};
+use super::record::{Selection, event_name, last_of, stream_name};
 use crate::cli::exit::ExitCode;
 use crate::cli::progress::{Extent, Progress, ProgressArgs};
 use crate::cli::{CliError, Out, data};
@@ -31,10 +31,10 @@ pub struct ExportArgs {
     #[arg(long, value_name = "POSITION")]
     to: Option<u64>,
     /// Only this stream: system, access, telemetry or an id
-    #[arg(long)]
+    #[arg(long, value_parser = stream_name)]
     stream: Option<String>,
     /// Only this event, for example ObjectPut
-    #[arg(long)]
+    #[arg(long, value_parser = event_name)]
     event: Option<String>,
     /// A new file for the lines, instead of stdout
     #[arg(long, value_name = "FILE")]

@@ -1,6 +1,6 @@
 //! `siltstone log inspect`
 
-use super::record::{Selection, last_of};
+use super::record::{Selection, event_name, last_of, stream_name};
 use crate::cli::exit::ExitCode;
 use crate::cli::output::{Format, OutputArgs, printable};
 use crate::cli::{CliError, Out, data};
@@ -22,10 +22,10 @@ pub struct InspectArgs {
     #[arg(long, value_name = "POSITION")]
     to: Option<u64>,
     /// Only this stream: system, access, telemetry or an id
-    #[arg(long)]
+    #[arg(long, value_parser = stream_name)]
     stream: Option<String>,
     /// Only this event, for example ObjectPut
-    #[arg(long)]
+    #[arg(long, value_parser = event_name)]
     event: Option<String>,
     #[command(flatten)]
     output: OutputArgs,

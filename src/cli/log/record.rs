@@ -5,12 +5,22 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::Serialize;
 use serde_json::{Map, Value, json};
 use siltstone_log::event::{Body, DecodeError, Event};
-use siltstone_log::id::Position;
+use siltstone_log::id::{Position, StreamId};
 use siltstone_log::reader::{ReadItem, Unreadable};
 use siltstone_log::record::Record;
 use std::fmt::{self, Write as _};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+/// RFC 3339 with milliseconds, always three digits, so that lines sort by their text.
+const TIME: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+/// Instead of an event's name: its body was erased.
+const ERASED: &str = "erased";
+/// Instead of an event's name, with the number behind: a newer version's.
+const UNKNOWN_TYPE: &str = "type ";
 
 /// The records that are wanted.
 #[derive(Debug, Clone, Default)]
@@ -71,6 +81,27 @@ impl Selection {
     }
 }
 
+/// A stream that can be asked for: one of those with a name, or an id. A name that no stream has would find nothing,
+/// and say nothing.
+pub fn stream_name(text: &str) -> Result<String, String> {
+    let named = [StreamId::SYSTEM, StreamId::ACCESS, StreamId::TELEMETRY].map(data::stream_name);
+    if named.iter().any(|name| name == text) {
+        return Ok(text.to_owned());
+    }
+    let id = StreamId::parse(text);
+    id.map(|id| id.to_string())
+        .map_err(|_| format!("it is neither {} nor an id of 32 hexadecimal digits", named.join(", ")))
+}
+
+/// An event that can be asked for: one of the catalogue, or what stands for one that cannot be read.
+pub fn event_name(text: &str) -> Result<String, String> {
+    let known = Event::CATALOGUE.iter().any(|(_, _, name)| *name == text);
+    if known || text == ERASED || text.starts_with(UNKNOWN_TYPE) {
+        return Ok(text.to_owned());
+    }
+    Err("there is no such event; docs/events.md lists them".to_owned())
+}
+
 /// The last position of an item.
 pub fn last_of(item: &ReadItem) -> Option<Position> {
     match item {
@@ -83,10 +114,10 @@ fn value(record: &Record) -> Value {
     let (event, actor, body) = match record.decode() {
         Some(Ok(Body { actor, event })) => (event.name().to_owned(), readable(&actor), body(&event)),
         Some(Err(DecodeError::UnknownType(number))) => {
-            (format!("type {number:#06x}"), Value::Null, Value::Null)
+            (format!("{UNKNOWN_TYPE}{number:#06x}"), Value::Null, Value::Null)
         }
         Some(Err(error)) => (error.to_string(), Value::Null, Value::Null),
-        None => ("erased".to_owned(), Value::Null, Value::Null),
+        None => (ERASED.to_owned(), Value::Null, Value::Null),
     };
     json!({
         "position": record.place.position,
@@ -116,7 +147,7 @@ fn body(event: &Event) -> Value {
 
 fn time_text(millis: u64) -> String {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);
-    time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+    time.ok().and_then(|time| time.format(&TIME).ok()).unwrap_or_default()
 }
 
 /// A value as JSON, with its byte strings (identifiers, hashes, checksums) as hexadecimal text. The way leads over
@@ -203,7 +234,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use siltstone_log::event::{AccessKeyCreated, Content, ContentSlice, ContentSource, SealedSecret};
-    use siltstone_log::id::{Seq, StreamId};
+    use siltstone_log::id::Seq;
 
     #[test]
     fn byte_strings_are_hexadecimal_and_lists_of_small_numbers_stay_lists() {
@@ -216,6 +247,30 @@ mod tests {
         let expected = json!({ "Slices": [{ "source": inline, "offset": 5, "len": 7 }] });
         assert_eq!(readable(&content), expected);
         assert_eq!(readable(&Content::Empty), json!("Empty"));
+    }
+
+    #[test]
+    fn only_streams_and_events_that_can_be_there_are_looked_for() {
+        let id = "0123456789abcdef0123456789abcdef";
+        for stream in ["system", "access", "telemetry", id] {
+            assert_eq!(stream_name(stream), Ok(stream.to_owned()));
+        }
+        for event in ["ObjectPut", "NodeStarted", "erased", "type 0x7fff"] {
+            assert_eq!(event_name(event), Ok(event.to_owned()));
+        }
+        assert!(stream_name("foo").is_err() && stream_name("").is_err() && stream_name(&id[1..]).is_err());
+        assert!(event_name("Foo").is_err() && event_name("objectput").is_err() && event_name("").is_err());
+    }
+
+    #[test]
+    fn a_time_has_three_digits_of_a_second_whatever_they_are() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_700_000_000_100, "2023-11-14T22:13:20.100Z"),
+            (1_700_000_000_123, "2023-11-14T22:13:20.123Z"),
+        ] {
+            assert_eq!(time_text(millis), text);
+        }
     }
 
     #[test]

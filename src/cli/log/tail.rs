@@ -1,7 +1,7 @@
 //! `siltstone log tail`: the end of a log, and what is appended to it by a server that runs beside.
 
 use super::inspect::List;
-use super::record::{Selection, Shown, last_of};
+use super::record::{Selection, Shown, event_name, last_of, stream_name};
 use crate::cli::exit::ExitCode;
 use crate::cli::output::{Format, OutputArgs};
 use crate::cli::{CliError, Out, data};
@@ -35,10 +35,10 @@ pub struct TailArgs {
     #[arg(long, value_name = "POSITION")]
     from: Option<u64>,
     /// Only this stream: system, access, telemetry or an id
-    #[arg(long)]
+    #[arg(long, value_parser = stream_name)]
     stream: Option<String>,
     /// Only this event, for example ObjectPut
-    #[arg(long)]
+    #[arg(long, value_parser = event_name)]
     event: Option<String>,
     #[command(flatten)]
     output: OutputArgs,

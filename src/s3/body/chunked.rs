@@ -33,10 +33,10 @@ pub struct Framing {
 /// The framing is broken, or does not hold what was announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
-    /// A chunk header that is no hexadecimal size, or longer than any.
+    /// A chunk header that is no hexadecimal size, has something behind it in an unsigned body, or is longer than any.
     #[error("a chunk header is malformed")]
     ChunkHeader,
-    /// A signature is missing, unreadable, or there where there should be none.
+    /// A signature is missing or unreadable.
     #[error("a chunk signature is missing or malformed")]
     ChunkSignature,
     /// A chunk's data is not followed by CRLF.
@@ -198,7 +198,9 @@ impl ChunkDecoder {
         self.signature = match (self.framing.signed, extension) {
             (false, None) => None,
             (true, Some(extension)) => Some(parse_signature(extension, "chunk-signature=")?),
-            (false, Some(_)) | (true, None) => return Err(FramingError::ChunkSignature),
+            (true, None) => return Err(FramingError::ChunkSignature),
+            // No signature was involved that could be wrong.
+            (false, Some(_)) => return Err(FramingError::ChunkHeader),
         };
         self.decoded = self
             .decoded

@@ -431,7 +431,8 @@ fn malformed_framing_is_refused_where_it_is_found() {
         ("3\nabc\r\n0\r\n\r\n", FramingError::ChunkHeader),
         ("\u{ff}\r\n", FramingError::ChunkHeader),
         (&long, FramingError::ChunkHeader),
-        ("3;chunk-signature=00\r\nabc\r\n0\r\n\r\n", FramingError::ChunkSignature),
+        ("3;chunk-signature=00\r\nabc\r\n0\r\n\r\n", FramingError::ChunkHeader),
+        ("3;a=b\r\nabc\r\n0\r\n\r\n", FramingError::ChunkHeader),
         ("3\r\nabc\r\n", FramingError::Truncated),
         ("", FramingError::Truncated),
     ] {

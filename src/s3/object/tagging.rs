@@ -1,6 +1,6 @@
 //! `GetObjectTagging`, `PutObjectTagging` and `DeleteObjectTagging`, of what a key holds or of one of its versions.
 
-use super::version::{FoundObject, find_object, version_id};
+use super::version::{FoundObject, check_exists, find_object, version_id};
 use crate::engine::command::TagObject;
 use crate::engine::{Need, Outcome, Permit};
 use crate::s3::error::{S3Error, S3ErrorCode};
@@ -27,6 +27,7 @@ pub(in crate::s3) async fn put_tagging(
     operations: &Operations,
     request: S3Request,
 ) -> Result<S3Response, S3Error> {
+    let request = check_exists(operations, request).await?;
     let target = target(&request)?;
     let actor = request.context.actor();
     let (document, permit) =
@@ -39,6 +40,7 @@ pub(in crate::s3) async fn delete_tagging(
     operations: &Operations,
     request: S3Request,
 ) -> Result<S3Response, S3Error> {
+    let request = check_exists(operations, request).await?;
     let action = target(&request)?;
     let permit = operations.engine().admit(Need::Store { bytes: 0 })?;
     answer(operations, request.context.actor(), action, permit, StatusCode::NO_CONTENT).await
