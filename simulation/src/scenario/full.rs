@@ -69,7 +69,7 @@ impl World {
         self.nothing_is_half_made(&verdict.model)?;
         let before = self.counters.acknowledged;
         self.plan.mix.put += 20;
-        self.work(16, false)?;
+        self.work_connected(16)?;
         if self.counters.acknowledged == before {
             return Err(Violation::new(
                 "writes go on when space is back",

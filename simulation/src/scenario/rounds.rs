@@ -237,11 +237,21 @@ impl World {
         self.counters.is_enough() || rounds >= MOST_ROUNDS
     }
 
+    /// Works while the network loses nothing: what it loses says nothing of the node.
+    pub(super) fn work_connected(&mut self, operations: u64) -> Checked {
+        let network = (self.plan.lost_percent, self.plan.partition_one_in);
+        (self.plan.lost_percent, self.plan.partition_one_in) = (0, 0);
+        self.reconnect();
+        self.work(operations, false)?;
+        (self.plan.lost_percent, self.plan.partition_one_in) = network;
+        Ok(())
+    }
+
     /// The node still takes writes.
     pub(super) fn still_works(&mut self) -> Checked {
         let before = self.counters.acknowledged;
         self.plan.mix.put += 20;
-        self.work(12, false)?;
+        self.work_connected(12)?;
         if self.counters.acknowledged == before {
             return Err(Violation::new(
                 "the node takes writes after recovery",

@@ -169,6 +169,13 @@ impl World {
         client.cut_off_until > now
     }
 
+    /// Ends what cuts clients off.
+    pub(crate) fn reconnect(&mut self) {
+        for client in &mut self.clients {
+            client.cut_off_until = 0;
+        }
+    }
+
     fn maybe_jump(&mut self) {
         if self.faults.once_in(self.plan.clock_jump_one_in) {
             let size = i64::try_from(self.faults.between(1, 3_600_000)).unwrap_or(1);
