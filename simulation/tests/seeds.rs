@@ -23,17 +23,17 @@ fn a_node_that_crashes_anywhere_loses_nothing_it_acknowledged() {
 
 #[test]
 fn after_a_failed_sync_nothing_is_acknowledged_and_nothing_is_lost() {
-    sweep(Scenario::FailedFsync, &[2829]);
+    sweep(Scenario::FailedFsync, &[2829, 102_422]);
 }
 
 #[test]
 fn damage_at_rest_is_reported_and_a_repair_lifts_the_quarantine() {
-    sweep(Scenario::DiskRot, &[70, 111, 192, 452]);
+    sweep(Scenario::DiskRot, &[70, 111, 192, 452, 100_284]);
 }
 
 #[test]
 fn a_full_volume_refuses_what_needs_more_and_the_node_goes_on_when_space_is_back() {
-    sweep(Scenario::FullDisk, &[56]);
+    sweep(Scenario::FullDisk, &[56, 100_175]);
 }
 
 #[test]

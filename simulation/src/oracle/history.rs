@@ -302,7 +302,7 @@ pub struct Entry {
     pub answer: Answer,
     /// When it began, counted in beginnings and ends of operations.
     pub began: u64,
-    /// When it was answered; where it never was, when the node that had it went down.
+    /// When it was answered for certain; where it never was, when the node that had it went down.
     pub ended: u64,
 }
 
@@ -333,8 +333,12 @@ impl History {
             *told = (*told).max(*seq);
         }
         self.moment += 1;
-        self.open.remove(&op);
-        entry.ended = self.moment;
+        // A client that was told nothing certain knows no more than one that was told nothing: a write whose sync failed
+        // shows after the next start, or never.
+        if answer != Answer::Unknown {
+            self.open.remove(&op);
+            entry.ended = self.moment;
+        }
         entry.high = durable;
         entry.answer = answer;
     }
@@ -384,6 +388,21 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_no_certain_answer_ends_when_the_node_goes_down() {
+        let mut history = History::default();
+        let intent = Intent::ListVersions { stream: StreamId([1; 16]) };
+        for op in [OpId(1), OpId(2)] {
+            history.invoke(op, intent.clone());
+        }
+        history.answer(OpId(1), Seq(0), Answer::Unknown);
+        history.answer(OpId(2), Seq(0), Answer::Damaged);
+        let ended = |history: &History, op| history.get(op).unwrap().ended;
+        assert_eq!((ended(&history, OpId(1)), ended(&history, OpId(2))), (u64::MAX, 4));
+        history.node_went_down();
+        assert_eq!((ended(&history, OpId(1)), ended(&history, OpId(2))), (5, 4));
+    }
 
     #[test]
     fn bodies_of_different_operations_differ_and_have_their_length() {

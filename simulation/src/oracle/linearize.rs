@@ -150,7 +150,9 @@ fn first_of(mut calls: Vec<Call>) -> Vec<Call> {
         if ends < call.began {
             quiet = index;
         }
-        ends = ends.max(call.ended);
+        if call.certain {
+            ends = ends.max(call.ended);
+        }
     }
     if calls.len() > MOST_OPERATIONS {
         calls.truncate(quiet);
