@@ -28,7 +28,7 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_nothing_is_lost() {
 
 #[test]
 fn damage_at_rest_is_reported_and_a_repair_lifts_the_quarantine() {
-    sweep(Scenario::DiskRot, &[70, 111, 192, 452, 100_284]);
+    sweep(Scenario::DiskRot, &[70, 111, 192, 452, 100_284, 201_071, 2_157_099_126]);
 }
 
 #[test]

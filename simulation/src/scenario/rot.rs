@@ -30,6 +30,8 @@ struct LastRecord {
     segment: SegmentName,
     position: Position,
     offset: u64,
+    /// Where its batch begins.
+    batch: u64,
 }
 
 impl World {
@@ -42,12 +44,14 @@ impl World {
     fn last_record(&self) -> Option<LastRecord> {
         let mut disk = InstantDisk::new(self.observer());
         let items = Script::new(|io| read_log(io, Position(0))).run(&mut disk).ok()?;
-        let place = items.iter().rev().find_map(|item| match item {
-            ReadItem::Records(records) => Some(records.last()?.place),
+        let (first, place) = items.iter().rev().find_map(|item| match item {
+            ReadItem::Records(records) => Some((records.first()?.place, records.last()?.place)),
             ReadItem::Unreadable(_) => None,
         })?;
         let segment = SegmentName { first: place.segment, generation: place.generation };
-        Some(LastRecord { segment, position: place.position, offset: place.offset.into() })
+        // A batch begins at a page border before its first record, and can be longer than a page.
+        let batch = u64::from(first.offset) / 4096 * 4096;
+        Some(LastRecord { segment, position: place.position, offset: place.offset.into(), batch })
     }
 
     fn rot_targets(&self) -> Vec<Target> {
@@ -58,8 +62,7 @@ impl World {
             let file = FilePath::new(Folder::Log, name);
             match file.cmp(&last_file) {
                 std::cmp::Ordering::Less => Some(Target { file, end: len }),
-                // The newest batch begins at a page border before its last record.
-                std::cmp::Ordering::Equal => Some(Target { file, end: last.offset / 4096 * 4096 }),
+                std::cmp::Ordering::Equal => Some(Target { file, end: last.batch }),
                 std::cmp::Ordering::Greater => None,
             }
         });
