@@ -12,6 +12,7 @@ pub mod engine;
 #[cfg(test)]
 #[path = "../tests/fuzz/mod.rs"]
 mod fuzz;
+mod hex;
 pub mod keys;
 pub mod listener;
 pub mod s3;

@@ -11,7 +11,7 @@ use siltstone_log::reader::ReadError;
 use siltstone_log::recovery::{Recovered, RecoveryConfig, plan, recover};
 use siltstone_log::script::Script;
 use siltstone_log::segment::SegmentName;
-use siltstone_projections::store::fjall::applied_witness;
+use siltstone_projections::store::fjall::{applied_witness, condemn};
 use std::path::{Path, PathBuf};
 
 /// Refuses a path where there is no log, before anything is made there.
@@ -31,6 +31,14 @@ pub fn read_only(dir: &Path) -> Result<RealDisk, CliError> {
 pub fn projection_witness(dir: &Path) -> Result<Option<Position>, CliError> {
     let log_id = DataDir::inspect(dir)?.log_id;
     Ok(applied_witness(&dir.join(PROJECTIONS), log_id)?)
+}
+
+/// Marks projections as not to be used again, if there are any: the next start builds them anew.
+pub fn discard_projections(folder: &Path) -> Result<(), CliError> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    condemn(folder).map_err(|error| CliError::File { path: folder.display().to_string(), error })
 }
 
 /// The segments of a log and the lengths of their files, in order of position, each once: its youngest generation.

@@ -1,6 +1,6 @@
 //! `siltstone projection`: works on the projections of a server that is not running.
 
-use super::data::{Locked, segments};
+use super::data::{Locked, discard_projections, segments};
 use super::exit::ExitCode;
 use super::output::{Format, OutputArgs, print_list, print_object};
 use super::progress::{Extent, Progress, ProgressArgs};
@@ -11,7 +11,7 @@ use crate::engine::damage::FoundDamage;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use siltstone_projections::rebuild::{Comparison, Difference, compare};
-use siltstone_projections::store::fjall::{FjallStore, Opened, condemn};
+use siltstone_projections::store::fjall::{FjallStore, Opened};
 use siltstone_projections::store::{LogState, meta};
 use siltstone_projections::{Rows, SCHEMA, Space, Store};
 use std::path::{Path, PathBuf};
@@ -50,9 +50,7 @@ pub fn run(command: ProjectionCommand, out: Out<'_>) -> Result<ExitCode, CliErro
         ProjectionCommand::Rebuild(args) => {
             let locked = Locked::open(&args.dir)?.recovered()?;
             let live = locked.path(PROJECTIONS);
-            if live.is_dir() {
-                condemn(&live).map_err(|error| CliError::File { path: live.display().to_string(), error })?;
-            }
+            discard_projections(&live)?;
             let opened = open(&locked, &live)?;
             follow(&locked, &opened.store, args.progress)?;
             show_digests(args.output.format(), &opened.store, out)

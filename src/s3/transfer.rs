@@ -9,12 +9,13 @@ use super::conditional::ReadConditions;
 use super::copy_source::CopySource;
 use super::error::{S3Error, S3ErrorCode};
 use super::headers::put_version;
-use super::operations::{Operations, hex};
+use super::operations::Operations;
 use super::request::S3Request;
 use crate::engine::command::MAX_PUT_SIZE;
 use crate::engine::{
     ContentSink, EngineError, Fault, Need, Permit, Placement, Rejection, SharedContent, StagedContent,
 };
+use crate::hex::hex;
 use http::HeaderMap;
 use http::header::HeaderName;
 use siltstone_log::event::{Checksum, ChecksumAlgorithm, ChecksumKind, CopiedFrom};

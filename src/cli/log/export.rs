@@ -1,6 +1,6 @@
 //! `siltstone log export`: records as lines of JSON, and how to go on with a file that was cut off.
 
-use super::record::{Selection, event_name, last_of, stream_name};
+use super::record::{Filter, Selection};
 use crate::cli::exit::ExitCode;
 use crate::cli::progress::{Extent, Progress, ProgressArgs};
 use crate::cli::{CliError, Out, data};
@@ -30,12 +30,8 @@ pub struct ExportArgs {
     /// Last position
     #[arg(long, value_name = "POSITION")]
     to: Option<u64>,
-    /// Only this stream: system, access, telemetry or an id
-    #[arg(long, value_parser = stream_name)]
-    stream: Option<String>,
-    /// Only this event, for example ObjectPut
-    #[arg(long, value_parser = event_name)]
-    event: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// A new file for the lines, instead of stdout
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -99,15 +95,14 @@ fn export(
     from: u64,
     lines: &mut dyn Write,
 ) -> Result<Exported, CliError> {
-    let ExportArgs { to, stream, event, .. } = args;
-    let selection = Selection { from, to: *to, stream: stream.clone(), event: event.clone() };
+    let selection = Selection { from, to: args.to, filter: args.filter.clone() };
     let extent = Extent::of(data::segments(&disk)?);
     let mut progress = Progress::begin(args.progress, "export", extent.total());
     let mut exported = Exported { records: 0, last: Position(from.saturating_sub(1)), damaged: false };
     for item in Replay::open(disk, Position(from))? {
         let item = item?;
         progress.set(extent.read(&item));
-        let last = last_of(&item);
+        let last = item.last();
         for shown in selection.of(item) {
             writeln!(lines, "{}", shown.value)?;
             exported.records += 1;

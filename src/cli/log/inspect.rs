@@ -1,6 +1,6 @@
 //! `siltstone log inspect`
 
-use super::record::{Selection, event_name, last_of, stream_name};
+use super::record::{Filter, Selection};
 use crate::cli::exit::ExitCode;
 use crate::cli::output::{Format, OutputArgs, printable};
 use crate::cli::{CliError, Out, data};
@@ -21,12 +21,8 @@ pub struct InspectArgs {
     /// Last position
     #[arg(long, value_name = "POSITION")]
     to: Option<u64>,
-    /// Only this stream: system, access, telemetry or an id
-    #[arg(long, value_parser = stream_name)]
-    stream: Option<String>,
-    /// Only this event, for example ObjectPut
-    #[arg(long, value_parser = event_name)]
-    event: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -34,12 +30,12 @@ pub struct InspectArgs {
 /// Shows records.
 pub fn run(args: &InspectArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     let disk = data::read_only(&args.dir)?;
-    let InspectArgs { from, to, stream, event, .. } = args;
-    let selection = Selection { from: *from, to: *to, stream: stream.clone(), event: event.clone() };
+    let InspectArgs { from, to, filter, .. } = args;
+    let selection = Selection { from: *from, to: *to, filter: filter.clone() };
     let mut list = List::begin(args.output.format(), out)?;
     for item in Replay::open(disk, Position(*from))? {
         let item = item?;
-        let end = last_of(&item);
+        let end = item.last();
         for shown in selection.of(item) {
             list.show(&shown.value, out)?;
         }

@@ -1,6 +1,8 @@
 //! A record as JSON: the one form that `log inspect`, `log tail` and `log export` print (`docs/events.md`).
 
 use crate::cli::data;
+use crate::hex::hex;
+use clap::Args;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::Serialize;
 use serde_json::{Map, Value, json};
@@ -8,7 +10,7 @@ use siltstone_log::event::{Body, DecodeError, Event};
 use siltstone_log::id::{Position, StreamId};
 use siltstone_log::reader::{ReadItem, Unreadable};
 use siltstone_log::record::Record;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -29,10 +31,19 @@ pub struct Selection {
     pub from: u64,
     /// Last position.
     pub to: Option<u64>,
-    /// A stream, by its name or its id.
-    pub stream: Option<String>,
-    /// An event, by its name.
-    pub event: Option<String>,
+    /// Of which stream, and which event.
+    pub filter: Filter,
+}
+
+/// Records of one stream, or of one event.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Filter {
+    /// Only this stream: system, access, telemetry or an id
+    #[arg(long, value_parser = stream_name)]
+    stream: Option<String>,
+    /// Only this event, for example ObjectPut
+    #[arg(long, value_parser = event_name)]
+    event: Option<String>,
 }
 
 /// Something of the log, to be shown.
@@ -69,12 +80,12 @@ impl Selection {
             return None;
         }
         let value = value(record);
-        let event = self.event.as_ref().is_none_or(|event| value["event"].as_str() == Some(event));
+        let event = self.filter.event.as_ref().is_none_or(|event| value["event"].as_str() == Some(event));
         event.then_some(Shown { last: position, damaged: false, value })
     }
 
     fn has_stream(&self, record: &Record) -> bool {
-        let wanted = self.stream.as_ref();
+        let wanted = self.filter.stream.as_ref();
         wanted.is_none_or(|wanted| {
             *wanted == data::stream_name(record.stream) || *wanted == record.stream.to_string()
         })
@@ -83,7 +94,7 @@ impl Selection {
 
 /// A stream that can be asked for: one of those with a name, or an id. A name that no stream has would find nothing,
 /// and say nothing.
-pub fn stream_name(text: &str) -> Result<String, String> {
+fn stream_name(text: &str) -> Result<String, String> {
     let named = [StreamId::SYSTEM, StreamId::ACCESS, StreamId::TELEMETRY].map(data::stream_name);
     if named.iter().any(|name| name == text) {
         return Ok(text.to_owned());
@@ -94,20 +105,12 @@ pub fn stream_name(text: &str) -> Result<String, String> {
 }
 
 /// An event that can be asked for: one of the catalogue, or what stands for one that cannot be read.
-pub fn event_name(text: &str) -> Result<String, String> {
+fn event_name(text: &str) -> Result<String, String> {
     let known = Event::CATALOGUE.iter().any(|(_, _, name)| *name == text);
     if known || text == ERASED || text.starts_with(UNKNOWN_TYPE) {
         return Ok(text.to_owned());
     }
     Err("there is no such event; docs/events.md lists them".to_owned())
-}
-
-/// The last position of an item.
-pub fn last_of(item: &ReadItem) -> Option<Position> {
-    match item {
-        ReadItem::Records(records) => records.last().map(|record| record.place.position),
-        ReadItem::Unreadable(range) => Some(range.last),
-    }
 }
 
 fn value(record: &Record) -> Value {
@@ -191,7 +194,7 @@ impl<'de> Visitor<'de> for ReadableVisitor {
     }
 
     fn visit_bytes<E>(self, value: &[u8]) -> Result<Value, E> {
-        Ok(hexadecimal(value).into())
+        Ok(hex(value).into())
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {
@@ -221,13 +224,6 @@ impl<'de> Visitor<'de> for ReadableVisitor {
         }
         Ok(fields.into())
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

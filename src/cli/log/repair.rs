@@ -15,9 +15,8 @@ use siltstone_log::repair::{Damage, RepairConfig, RepairReport, repair, survey};
 use siltstone_log::script::Script;
 use siltstone_log::segment::AcceptedLoss;
 use siltstone_log::witness::{QuarantinedRange, Touched};
-use siltstone_projections::store::fjall::condemn;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What to give up.
 #[derive(Debug, Args)]
@@ -31,15 +30,6 @@ pub struct RepairArgs {
     progress: ProgressArgs,
     #[command(flatten)]
     output: OutputArgs,
-}
-
-/// ORDER: before the repair. Rows that were built past a range which could not be read lack what the repair finds in it
-/// again, and nothing would ever bring it to them: they count the range as applied.
-fn discard_projections(folder: &Path) -> Result<(), CliError> {
-    if !folder.is_dir() {
-        return Ok(());
-    }
-    condemn(folder).map_err(|error| CliError::File { path: folder.display().to_string(), error })
 }
 
 /// Whose records can be in a range.
@@ -102,7 +92,9 @@ pub fn run(args: &RepairArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
         return Err(CliError::LossNotAccepted);
     }
     if args.accept_loss && !damage.ranges.is_empty() {
-        discard_projections(&locked.path(PROJECTIONS))?;
+        // ORDER: before the repair. Rows that were built past a range which could not be read lack what the repair finds in
+        // it again, and nothing would ever bring it to them: they count the range as applied.
+        data::discard_projections(&locked.path(PROJECTIONS))?;
     }
     let config = RepairConfig {
         recovery: locked.recovery,
@@ -151,7 +143,7 @@ pub fn run(args: &RepairArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::cli::data::discard_projections;
     use siltstone_log::id::{LogId, Position};
     use siltstone_projections::store::LogState;
     use siltstone_projections::store::fjall::FjallStore;

@@ -1,7 +1,7 @@
 //! `siltstone log tail`: the end of a log, and what is appended to it by a server that runs beside.
 
 use super::inspect::List;
-use super::record::{Selection, Shown, event_name, last_of, stream_name};
+use super::record::{Filter, Selection, Shown};
 use crate::cli::exit::ExitCode;
 use crate::cli::output::{Format, OutputArgs};
 use crate::cli::{CliError, Out, data};
@@ -34,12 +34,8 @@ pub struct TailArgs {
     /// All from this position on, instead of the last ones
     #[arg(long, value_name = "POSITION")]
     from: Option<u64>,
-    /// Only this stream: system, access, telemetry or an id
-    #[arg(long, value_parser = stream_name)]
-    stream: Option<String>,
-    /// Only this event, for example ObjectPut
-    #[arg(long, value_parser = event_name)]
-    event: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -47,9 +43,7 @@ pub struct TailArgs {
 /// Shows the end of the log.
 pub fn run(args: &TailArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     let disk = data::read_only(&args.dir)?;
-    let TailArgs { from, stream, event, .. } = args;
-    let (from, stream, event) = (from.unwrap_or_default(), stream.clone(), event.clone());
-    let selection = Selection { from, to: None, stream, event };
+    let selection = Selection { from: args.from.unwrap_or_default(), to: None, filter: args.filter.clone() };
     // An array that never ends is none: what is followed is a line for each.
     let format = match args.output.format() {
         Format::Json if args.follow => Format::Ndjson,
@@ -95,7 +89,7 @@ fn show_from(
     let mut next = from.max(Position(1));
     for item in Replay::open(disk, next)? {
         let item = item?;
-        next = last_of(&item).map_or(next, |last| last.next().max(next));
+        next = item.last().map_or(next, |last| last.next().max(next));
         for shown in selection.of(item) {
             list.show(&shown.value, out)?;
         }
@@ -119,7 +113,7 @@ fn show_last(
         let (mut kept, mut next): (VecDeque<Shown>, _) = (VecDeque::new(), from);
         for item in Replay::open(disk.clone(), from)? {
             let item = item?;
-            next = last_of(&item).map_or(next, Position::next);
+            next = item.last().map_or(next, Position::next);
             for shown in selection.of(item) {
                 kept.push_back(shown);
                 if kept.len() > lines {

@@ -10,13 +10,14 @@ use crate::s3::tags::{Bearer, from_document};
 use crate::s3::xml::{MAX_DOCUMENT_BYTES, tagging};
 use http::StatusCode;
 use siltstone_projections::buckets;
+use siltstone_projections::store::Rows;
 
 pub(in crate::s3) async fn get_tagging(
     operations: &Operations,
     request: S3Request,
 ) -> Result<S3Response, S3Error> {
-    let stream = request.open_bucket()?.stream;
-    let row = operations.off_thread(move |operations| Ok(buckets::get(&operations.view(), stream)?)).await?;
+    let row = |rows: &dyn Rows, request: &S3Request| Ok(buckets::get(rows, request.open_bucket()?.stream)?);
+    let (_, row) = operations.look_up(request, row).await?;
     match row {
         Some(row) if row.is_open() && !row.tags.is_empty() => {
             Ok(S3Response::xml(tagging::tagging(&row.tags)))

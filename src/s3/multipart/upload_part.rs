@@ -3,10 +3,11 @@
 use super::upload::find_upload;
 use crate::engine::command::{MAX_PARTS, MAX_PUT_SIZE, UploadPart};
 use crate::engine::{Need, Placement};
+use crate::hex::hex;
 use crate::s3::body::checksum::wire_name;
 use crate::s3::error::{S3Error, S3ErrorCode};
 use crate::s3::headers::{etag_value, put_checksums, refuse_unsupported};
-use crate::s3::operations::{Operations, hex};
+use crate::s3::operations::Operations;
 use crate::s3::refusal::check_size;
 use crate::s3::request::{Query, S3Request};
 use crate::s3::response::S3Response;

@@ -5,12 +5,13 @@
 
 use crate::engine::command::{MAX_PUT_SIZE, PutObject};
 use crate::engine::{Need, Outcome, Placement};
+use crate::hex::hex;
 use crate::s3::conditional::write_conditions;
 use crate::s3::error::S3Error;
 use crate::s3::headers::{
     content_headers, etag_value, metadata, put_checksums, put_version, refuse_unsupported,
 };
-use crate::s3::operations::{Operations, hex};
+use crate::s3::operations::Operations;
 use crate::s3::refusal::check_size;
 use crate::s3::request::S3Request;
 use crate::s3::response::S3Response;

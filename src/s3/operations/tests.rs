@@ -165,7 +165,7 @@ fn pattern(len: usize) -> Vec<u8> {
 }
 
 fn md5_hex(bytes: &[u8]) -> String {
-    super::hex(&Md5::digest(bytes))
+    crate::hex::hex(&Md5::digest(bytes))
 }
 
 #[tokio::test(flavor = "multi_thread")]

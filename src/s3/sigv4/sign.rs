@@ -3,8 +3,9 @@
 use super::canonical::{CanonicalTarget, canonical_request, string_to_sign};
 use super::key::SigningKey;
 use super::timestamp::Timestamp;
-use super::{ALGORITHM, Scope, push_hex, sha256};
+use super::{ALGORITHM, Scope, sha256};
 use crate::auth::Secret;
+use crate::hex::hex;
 use crate::s3::request::RequestHead;
 use http::header::{AUTHORIZATION, HOST, HeaderValue};
 
@@ -17,12 +18,6 @@ pub enum SignError {
     /// A time that no four-digit year can show, or an access key that no header can carry.
     #[error("the time or the access key cannot be written into a header")]
     Unwritable,
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut out = Vec::with_capacity(bytes.len() * 2);
-    push_hex(&mut out, bytes);
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// The SHA-256 of a body, as a signature names it.
