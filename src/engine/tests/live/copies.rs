@@ -17,10 +17,16 @@ use std::ops::Range;
 
 const LEAST_PART: u64 = 5 << 20;
 const BASE: u64 = 13 << 20;
+/// Below it, a copy has one slice.
+const LEAST_SLICE: usize = 1 << 20;
+
+fn shared(live: &Live, stream: StreamId, object: &str, range: Range<u64>) -> Option<StagedContent> {
+    let row = objects::current(&live.engine().view(), stream, &key(object)).unwrap().unwrap();
+    SharedContent::of(&key(object), &row, range).map(StagedContent::Shared)
+}
 
 fn share(live: &Live, stream: StreamId, object: &str, range: Range<u64>) -> StagedContent {
-    let row = objects::current(&live.engine().view(), stream, &key(object)).unwrap().unwrap();
-    StagedContent::Shared(SharedContent::of(&key(object), &row, range).expect("its bytes lie in packs"))
+    shared(live, stream, object, range).expect("its bytes lie in packs")
 }
 
 /// Makes an object of parts that are ranges of another.
@@ -75,9 +81,14 @@ fn copies_of_any_layout_of_parts_have_the_bytes_of_their_source() {
             let size = joined.len() as u64;
             let (from, to) = (u64::from(from.min(to)) % size, u64::from(from.max(to)) % size + 1);
             let range = from.min(to - 1)..to.max(from + 1);
-            let content = share(&live, stream, "joined", range.clone());
-            live.submit(PutObject { content, ..put(stream, "copy") }).unwrap();
             let expected = of(&joined, &range);
+            let across = range.start < first.end - first.start && range.end > first.end - first.start;
+            let apart = first.end != second.start;
+            let content = shared(&live, stream, "joined", range.clone());
+            // Few bytes of two slices are written again.
+            prop_assert_eq!(content.is_some(), !(across && apart && expected.len() < LEAST_SLICE));
+            let content = content.unwrap_or_else(|| live.stage(Placement::Packs, None, &expected));
+            live.submit(PutObject { content, ..put(stream, "copy") }).unwrap();
             prop_assert!(live.get(stream, "copy", 0..u64::MAX).as_ref() == Some(&expected));
             last.replace(expected);
             Ok(())
