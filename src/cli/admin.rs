@@ -4,31 +4,73 @@ use super::api_client::{ApiClient, ApiError, ClientCredentials, segment};
 use super::confirm::confirmed;
 use super::exit::ExitCode;
 use super::output::{OutputArgs, print_list, print_object};
+use super::profile::{self, Profile};
+use super::secret::read_secret;
 use super::{CliError, Out, runtime};
 use crate::config::Environment;
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
 use serde_json::{Value, json};
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use zeroize::Zeroizing;
+use std::path::PathBuf;
 
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:8081";
 const DEFAULT_REGION: &str = "us-east-1";
-/// The most bytes that a file with a secret key may have.
-const MAX_SECRET_FILE: u64 = 4096;
 
 /// Which server, and in which form to answer.
 #[derive(Debug, Args)]
 pub struct ServerArgs {
-    /// The server's console address [default: SILTSTONE_ENDPOINT, else http://127.0.0.1:8081]
+    /// A server that `siltstone profile add` named; it comes before the variables [default: SILTSTONE_PROFILE]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// The server's console address [default: the profile's, SILTSTONE_ENDPOINT, http://127.0.0.1:8081]
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
-    /// The server's region, which signatures name [default: SILTSTONE_REGION, else us-east-1]
+    /// The server's region, which signatures name [default: the profile's, SILTSTONE_REGION, us-east-1]
     #[arg(long)]
     region: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+impl ServerArgs {
+    fn client(&self, env: &Environment) -> Result<ApiClient, CliError> {
+        let name = self.profile.as_deref().or(env.get(profile::VARIABLE));
+        let profile = name.map(|name| Profile::find(name, env)).transpose()?;
+        let choose =
+            |flag: &Option<String>, of: fn(&Profile) -> Option<&String>, variable: &str, default: &str| {
+                let kept = flag.as_ref().or(profile.as_ref().and_then(of)).map(String::as_str);
+                kept.or(env.get(variable)).unwrap_or(default).to_owned()
+            };
+        let endpoint =
+            choose(&self.endpoint, |profile| Some(&profile.endpoint), "SILTSTONE_ENDPOINT", DEFAULT_ENDPOINT);
+        let region =
+            choose(&self.region, |profile| profile.region.as_ref(), "SILTSTONE_REGION", DEFAULT_REGION);
+        let credentials = match profile.as_ref().and_then(Profile::credentials) {
+            Some(credentials) => credentials,
+            None => ClientCredentials::from_environment(env)?.ok_or(ApiError::NoCredentials)?,
+        };
+        Ok(ApiClient::new(&endpoint, &region, credentials)?)
+    }
+}
+
+/// Which server is to change something, or only to say what it would do.
+#[derive(Debug, Args)]
+pub struct ChangeArgs {
+    /// Change nothing: say what would be done, or why it would be refused
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// A change that destroys.
+#[derive(Debug, Args)]
+pub struct DestroyArgs {
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    change: ChangeArgs,
 }
 
 /// The groups of `admin`.
@@ -56,7 +98,7 @@ pub enum TenantCommand {
         /// Its name
         name: String,
         #[command(flatten)]
-        server: ServerArgs,
+        change: ChangeArgs,
     },
     /// List tenants
     Ls {
@@ -85,6 +127,13 @@ pub enum UserCommand {
         #[arg(long)]
         tenant: Option<String>,
         #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Show a user
+    Get {
+        /// Its name
+        name: String,
+        #[command(flatten)]
         server: ServerArgs,
     },
     /// List users
@@ -96,11 +145,8 @@ pub enum UserCommand {
     Rm {
         /// Its name
         name: String,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
         #[command(flatten)]
-        server: ServerArgs,
+        destroy: DestroyArgs,
     },
     /// Suspend a user, or let it in again
     Set {
@@ -110,7 +156,7 @@ pub enum UserCommand {
         #[arg(long)]
         status: StatusArg,
         #[command(flatten)]
-        server: ServerArgs,
+        change: ChangeArgs,
     },
 }
 
@@ -120,6 +166,7 @@ pub enum KeyCommand {
     /// Give a user an access key; the secret is shown this once
     Create {
         /// The user
+        #[arg(long)]
         user: String,
         /// The key's public id; made if not given
         #[arg(long, value_name = "ID")]
@@ -128,11 +175,12 @@ pub enum KeyCommand {
         #[arg(long, value_name = "FILE")]
         secret_key_file: Option<PathBuf>,
         #[command(flatten)]
-        server: ServerArgs,
+        change: ChangeArgs,
     },
     /// List a user's access keys
     Ls {
         /// The user
+        #[arg(long)]
         user: String,
         #[command(flatten)]
         server: ServerArgs,
@@ -141,11 +189,8 @@ pub enum KeyCommand {
     Rm {
         /// The key's public id
         access_key: String,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
         #[command(flatten)]
-        server: ServerArgs,
+        destroy: DestroyArgs,
     },
     /// Suspend an access key, or let it in again
     Set {
@@ -155,7 +200,7 @@ pub enum KeyCommand {
         #[arg(long)]
         status: StatusArg,
         #[command(flatten)]
-        server: ServerArgs,
+        change: ChangeArgs,
     },
 }
 
@@ -170,7 +215,7 @@ pub enum PolicyCommand {
         #[arg(long)]
         user: String,
         #[command(flatten)]
-        server: ServerArgs,
+        change: ChangeArgs,
     },
     /// Take a policy from a user
     Detach {
@@ -180,7 +225,7 @@ pub enum PolicyCommand {
         #[arg(long)]
         user: String,
         #[command(flatten)]
-        server: ServerArgs,
+        destroy: DestroyArgs,
     },
     /// List a user's policies
     Ls {
@@ -221,8 +266,28 @@ struct Ask {
 }
 
 impl Ask {
-    fn change(server: ServerArgs, method: Method, path: String, body: Option<Value>) -> Self {
+    fn change(change: ChangeArgs, method: Method, path: String, body: Option<Value>) -> Self {
+        let ChangeArgs { dry_run, server } = change;
+        let path = if dry_run { format!("{path}?dry_run=true") } else { path };
         Self { server, method, path, body, columns: None }
+    }
+
+    /// Asks the user first, unless nothing is to be done.
+    fn destroy(
+        destroy: DestroyArgs,
+        path: String,
+        question: &str,
+        refusal: &'static str,
+    ) -> Result<Self, CliError> {
+        let DestroyArgs { yes, change } = destroy;
+        if !change.dry_run && !confirmed(yes, question)? {
+            return Err(CliError::Unconfirmed(refusal));
+        }
+        Ok(Self::change(change, Method::DELETE, path, None))
+    }
+
+    fn one(server: ServerArgs, path: String) -> Self {
+        Self { server, method: Method::GET, path, body: None, columns: None }
     }
 
     fn list(server: ServerArgs, path: String, columns: &'static [&'static str]) -> Self {
@@ -236,13 +301,9 @@ pub fn run(command: AdminCommand, env: &Environment, out: Out<'_>) -> Result<Exi
         AdminCommand::Tenant(command) => tenant(command),
         AdminCommand::User(command) => user(command)?,
         AdminCommand::Key(command) => key(command)?,
-        AdminCommand::Policy(command) => policy(command),
+        AdminCommand::Policy(command) => policy(command)?,
     };
-    let endpoint =
-        ask.server.endpoint.as_deref().or(env.get("SILTSTONE_ENDPOINT")).unwrap_or(DEFAULT_ENDPOINT);
-    let region = ask.server.region.as_deref().or(env.get("SILTSTONE_REGION")).unwrap_or(DEFAULT_REGION);
-    let credentials = ClientCredentials::from_environment(env)?.ok_or(ApiError::NoCredentials)?;
-    let client = ApiClient::new(endpoint, region, credentials)?;
+    let client = ask.server.client(env)?;
     let format = ask.server.output.format();
     match ask.columns {
         None => {
@@ -280,8 +341,8 @@ async fn every_page(client: &ApiClient, path: &str) -> Result<Vec<Value>, ApiErr
 fn tenant(command: TenantCommand) -> Ask {
     let path = "/api/v1/tenants".to_owned();
     match command {
-        TenantCommand::Create { name, server } => {
-            Ask::change(server, Method::POST, path, Some(json!({ "name": name })))
+        TenantCommand::Create { name, change } => {
+            Ask::change(change, Method::POST, path, Some(json!({ "name": name })))
         }
         TenantCommand::Ls { server } => Ask::list(server, path, &["tenant"]),
     }
@@ -291,21 +352,24 @@ fn user(command: UserCommand) -> Result<Ask, CliError> {
     let path = "/api/v1/users".to_owned();
     let of = |name: &str| format!("{path}/{}", segment(name));
     Ok(match command {
-        UserCommand::Create { name, id, display_name, email, tenant, server } => {
+        UserCommand::Create { name, id, display_name, email, tenant, change } => {
             let body = json!({
                 "name": name, "id": id, "display_name": display_name, "email": email, "tenant": tenant,
             });
-            Ask::change(server, Method::POST, path, Some(body))
+            Ask::change(change, Method::POST, path, Some(body))
         }
+        UserCommand::Get { name, server } => Ask::one(server, of(&name)),
         UserCommand::Ls { server } => {
             Ask::list(server, path, &["user", "status", "tenant", "id", "display_name"])
         }
-        UserCommand::Rm { name, yes, server } => {
-            must_confirm(yes, "Remove this user and all its access keys?", "The user would be removed.")?;
-            Ask::change(server, Method::DELETE, of(&name), None)
-        }
-        UserCommand::Set { name, status, server } => {
-            Ask::change(server, Method::PATCH, of(&name), Some(json!({ "status": status.name() })))
+        UserCommand::Rm { name, destroy } => Ask::destroy(
+            destroy,
+            of(&name),
+            "Remove this user and all its access keys?",
+            "The user would be removed.",
+        )?,
+        UserCommand::Set { name, status, change } => {
+            Ask::change(change, Method::PATCH, of(&name), Some(json!({ "status": status.name() })))
         }
     })
 }
@@ -314,48 +378,36 @@ fn key(command: KeyCommand) -> Result<Ask, CliError> {
     let of = |access_key: &str| format!("/api/v1/keys/{}", segment(access_key));
     let keys = |user: &str| format!("/api/v1/users/{}/keys", segment(user));
     Ok(match command {
-        KeyCommand::Create { user, access_key, secret_key_file, server } => {
+        KeyCommand::Create { user, access_key, secret_key_file, change } => {
             let secret = secret_key_file.as_deref().map(read_secret).transpose()?;
             let body = json!({ "access_key": access_key, "secret_key": secret.as_ref().map(|s| s.as_str()) });
-            Ask::change(server, Method::POST, keys(&user), Some(body))
+            Ask::change(change, Method::POST, keys(&user), Some(body))
         }
         KeyCommand::Ls { user, server } => Ask::list(server, keys(&user), &["access_key", "user", "status"]),
-        KeyCommand::Rm { access_key, yes, server } => {
-            must_confirm(yes, "Remove this access key?", "The access key would be removed.")?;
-            Ask::change(server, Method::DELETE, of(&access_key), None)
-        }
-        KeyCommand::Set { access_key, status, server } => {
-            Ask::change(server, Method::PATCH, of(&access_key), Some(json!({ "status": status.name() })))
+        KeyCommand::Rm { access_key, destroy } => Ask::destroy(
+            destroy,
+            of(&access_key),
+            "Remove this access key?",
+            "The access key would be removed.",
+        )?,
+        KeyCommand::Set { access_key, status, change } => {
+            Ask::change(change, Method::PATCH, of(&access_key), Some(json!({ "status": status.name() })))
         }
     })
 }
 
-fn policy(command: PolicyCommand) -> Ask {
+fn policy(command: PolicyCommand) -> Result<Ask, CliError> {
     let policies = |user: &str| format!("/api/v1/users/{}/policies", segment(user));
-    match command {
-        PolicyCommand::Attach { policy, user, server } => {
-            Ask::change(server, Method::POST, policies(&user), Some(json!({ "policy": policy })))
+    Ok(match command {
+        PolicyCommand::Attach { policy, user, change } => {
+            Ask::change(change, Method::POST, policies(&user), Some(json!({ "policy": policy })))
         }
-        PolicyCommand::Detach { policy, user, server } => {
-            let path = format!("{}/{}", policies(&user), segment(&policy));
-            Ask::change(server, Method::DELETE, path, None)
-        }
+        PolicyCommand::Detach { policy, user, destroy } => Ask::destroy(
+            destroy,
+            format!("{}/{}", policies(&user), segment(&policy)),
+            "Take this policy from the user?",
+            "The user would lose what the policy allows.",
+        )?,
         PolicyCommand::Ls { user, server } => Ask::list(server, policies(&user), &["user", "policy"]),
-    }
-}
-
-fn must_confirm(yes: bool, question: &str, refusal: &'static str) -> Result<(), CliError> {
-    if confirmed(yes, question)? { Ok(()) } else { Err(CliError::Unconfirmed(refusal)) }
-}
-
-/// The secret in a file, without its last newline.
-fn read_secret(path: &Path) -> Result<Zeroizing<String>, CliError> {
-    let failed = |error| CliError::File { path: path.display().to_string(), error };
-    let mut text = Zeroizing::new(String::new());
-    if path == Path::new("-") {
-        std::io::stdin().lock().take(MAX_SECRET_FILE).read_to_string(&mut text).map_err(failed)?;
-    } else {
-        text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
-    }
-    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+    })
 }

@@ -118,6 +118,11 @@ const CREDENTIALS: [(&str, &str); 3] = [
 ];
 
 impl ClientCredentials {
+    /// A pair.
+    pub fn new(access_key: String, secret: Secret) -> Self {
+        Self { access_key, secret }
+    }
+
     /// The access key's id and its secret.
     pub fn into_parts(self) -> (String, Secret) {
         (self.access_key, self.secret)

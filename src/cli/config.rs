@@ -1,4 +1,4 @@
-//! `siltstone config check|show`
+//! `siltstone config check|show|schema`
 
 use super::exit::ExitCode;
 use super::output::{Format, OutputArgs, print_list, print_object};
@@ -15,6 +15,8 @@ pub enum ConfigCommand {
     Check(ConfigArgs),
     /// Show the value of every setting
     Show(ShowArgs),
+    /// Print a JSON Schema of the configuration file, for editors and for programs that write one
+    Schema,
 }
 
 /// Which configuration.
@@ -44,6 +46,10 @@ pub fn run(command: ConfigCommand, env: &Environment, out: Out<'_>) -> Result<Ex
         }
         ConfigCommand::Show(ShowArgs { origin, config: ConfigArgs { settings, output } }) => {
             show(&settings.load(env)?, origin, output.format(), out)
+        }
+        ConfigCommand::Schema => {
+            writeln!(out, "{:#}", crate::config::schema())?;
+            Ok(ExitCode::Ok)
         }
     }
 }

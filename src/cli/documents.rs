@@ -71,10 +71,10 @@ pub fn every_command(root: Command) -> Vec<(String, Command)> {
 }
 
 fn walk(parent: &str, command: &Command, found: &mut Vec<(String, Command)>) {
-    let name = if parent.is_empty() { String::new() } else { format!("{parent}-") } + command.get_name();
     // The pages' headings and usage lines show the whole command.
-    found.push((name.clone(), command.clone().bin_name(name.replace('-', " "))));
+    let whole = format!("{parent} {}", command.get_name()).trim_start().to_owned();
+    found.push((whole.replace(' ', "-"), command.clone().bin_name(whole.clone())));
     for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
-        walk(&name, below, found);
+        walk(&whole, below, found);
     }
 }

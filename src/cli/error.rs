@@ -32,6 +32,12 @@ pub enum CliError {
     /// Something is there already, and what to do about it.
     #[error("{path} exists already; {then}", path = .0.display(), then = .1)]
     Exists(PathBuf, &'static str),
+    /// There is no such profile.
+    #[error("there is no profile `{0}`; `siltstone profile ls` lists those there are")]
+    NoProfile(String),
+    /// A profile of that name is there already.
+    #[error("there is a profile `{0}` already; `siltstone profile rm` forgets it")]
+    ProfileExists(String),
     /// A data directory cannot be used.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -153,8 +159,9 @@ impl CliError {
             Self::Unconfirmed(_)
             | Self::LossNotAccepted
             | Self::Exists(..)
+            | Self::ProfileExists(_)
             | Self::Bench(BenchError::Space { .. }) => ExitCode::Conflict,
-            Self::NoLog(_) => ExitCode::NotFound,
+            Self::NoLog(_) | Self::NoProfile(_) => ExitCode::NotFound,
             Self::File { error, .. } | Self::Program { error, .. } => of_io(error),
             Self::Api(error) | Self::Probe(error) => error.exit_code(),
             Self::NotReady(_) => ExitCode::Unavailable,

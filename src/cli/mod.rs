@@ -13,8 +13,10 @@ pub mod exit;
 mod healthcheck;
 mod log;
 mod output;
+mod profile;
 mod progress;
 mod projection;
+mod secret;
 mod serve;
 mod setting_flags;
 mod sim;
@@ -56,6 +58,9 @@ enum Command {
     Log(log::LogCommand),
     /// Print the manual page, or write one for each command
     Man(documents::ManArgs),
+    /// Servers by name, for `admin`
+    #[command(subcommand)]
+    Profile(profile::ProfileCommand),
     /// Check and rebuild the projections of a server that is not running
     #[command(subcommand)]
     Projection(projection::ProjectionCommand),
@@ -104,6 +109,7 @@ fn dispatch(command: Command, env: &Environment, out: Out<'_>) -> Result<ExitCod
         Command::Healthcheck(args) => healthcheck::run(args, env, out),
         Command::Log(command) => log::run(command, out),
         Command::Man(args) => documents::man(&args, out),
+        Command::Profile(command) => profile::run(command, env, out),
         Command::Projection(command) => projection::run(command, out),
         Command::Serve(args) => serve::run(args, env),
         Command::Sim(args) => sim::run(&args),

@@ -10,7 +10,7 @@ const INTRODUCTION: &str = "# Command line
 Every command with its arguments. Generated from `src/cli`; `SILTSTONE_BLESS=1 cargo test -p siltstone --lib cli_page` writes it again.
 
 Data goes to stdout, everything else to stderr. `-o` chooses the form of the data: a table for people, or `json`, `ndjson` (a line for each value) or `yaml`
-for programs; `--json` is short for `-o json`. Control characters in names are escaped in tables. Nothing is coloured but help and errors of the command line,
+for programs; `--json` is short for `-o json` wherever there is `-o`, and `--help` is everywhere. Control characters in names are escaped in tables. Nothing is coloured but help and errors of the command line,
 on a terminal and without `NO_COLOR`. Secrets are never arguments: they come from variables, from files (`-` is stdin), and are shown once where they are made.
 What destroys asks at a terminal, and needs `--yes` everywhere else.
 
@@ -31,24 +31,29 @@ What destroys asks at a terminal, and needs `--yes` everywhere else.
 
 ";
 
+/// Arguments that the introduction describes once for all commands.
+const EVERYWHERE: [&str; 2] = ["help", "json"];
+
 fn page() -> String {
     let commands = every_command(Cli::command());
     let mut page = INTRODUCTION.to_owned();
     for (name, command) in &commands {
-        let depth = name.matches('-').count();
-        let (shown, about) = (name.replace('-', " "), about(command));
+        let depth = command.get_bin_name().unwrap_or(name).matches(' ').count();
+        let (shown, about) = (command.get_bin_name().unwrap_or(name), about(command));
         let group = command.has_subcommands();
         let shown = if group { format!("`{shown}`") } else { format!("[`{shown}`](#{name})") };
         writeln!(page, "{}- {shown}: {about}", "  ".repeat(depth)).unwrap();
     }
     for (name, command) in commands.iter().filter(|(_, command)| !command.has_subcommands()) {
-        write!(page, "\n## {}\n{}\n", name.replace('-', " "), about(command)).unwrap();
+        let shown = command.get_bin_name().unwrap_or(name);
+        write!(page, "\n## {shown}\n{}\n", about(command)).unwrap();
         let usage = command.clone().render_usage().to_string();
         write!(page, "\n```\n{}\n```\n", usage.trim_start_matches("Usage: ")).unwrap();
         if let Some(more) = command.get_after_help() {
             write!(page, "\n{more}\n").unwrap();
         }
-        let mut rows = command.get_arguments().filter(|arg| !arg.is_hide_set()).map(row).peekable();
+        let told = |arg: &&Arg| !arg.is_hide_set() && !EVERYWHERE.contains(&arg.get_id().as_str());
+        let mut rows = command.get_arguments().filter(told).map(row).peekable();
         if rows.peek().is_some() {
             page.push_str("\n| argument | meaning | default |\n|---|---|---|\n");
             rows.for_each(|row| page.push_str(&row));

@@ -1,5 +1,6 @@
 //! The process's environment, read here and nowhere else.
 
+use super::value::InvalidValue;
 use std::collections::BTreeMap;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -9,7 +10,7 @@ pub const PREFIX: &str = "SILTSTONE_";
 
 /// The variables with our prefix that are no settings, without it, and what each is for; those of keys have a form with
 /// `_FILE` too, which names a file that holds the value.
-pub const NO_SETTINGS: [(&str, &str); 6] = [
+pub const NO_SETTINGS: [(&str, &str); 7] = [
     (
         "ROOT_ACCESS_KEY",
         "The id of the root key, for `serve`; made at the first start without it. Clients may sign with it.",
@@ -22,6 +23,10 @@ pub const NO_SETTINGS: [(&str, &str); 6] = [
     ("SECRET_KEY", "Its secret."),
     ("ENDPOINT", "The console address of the server that `admin` talks to."),
     ("REGION", "The region that `admin` signs for."),
+    (
+        "PROFILE",
+        "The profile of `siltstone profile` that `admin` uses; what it says comes before the other variables.",
+    ),
 ];
 
 /// Whether a variable, without the prefix, is one of [`NO_SETTINGS`].
@@ -30,7 +35,14 @@ pub fn is_no_setting(name: &str) -> bool {
     NO_SETTINGS.iter().any(|(known, _)| *known == plain)
 }
 
-/// The variables that could matter, as they were when the program started.
+/// Whether a text can name a variable (POSIX.1-2017, 8.1).
+fn is_variable(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// The variables as they were when the program started. The configuration file may name any of them.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, Zeroizing<String>>);
 
@@ -55,10 +67,9 @@ pub enum SecretError {
 impl Environment {
     /// Takes what this process was started with.
     pub fn of_process() -> Self {
-        let ours = |name: &str| name.starts_with(PREFIX) || name.starts_with("AWS_");
         let variables = std::env::vars_os().filter_map(|(name, value)| {
             let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-            (ours(&name) && !value.is_empty()).then(|| (name, Zeroizing::new(value)))
+            (!value.is_empty()).then(|| (name, Zeroizing::new(value)))
         });
         Self(variables.collect())
     }
@@ -71,6 +82,30 @@ impl Environment {
     /// Every variable.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// A text of the configuration file with each `${NAME}` replaced by that variable's value, and `$$` by one `$`. Values
+    /// are not expanded again. A variable that is not set is refused: an empty path or address would be worse.
+    pub fn expand(&self, text: &str) -> Result<String, InvalidValue> {
+        let mut expanded = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('$') {
+            expanded.push_str(before);
+            if let Some(literal) = after.strip_prefix('$') {
+                expanded.push('$');
+                rest = literal;
+                continue;
+            }
+            let name = after.strip_prefix('{').and_then(|name| name.split_once('}'));
+            let Some((name, behind)) = name.filter(|(name, _)| is_variable(name)) else {
+                return Err(InvalidValue("`$` begins `${NAME}`; write `$$` for one `$`".to_owned()));
+            };
+            let unset = || InvalidValue(format!("the variable `{name}` is not set"));
+            expanded.push_str(self.get(name).ok_or_else(unset)?);
+            rest = behind;
+        }
+        expanded.push_str(rest);
+        Ok(expanded)
     }
 
     /// A secret: the variable itself, or the content of the file that `<name>_FILE` names, without its last newline.

@@ -4,11 +4,13 @@
 //! that a typing mistake never leaves a limit at its default unnoticed. Only [`environment`] reads the environment.
 
 pub mod environment;
+mod schema;
 pub mod settings;
 mod suggest;
 pub mod value;
 
 pub use environment::Environment;
+pub use schema::schema;
 pub use settings::{SECTIONS, SettingInfo, Settings, TABLE};
 pub use value::{ByteSize, DomainNames, InvalidValue, LogLevel};
 
@@ -96,7 +98,7 @@ pub enum ConfigError {
         /// The nearest one.
         suggestion: Option<String>,
     },
-    /// A value of the wrong kind.
+    /// A value of the wrong kind, or one that names a variable which is not set.
     #[error("{origin}: {name}: {error}")]
     Invalid {
         /// Where.
@@ -151,7 +153,7 @@ impl Config {
         let settings = Settings::defaults().map_err(invalid)?;
         let mut config = Self { settings, origins: vec![Origin::Default; TABLE.len()] };
         if let Some((path, text)) = file {
-            config.apply_file(path, text)?;
+            config.apply_file(path, text, env)?;
         }
         config.apply_environment(env)?;
         for (flag, section, key, text) in flags {
@@ -178,7 +180,7 @@ impl Config {
             .map_or(&Origin::Default, |(_, origin)| origin)
     }
 
-    fn apply_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+    fn apply_file(&mut self, path: &Path, text: &str, env: &Environment) -> Result<(), ConfigError> {
         let at = |offset: usize| {
             let before = text.get(..offset).unwrap_or(text);
             let line = before.matches('\n').count() + 1;
@@ -201,7 +203,7 @@ impl Config {
             };
             for (key, value) in keys {
                 let origin = at(key.span().start);
-                let text = scalar(value.get_ref()).map_err(|error| ConfigError::Invalid {
+                let text = scalar(value.get_ref(), env).map_err(|error| ConfigError::Invalid {
                     origin: origin.clone(),
                     name: format!("{name}.{}", key.get_ref()),
                     error,
@@ -246,15 +248,15 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })
 }
 
-fn scalar(value: &DeValue<'_>) -> Result<String, InvalidValue> {
+fn scalar(value: &DeValue<'_>, env: &Environment) -> Result<String, InvalidValue> {
     match value {
-        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::String(text) => env.expand(text),
         DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str().to_owned()),
         DeValue::Boolean(value) => Ok(value.to_string()),
         // A list of texts; what is no list refuses the commas.
         DeValue::Array(values) => {
             let texts = values.iter().map(|value| match value.get_ref() {
-                DeValue::String(text) => Ok(text.to_string()),
+                DeValue::String(text) => env.expand(text),
                 _ => Err(InvalidValue("expected a text or a whole number, or a list of texts".to_owned())),
             });
             texts.collect::<Result<Vec<_>, _>>().map(|texts| texts.join(","))

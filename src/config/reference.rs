@@ -16,7 +16,8 @@ const RULES: &str = ", which may be missing), its default. `siltstone config che
 
 The file is TOML, a table for each section. An unknown setting is an error that names the nearest known one, in the file and in the environment. Sizes take
 `B`, `KB`, `MB`, `GB`, `TB`, `KiB`, `MiB`, `GiB`, `TiB`; durations `ms`, `s`, `min`, `h`, `d`; lists are lists of texts, with commas between them in a variable.
-No setting is a secret: secrets stand in files (`tls.key`, and `keys/` of the data directory) or come from the variables below, and no command prints them.
+Texts of the file may name variables, `\"${HOME}/siltstone\"`; one that is not set is an error, and `$$` is one `$`. `siltstone config schema` prints a JSON
+Schema of the file, for editors. No setting is a secret: secrets stand in files (`tls.key`, and `keys/` of the data directory) or come from the variables below, and no command prints them.
 
 ```toml
 [server]

@@ -1,6 +1,7 @@
 //! The table of settings: name, kind, default and meaning of each, once.
 
 use super::value::{ByteSize, DomainNames, InvalidValue, LogLevel, SettingValue};
+use serde_json::Value;
 use siltstone_log::writer::WriterConfig;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::time::Duration;
 const PAGE: u64 = 4096;
 
 /// One line of the table, for messages and documentation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct SettingInfo {
     /// The TOML table it stands in.
     pub section: &'static str,
@@ -20,6 +21,8 @@ pub struct SettingInfo {
     pub default: &'static str,
     /// What it does.
     pub doc: &'static str,
+    /// What the file may say, as JSON Schema.
+    pub schema: fn() -> Value,
 }
 
 impl SettingInfo {
@@ -61,6 +64,7 @@ macro_rules! settings {
             key: stringify!($key),
             default: $default,
             doc: concat!($($doc),+),
+            schema: <$kind as SettingValue>::schema,
         },)+)+];
 
         impl Settings {

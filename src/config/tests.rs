@@ -88,6 +88,27 @@ fn a_wrong_value_names_the_setting_and_the_place() {
 }
 
 #[test]
+fn a_file_may_name_variables_that_are_set() {
+    let env = || Environment::from([("HOME_OF_DATA", "/srv/${X}"), ("DOMAIN", "s3.example.org")]);
+    let file =
+        "[server]\ndata_dir = \"${HOME_OF_DATA}/a$$b\"\n[s3]\ndomains = [\"${DOMAIN}\", \"localhost\"]\n";
+    let settings = load(Some(file), &env(), &[]).unwrap().settings;
+    assert_eq!(
+        settings.server.data_dir,
+        Path::new("/srv/${X}/a$b"),
+        "what a variable holds is not expanded again"
+    );
+    assert_eq!(settings.s3.domains.0, ["s3.example.org", "localhost"]);
+    let refused = |value: &str| {
+        load(Some(&format!("[server]\ndata_dir = \"{value}\"\n")), &env(), &[]).unwrap_err().to_string()
+    };
+    assert_eq!(refused("${GONE}/x"), "c.toml:2:1: server.data_dir: the variable `GONE` is not set");
+    for value in ["$HOME_OF_DATA", "a$", "${", "${}", "${1A}", "${HOME_OF_DATA", "${A B}", "${HOME:-x}"] {
+        assert!(refused(value).contains("write `$$` for one `$`"), "{value}");
+    }
+}
+
+#[test]
 fn a_list_is_written_as_one_or_as_text_with_commas() {
     let names = ["s3.example.org".to_owned(), "localhost".to_owned()];
     let of = |file, env| load(file, &env, &[]).map(|config| config.settings.s3.domains.0);

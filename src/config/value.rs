@@ -1,5 +1,6 @@
 //! The kinds of values a setting can have, with one textual form for files, environment and output.
 
+use serde_json::{Value, json};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,26 @@ pub trait SettingValue: Sized {
     fn parse(text: &str) -> Result<Self, InvalidValue>;
     /// Writes the textual form.
     fn show(&self) -> String;
+    /// What the configuration file may say, as JSON Schema (draft 2020-12). It is at least what `parse` takes.
+    fn schema() -> Value;
+}
+
+/// A text that matches, or one that names a variable and is known only when it is read.
+fn text_schema(pattern: &str) -> Value {
+    json!({ "type": "string", "pattern": format!("^(?:{pattern})$|\\$\\{{") })
+}
+
+/// A value of another type, or its text.
+fn or_text(schema: &Value, pattern: &str) -> Value {
+    json!({ "anyOf": [schema, text_schema(pattern)] })
+}
+
+fn natural_number() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+fn units(names: impl Iterator<Item = &'static str>) -> String {
+    format!(r"\s*[0-9]+\s*(?:{})\s*", names.collect::<Vec<_>>().join("|"))
 }
 
 /// A number of bytes, written with a unit: `64 MiB`, `1 GB`, `4096`.
@@ -37,6 +58,10 @@ const SIZE_UNITS: [(&str, u64); 12] = [
     ("", 1),
     ("bytes", 1),
 ];
+
+/// In milliseconds.
+const DURATION_UNITS: [(&str, u64); 6] =
+    [("ms", 1), ("s", 1000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 fn number_and_unit(text: &str) -> (&str, &str) {
     let digits = text.trim().find(|c: char| !c.is_ascii_digit()).unwrap_or(text.trim().len());
@@ -74,6 +99,9 @@ impl SettingValue for ByteSize {
     fn show(&self) -> String {
         self.to_string()
     }
+    fn schema() -> Value {
+        or_text(&natural_number(), &units(SIZE_UNITS.iter().map(|(name, _)| *name)))
+    }
 }
 
 /// A size, or `auto` where the server chooses.
@@ -84,6 +112,9 @@ impl SettingValue for Option<ByteSize> {
     fn show(&self) -> String {
         self.map_or_else(|| "auto".to_owned(), |size| size.to_string())
     }
+    fn schema() -> Value {
+        json!({ "anyOf": [{ "const": "auto" }, ByteSize::schema()] })
+    }
 }
 
 impl SettingValue for Duration {
@@ -91,15 +122,8 @@ impl SettingValue for Duration {
         let wrong = || InvalidValue(format!("`{text}` is no duration; write for example `30 s`"));
         let (number, unit) = number_and_unit(text);
         let number: u64 = number.parse().map_err(|_| wrong())?;
-        let seconds = |factor: u64| number.checked_mul(factor).map(Self::from_secs).ok_or_else(wrong);
-        match unit {
-            "ms" => Ok(Self::from_millis(number)),
-            "s" => seconds(1),
-            "m" | "min" => seconds(60),
-            "h" => seconds(3600),
-            "d" => seconds(86400),
-            _ => Err(wrong()),
-        }
+        let (_, factor) = DURATION_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+        number.checked_mul(*factor).map(Self::from_millis).ok_or_else(wrong)
     }
 
     fn show(&self) -> String {
@@ -107,6 +131,10 @@ impl SettingValue for Duration {
             millis if millis % 1000 == 0 => format!("{} s", millis / 1000),
             millis => format!("{millis} ms"),
         }
+    }
+
+    fn schema() -> Value {
+        text_schema(&units(DURATION_UNITS.into_iter().map(|(name, _)| name)))
     }
 }
 
@@ -119,6 +147,9 @@ impl SettingValue for SocketAddr {
     fn show(&self) -> String {
         self.to_string()
     }
+    fn schema() -> Value {
+        text_schema(".+:[0-9]+")
+    }
 }
 
 impl SettingValue for u32 {
@@ -128,6 +159,9 @@ impl SettingValue for u32 {
     fn show(&self) -> String {
         self.to_string()
     }
+    fn schema() -> Value {
+        or_text(&natural_number(), "[0-9]+")
+    }
 }
 
 impl SettingValue for bool {
@@ -136,6 +170,9 @@ impl SettingValue for bool {
     }
     fn show(&self) -> String {
         self.to_string()
+    }
+    fn schema() -> Value {
+        or_text(&json!({ "type": "boolean" }), "true|false")
     }
 }
 
@@ -160,6 +197,11 @@ impl SettingValue for DomainNames {
     fn show(&self) -> String {
         self.0.join(",")
     }
+    fn schema() -> Value {
+        let name = r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*";
+        let list = json!({ "type": "array", "items": text_schema(name) });
+        or_text(&list, &format!(r"\s*(?:{name}\s*(?:,\s*|$))*"))
+    }
 }
 
 impl SettingValue for PathBuf {
@@ -169,6 +211,9 @@ impl SettingValue for PathBuf {
     fn show(&self) -> String {
         self.display().to_string()
     }
+    fn schema() -> Value {
+        String::schema()
+    }
 }
 
 impl SettingValue for String {
@@ -177,6 +222,9 @@ impl SettingValue for String {
     }
     fn show(&self) -> String {
         self.clone()
+    }
+    fn schema() -> Value {
+        json!({ "type": "string" })
     }
 }
 
@@ -223,6 +271,9 @@ impl SettingValue for LogLevel {
     }
     fn show(&self) -> String {
         self.as_str().to_owned()
+    }
+    fn schema() -> Value {
+        text_schema(&LEVELS.map(|(name, _)| name).join("|"))
     }
 }
 

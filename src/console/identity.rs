@@ -10,12 +10,13 @@ use crate::engine::command::{
 };
 use crate::engine::{Action, Command, DEFAULT_TENANT, ROOT_ACCOUNT, ROOT_USER, Receipt, Rejection};
 use crate::keys::{check_credentials, new_access_key, new_secret_key};
-use crate::s3::request::Query;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
+use siltstone_log::event::Status;
+use siltstone_log::hlc::Hlc;
 use siltstone_log::host::draw;
-use siltstone_log::id::{AccountId, StreamId};
-use siltstone_projections::rows::{AccountRow, UserRow};
+use siltstone_log::id::{AccountId, Seq, StreamId};
+use siltstone_projections::rows::{AccountRow, At, UserRow};
 use siltstone_projections::{Rows, StoreError, identity};
 use zeroize::Zeroizing;
 
@@ -33,11 +34,15 @@ pub(super) async fn carry_out(call: Call<'_>) -> Answer {
         Route::SetUser(user) => {
             let status = input::status(&input::parse::<NewStatus>(&call.body)?.status)?;
             let receipt = call.submit(SetUserStatus { user: user.clone(), status }).await?;
-            Ok(call.changed(StatusCode::OK, &receipt, json!({ "user": user, "status": status_name(status) })))
+            Ok(call.changed(
+                StatusCode::OK,
+                receipt.as_ref(),
+                json!({ "user": user, "status": status_name(status) }),
+            ))
         }
         Route::DeleteUser(user) => {
             let receipt = call.submit(DeleteUser { user: user.clone() }).await?;
-            Ok(call.changed(StatusCode::OK, &receipt, json!({ "user": user })))
+            Ok(call.changed(StatusCode::OK, receipt.as_ref(), json!({ "user": user })))
         }
         Route::ListKeys(user) => list_keys(&call, user).await,
         Route::CreateKey(user) => create_key(&call, user).await,
@@ -45,29 +50,34 @@ pub(super) async fn carry_out(call: Call<'_>) -> Answer {
             let status = input::status(&input::parse::<NewStatus>(&call.body)?.status)?;
             let receipt = call.submit(SetAccessKeyStatus { access_key: access_key.clone(), status }).await?;
             let fields = json!({ "access_key": access_key, "status": status_name(status) });
-            Ok(call.changed(StatusCode::OK, &receipt, fields))
+            Ok(call.changed(StatusCode::OK, receipt.as_ref(), fields))
         }
         Route::DeleteKey(access_key) => {
             let receipt = call.submit(DeleteAccessKey { access_key: access_key.clone() }).await?;
-            Ok(call.changed(StatusCode::OK, &receipt, json!({ "access_key": access_key })))
+            Ok(call.changed(StatusCode::OK, receipt.as_ref(), json!({ "access_key": access_key })))
         }
         Route::ListPolicies(user) => list_policies(&call, user).await,
         Route::AttachPolicy(user) => {
             let policy = input::parse::<NewPolicy>(&call.body)?.policy;
             let receipt = call.submit(AttachPolicy { user: user.clone(), policy: policy.clone() }).await?;
-            Ok(call.changed(StatusCode::OK, &receipt, json!({ "user": user, "policy": policy })))
+            Ok(call.changed(StatusCode::OK, receipt.as_ref(), json!({ "user": user, "policy": policy })))
         }
         Route::DetachPolicy(user, policy) => {
             let receipt = call.submit(DetachPolicy { user: user.clone(), policy: policy.clone() }).await?;
-            Ok(call.changed(StatusCode::OK, &receipt, json!({ "user": user, "policy": policy })))
+            Ok(call.changed(StatusCode::OK, receipt.as_ref(), json!({ "user": user, "policy": policy })))
         }
     }
 }
 
 impl Call<'_> {
-    async fn submit(&self, action: impl Into<Action>) -> Result<Receipt, Problem> {
+    /// Carries a change out; none where it was only decided.
+    async fn submit(&self, action: impl Into<Action>) -> Result<Option<Receipt>, Problem> {
+        if self.dry_run {
+            let (backend, action) = (self.console.backend.clone(), action.into());
+            return blocking(move || Ok(backend.preview(action).map(|()| None)?)).await;
+        }
         let command = Command::new(self.actor.clone(), action, &*self.console.entropy);
-        Ok(self.console.backend.submit(command).await?)
+        Ok(Some(self.console.backend.submit(command).await?))
     }
 
     /// Reads rows of one moment, on a thread that may wait for the disk.
@@ -76,23 +86,31 @@ impl Call<'_> {
         read: impl FnOnce(&dyn Rows) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let rows = self.console.backend.rows();
-        tokio::task::spawn_blocking(move || read(&*rows)).await.unwrap_or_else(|error| {
-            tracing::error!(%error, "a read ended unexpectedly");
-            Err(Problem::internal())
-        })
+        blocking(move || read(&*rows)).await
     }
 
     /// What every mutation answers: where its event is, and the fields of what it is about.
-    fn changed(&self, status: StatusCode, receipt: &Receipt, fields: Value) -> (StatusCode, Value) {
+    fn changed(&self, status: StatusCode, receipt: Option<&Receipt>, fields: Value) -> (StatusCode, Value) {
         let mut answer = match fields {
             Value::Object(fields) => fields,
             _ => Map::new(),
         };
-        answer.insert("position".to_owned(), receipt.position.get().into());
-        answer.insert("event_id".to_owned(), event_id(receipt).into());
+        answer.insert("position".to_owned(), receipt.map(|receipt| receipt.position.get()).into());
+        answer.insert("event_id".to_owned(), receipt.map(event_id).into());
         answer.insert("request_id".to_owned(), self.actor.request_id.clone().into());
+        answer.insert("dry_run".to_owned(), self.dry_run.into());
         (status, Value::Object(answer))
     }
+}
+
+/// Runs what may wait for the disk on a thread for it.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a read ended unexpectedly");
+        Err(Problem::internal())
+    })
 }
 
 /// Names a record for as long as the log lives, on every node: its stream and its number there.
@@ -111,8 +129,7 @@ fn unreadable(error: StoreError) -> Problem {
 
 /// The `after` and `limit` of a list.
 fn page(call: &Call<'_>) -> Result<(Option<String>, usize), Problem> {
-    let query = Query::parse(&call.query).map_err(|_| Problem::field("query", "is not valid UTF-8"))?;
-    let limit = match query.get("limit") {
+    let limit = match call.query.get("limit") {
         None => MAX_PAGE,
         Some(text) => match text.parse() {
             Ok(limit) if (1..=MAX_PAGE).contains(&limit) => limit,
@@ -121,7 +138,7 @@ fn page(call: &Call<'_>) -> Result<(Option<String>, usize), Problem> {
             }
         },
     };
-    Ok((query.get("after").map(str::to_owned), limit))
+    Ok((call.query.get("after").map(str::to_owned), limit))
 }
 
 /// A page: the items, and where the next one begins if there may be more.
@@ -144,14 +161,14 @@ async fn create_tenant(call: &Call<'_>) -> Answer {
     let tenant = input::parse::<NewTenant>(&call.body)?.name;
     input::name("name", &tenant)?;
     let receipt = call.submit(CreateTenant { tenant: tenant.clone() }).await?;
-    Ok(call.changed(StatusCode::CREATED, &receipt, json!({ "tenant": tenant })))
+    Ok(call.changed(StatusCode::CREATED, receipt.as_ref(), json!({ "tenant": tenant })))
 }
 
-fn show_user(name: &str, user: &UserRow, account: Option<&AccountRow>) -> Value {
+fn show_user(name: &str, status: Status, id: AccountId, account: Option<&AccountRow>) -> Value {
     json!({
         "user": name,
-        "status": status_name(user.status),
-        "account": user.account.to_string(),
+        "status": status_name(status),
+        "account": id.to_string(),
         "tenant": account.map(|account| &account.tenant),
         "id": account.map(|account| &account.canonical_id),
         "display_name": account.map(|account| &account.display_name),
@@ -171,7 +188,9 @@ async fn list_users(call: &Call<'_>) -> Answer {
             })
             .collect();
         let found = with_accounts.map_err(unreadable)?;
-        Ok(listed(&found, limit, |name, (user, account)| show_user(name, user, account.as_ref())))
+        Ok(listed(&found, limit, |name, (user, account)| {
+            show_user(name, user.status, user.account, account.as_ref())
+        }))
     })
     .await
 }
@@ -185,7 +204,7 @@ async fn shown_user(call: &Call<'_>, name: String) -> Result<Value, Problem> {
     call.read(move |rows| {
         let user = existing_user(rows, &name)?;
         let account = identity::account(rows, user.account).map_err(unreadable)?;
-        Ok(show_user(&name, &user, account.as_ref()))
+        Ok(show_user(&name, user.status, user.account, account.as_ref()))
     })
     .await
 }
@@ -204,19 +223,27 @@ async fn create_user(call: &Call<'_>) -> Answer {
     if user == ROOT_USER || taken.await? {
         return Err(Rejection::UserExists.into());
     }
-    let account = account_of(call, new).await?;
-    let receipt = call.submit(CreateUser { account, user: user.clone() }).await?;
-    let fields = shown_user(call, user).await?;
-    Ok(call.changed(StatusCode::CREATED, &receipt, fields))
+    let (account, made) = account_of(call, new).await?;
+    let receipt = match made {
+        // Nothing is decided upon an account that a dry run has not made; that the name is free was seen above.
+        Some(_) if call.dry_run => None,
+        Some(_) | None => call.submit(CreateUser { account, user: user.clone() }).await?,
+    };
+    let fields = call.read(move |rows| {
+        let account_row = identity::account(rows, account).map_err(unreadable)?.or(made);
+        Ok(show_user(&user, Status::Active, account, account_row.as_ref()))
+    });
+    Ok(call.changed(StatusCode::CREATED, receipt.as_ref(), fields.await?))
 }
 
 /// The account that a new user acts for: root's, unless an id or a tenant is given. An account with that id is
-/// joined, which also makes it harmless to repeat a request that was cut off between account and user.
-async fn account_of(call: &Call<'_>, new: NewUser) -> Result<AccountId, Problem> {
+/// joined, which also makes it harmless to repeat a request that was cut off between account and user. Where there is
+/// none yet, one is made, and comes with its fields.
+async fn account_of(call: &Call<'_>, new: NewUser) -> Result<(AccountId, Option<AccountRow>), Problem> {
     let NewUser { name, id, display_name, email, tenant } = new;
     if id.is_none() && tenant.is_none() {
         return match (display_name, email) {
-            (None, None) => Ok(ROOT_ACCOUNT),
+            (None, None) => Ok((ROOT_ACCOUNT, None)),
             (Some(_), _) => Err(Problem::field("display_name", "describes an account: give its id as well")),
             (None, Some(_)) => Err(Problem::field("email", "describes an account: give its id as well")),
         };
@@ -235,13 +262,16 @@ async fn account_of(call: &Call<'_>, new: NewUser) -> Result<AccountId, Problem>
         Ok(found.transpose().map_err(unreadable)?.flatten())
     });
     if let Some((account, row)) = known.await? {
-        return if row.tenant == tenant { Ok(account) } else { Err(Rejection::AccountExists.into()) };
+        return if row.tenant == tenant { Ok((account, None)) } else { Err(Rejection::AccountExists.into()) };
     }
     let entropy = &*call.console.entropy;
     let account = AccountId(draw(entropy));
     let canonical_id = id.unwrap_or_else(|| siltstone_log::id::Hash(draw(entropy)).to_string());
-    call.submit(CreateAccount { tenant, account, canonical_id, display_name, email }).await?;
-    Ok(account)
+    let made = CreateAccount { tenant, account, canonical_id, display_name, email };
+    call.submit(made.clone()).await?;
+    let CreateAccount { tenant, canonical_id, display_name, email, .. } = made;
+    let created = At { seq: Seq(0), hlc: Hlc(0) };
+    Ok((account, Some(AccountRow { tenant, canonical_id, display_name, email, created })))
 }
 
 async fn list_keys(call: &Call<'_>, user: String) -> Answer {
@@ -261,6 +291,7 @@ async fn list_keys(call: &Call<'_>, user: String) -> Answer {
 async fn create_key(call: &Call<'_>, user: String) -> Answer {
     let console = call.console;
     let new: NewKey = input::parse_secret(&call.body)?;
+    let named = new.access_key.is_some();
     let access_key = new.access_key.unwrap_or_else(|| new_access_key(&*console.entropy));
     let secret: Zeroizing<String> = new.secret_key.unwrap_or_else(|| new_secret_key(&*console.entropy));
     check_credentials(&access_key, &secret).map_err(|error| {
@@ -279,9 +310,11 @@ async fn create_key(call: &Call<'_>, user: String) -> Answer {
     })?;
     let action = CreateAccessKey { user: user.clone(), access_key: access_key.clone(), secret: sealed };
     let receipt = call.submit(action).await?;
-    // The only time that the secret is told.
-    let fields = json!({ "user": user, "access_key": access_key, "secret_key": secret.as_str() });
-    Ok(call.changed(StatusCode::CREATED, &receipt, fields))
+    // The only time that the secret is told. A dry run has made none, and no id either.
+    let access_key = (named || !call.dry_run).then_some(access_key);
+    let secret_key = (!call.dry_run).then_some(secret.as_str());
+    let fields = json!({ "user": user, "access_key": access_key, "secret_key": secret_key });
+    Ok(call.changed(StatusCode::CREATED, receipt.as_ref(), fields))
 }
 
 async fn list_policies(call: &Call<'_>, user: String) -> Answer {

@@ -12,9 +12,9 @@ pub mod route;
 pub use input::status_name;
 
 use crate::auth::{Action, Authenticated, Authenticator, Class, authorize};
-use crate::engine::{Command, EngineError, Receipt};
+use crate::engine::{self, Command, EngineError, Receipt};
 use crate::keys::Keys;
-use crate::s3::request::{RequestHead, RequestId};
+use crate::s3::request::{Query, RequestHead, RequestId};
 use crate::s3::sigv4::Payload;
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
@@ -53,6 +53,8 @@ pub type Submitted<'a> = Pin<Box<dyn Future<Output = Result<Receipt, EngineError
 pub trait Backend: Send + Sync + 'static {
     /// Hands a command to the engine.
     fn submit(&self, command: Command) -> Submitted<'_>;
+    /// Decides what a command would come to, and changes nothing. May wait for the disk.
+    fn preview(&self, action: engine::Action) -> Result<(), EngineError>;
     /// Durable rows, as of now.
     fn rows(&self) -> Arc<dyn Rows + Send + Sync>;
     /// Keeps evidence of a refused request. Must not block.
@@ -75,9 +77,11 @@ pub struct Console {
 struct Call<'a> {
     console: &'a Console,
     route: Route,
-    query: String,
+    query: Query,
     body: Bytes,
     actor: Actor,
+    /// Whether to say what would be done instead of doing it.
+    dry_run: bool,
 }
 
 /// What a handler answers: a status and a JSON value.
@@ -176,7 +180,15 @@ impl Console {
             return Err(Problem::new(StatusCode::BAD_REQUEST, "BodyMismatch", detail).into());
         }
         let actor = actor(Some(&caller), head, request_id);
-        Ok(Call { console: self, route, query: head.raw_query.clone(), body, actor })
+        let query =
+            Query::parse(&head.raw_query).map_err(|_| Problem::field("query", "is not valid UTF-8"))?;
+        let dry_run = match query.get("dry_run") {
+            None | Some("false") => false,
+            Some("true") => true,
+            // Whoever misspells it must not change anything.
+            Some(_) => return Err(Problem::field("dry_run", "is neither true nor false").into()),
+        };
+        Ok(Call { console: self, route, query, body, actor, dry_run })
     }
 
     fn note(&self, head: &RequestHead, operation: &str, refusal: &Refusal, request_id: &str) {

@@ -187,6 +187,12 @@ fn operation(info: &RouteInfo) -> Value {
             { "name": "limit", "in": "query", "schema": { "type": "integer", "minimum": 1, "maximum": 1000 } },
         ]);
     }
+    if let Answer::Changed(_) = info.answer {
+        operation["parameters"] = json!([{
+            "name": "dry_run", "in": "query", "schema": { "type": "boolean" },
+            "description": "Answer what would be done, or why it would be refused, and change nothing.",
+        }]);
+    }
     if let Some(body) = &info.body {
         let required = body.fields.iter().any(|field| field.required);
         let content = json!({ "application/json": { "schema": reference(body.name) } });
@@ -201,8 +207,14 @@ fn object(fields: &[Field], change: bool) -> Value {
     let mut properties: Map<String, Value> =
         fields.iter().map(|field| (field.name.to_owned(), field.schema())).collect();
     if change {
-        let position = json!({ "type": "integer", "description": "The event's place in the log." });
-        let event = json!({ "type": "string", "description": "Its stream and its number there." });
+        let position = json!({
+            "type": ["integer", "null"], "description": "The event's place in the log; null in a dry run.",
+        });
+        let event = json!({
+            "type": ["string", "null"], "description": "Its stream and its number there; null in a dry run.",
+        });
+        let dry_run = json!({ "type": "boolean", "description": "Whether nothing was done." });
+        properties.insert("dry_run".to_owned(), dry_run);
         properties.insert("position".to_owned(), position);
         properties.insert("event_id".to_owned(), event);
         properties.insert("request_id".to_owned(), json!({ "type": "string" }));

@@ -141,7 +141,8 @@ const USER: [Field; 7] = [
     Field::maybe("email"),
 ];
 const KEY: [Field; 3] = [Field::text("access_key"), Field::text("user"), Field::status()];
-const NEW_KEY: [Field; 3] = [Field::text("user"), Field::text("access_key"), Field::text("secret_key")];
+/// A dry run makes neither id nor secret.
+const NEW_KEY: [Field; 3] = [Field::text("user"), Field::maybe("access_key"), Field::maybe("secret_key")];
 const POLICY: [Field; 2] = [Field::text("user"), Field::text("policy")];
 
 /// The methods of each path, as the `Allow` header lists them.

@@ -12,6 +12,7 @@ use serde_json::json;
 use siltstone_log::event::Status;
 use siltstone_log::host::Clock;
 use siltstone_log::host::real::{RealClock, RealDisk, RealEntropy};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
 
@@ -43,6 +44,10 @@ struct Recorder {
 impl Backend for Recorder {
     fn submit(&self, command: Command) -> Submitted<'_> {
         Box::pin(self.engine.submit(command))
+    }
+
+    fn preview(&self, action: crate::engine::Action) -> Result<(), EngineError> {
+        self.engine.preview(action)
     }
 
     fn rows(&self) -> Arc<dyn Rows + Send + Sync> {
@@ -276,6 +281,62 @@ async fn names_that_are_taken_or_break_the_rules_are_refused() {
     let (status, problem) = door.call("GET", "/api/v1/nothing", Value::Null).await;
     assert_eq!((status, &problem["code"]), (404, &json!("NoSuchRoute")));
     assert_eq!(door.send(Door::head("PUT", "/api/v1/users"), "").await.0, 405);
+}
+
+#[tokio::test]
+async fn a_dry_run_answers_as_the_change_would_and_changes_nothing() {
+    let door = Door::open();
+    door.user("anna", ANNA).await;
+    assert_eq!(
+        door.call("POST", "/api/v1/users/anna/policies", json!({ "policy": "readonly" })).await.0,
+        200
+    );
+    let changes = [
+        ("POST", "/api/v1/tenants", json!({ "name": "acme" })),
+        ("POST", "/api/v1/users", json!({ "name": "bert" })),
+        ("POST", "/api/v1/users", json!({ "name": "carl", "id": "C1", "display_name": "C", "email": "c@d" })),
+        ("POST", "/api/v1/users", json!({ "name": "dora", "tenant": "default" })),
+        ("PATCH", "/api/v1/users/anna", json!({ "status": "suspended" })),
+        ("POST", "/api/v1/users/anna/keys", json!({})),
+        (
+            "POST",
+            "/api/v1/users/anna/keys",
+            json!({ "access_key": "KEYOFMINE", "secret_key": "not-to-be-told" }),
+        ),
+        ("POST", "/api/v1/users/anna/policies", json!({ "policy": "readwrite" })),
+        ("DELETE", "/api/v1/users/anna/policies/readonly", Value::Null),
+        ("PATCH", "/api/v1/keys/ANNAKEY", json!({ "status": "suspended" })),
+        ("DELETE", "/api/v1/keys/ANNAKEY", Value::Null),
+        ("DELETE", "/api/v1/users/anna", Value::Null),
+    ];
+    let of = |method: &str, path| Route::parse(&method.parse().unwrap(), path).unwrap().action().name;
+    let paths: BTreeSet<_> = changes.iter().map(|(method, path, _)| of(method, path)).collect();
+    let every = route::ROUTES.iter().filter(|info| matches!(info.answer, openapi::Answer::Changed(_)));
+    assert_eq!(paths, every.map(|info| info.action).collect());
+    let before = door.recorder.engine.status().durable;
+    for (method, path, body) in &changes {
+        let asked = format!("{path}?dry_run=true");
+        let (status, answer) = door.call(method, &asked, body.clone()).await;
+        assert!((200..300).contains(&status), "{method} {path}: {answer}");
+        assert_eq!(
+            (&answer["dry_run"], &answer["position"]),
+            (&json!(true), &Value::Null),
+            "{method} {path}"
+        );
+        assert!(!answer.to_string().contains("not-to-be-told"));
+    }
+    assert_eq!(door.call("POST", "/api/v1/tenants?dry_run=ture", json!({ "name": "acme" })).await.0, 400);
+    let taken = door.call("POST", "/api/v1/users?dry_run=true", json!({ "name": "anna" })).await;
+    assert_eq!((taken.0, &taken.1["code"]), (409, &json!("UserExists")));
+    let absent = door.call("DELETE", "/api/v1/keys/GONE?dry_run=true", Value::Null).await;
+    assert_eq!((absent.0, &absent.1["code"]), (404, &json!("NoSuchAccessKey")));
+    assert_eq!(door.recorder.engine.status().durable, before);
+    // And each of them can be done afterwards, with the same answer but for what is drawn anew.
+    for (method, path, body) in changes {
+        let (status, answer) = door.call(method, path, body).await;
+        assert!((200..300).contains(&status) && answer["dry_run"] == false, "{method} {path}: {answer}");
+    }
+    assert!(door.recorder.engine.status().durable > before);
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ use bucket_protocol::{SecondHalf, Unfinished};
 use command::RecordDenied;
 use content::{BlobKeeper, Sources, Staging};
 use crossbeam_channel::{Sender, TrySendError};
+use decide::DecideError;
 use history::HistoryState;
 use shard::{Call, CommandResult, ReplyTo, shard_of};
 use siltstone_log::event::{AccessDenied, Actor};
@@ -111,6 +112,15 @@ impl Engine {
         let nanos = self.shared.clock.monotonic_nanos().saturating_sub(began);
         self.shared.observer.answered(action, &result, nanos);
         result
+    }
+
+    /// What a command's decision would be now, without carrying it out: nothing is written, and nobody is asked to wait.
+    pub fn preview(&self, action: Action) -> Result<(), EngineError> {
+        match decide::decide(&self.view(), action) {
+            Ok(_) => Ok(()),
+            Err(DecideError::Rejected(rejection)) => Err(rejection.into()),
+            Err(DecideError::Fault(fault)) => Err(fault.into()),
+        }
     }
 
     async fn both_halves(&self, command: Command, half: SecondHalf) -> CommandResult {

@@ -4,7 +4,7 @@ use super::vitals::Vitals;
 use crate::console::problem::Problem;
 use crate::console::route::RouteError;
 use crate::console::{Backend, Console, Submitted};
-use crate::engine::{Command, Engine};
+use crate::engine::{Action, Command, Engine, EngineError};
 use crate::listener::Service;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -142,6 +142,10 @@ fn nothing_here() -> Answer {
 impl Backend for Engine {
     fn submit(&self, command: Command) -> Submitted<'_> {
         Box::pin(Self::submit(self, command))
+    }
+
+    fn preview(&self, action: Action) -> Result<(), EngineError> {
+        Self::preview(self, action)
     }
 
     fn rows(&self) -> Arc<dyn Rows + Send + Sync> {

@@ -9,10 +9,12 @@ import shutil
 import signal
 import subprocess
 import time
+import tomllib
 
+import jsonschema
 import pytest
 
-from siltstone import BINARY, SECRET_KEY, Server, digest, run
+from siltstone import ACCESS_KEY, BINARY, SECRET_KEY, Server, digest, run
 
 CANARY = "canary-secret-7d21"
 
@@ -31,7 +33,7 @@ def stopped(tmp_path_factory):
         client.put_object(Bucket="first", Key=f"k{number:02}", Body=b"x" * number)
     client.delete_object(Bucket="first", Key="k00")
     assert server.admin("user", "create", "anna").returncode == 0
-    assert server.admin("key", "create", "anna").returncode == 0
+    assert server.admin("key", "create", "--user", "anna").returncode == 0
     assert server.stop() == 0
     return server.data_dir
 
@@ -67,6 +69,31 @@ def test_a_refused_setting_names_its_place_and_changes_nothing(tmp_path):
         refused = run("config", command, "--config", config)
         assert refused.returncode == 2 and refused.stdout == ""
         assert f"{config}:2:1" in refused.stderr and "segment_size" in refused.stderr
+
+
+def test_the_schema_of_the_file_takes_what_the_program_takes(tmp_path):
+    schema = json.loads(run("config", "schema").stdout)
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    taken = [
+        "[log]\nsegment_size = '8 MiB'\n[content]\npack_size = 16777216\n",
+        "[server]\ndata_dir = '${HOME}/x'\ndrain_timeout = '1 min'\n[telemetry]\nlog_level = 'debug'\n",
+        "[s3]\ndomains = ['s3.example.org', 'localhost']\nsigv2_links = false\n",
+        "[s3]\ndomains = 's3.example.org, localhost'\nsigv2_links = 'false'\n[history]\nmax_bytes = 'auto'\nwindow_days = 3\n",
+        "[listeners]\ns3 = '[::1]:80'\n[telemetry]\nlog_level = '${LEVEL}'\n",
+    ]
+    refused = [
+        "[log]\nsegmnt_size = '8 MiB'\n", "[lgo]\nsegment_size = '8 MiB'\n", "log = 1\n", "[log]\nsegment_size = 'big'\n",
+        "[log]\nsegment_size = 1.5\n", "[server]\ndrain_timeout = '1 year'\n", "[server]\ndrain_timeout = 5\n",
+        "[s3]\ndomains = ['http://a']\n", "[s3]\ndomains = 'a:80'\n", "[s3]\nsigv2_links = 'no'\n",
+        "[telemetry]\nlog_level = 'loud'\n", "[listeners]\ns3 = 'here'\n", "[history]\nwindow_days = -1\n",
+    ]
+    config = tmp_path / "c.toml"
+    for text in taken + refused:
+        config.write_text(text)
+        checked = run("config", "check", "--config", config, environment={"HOME": "/tmp", "LEVEL": "warn"})
+        valid = validator.is_valid(tomllib.loads(text))
+        assert (checked.returncode == 0, valid) == (text in taken, text in taken), (text, checked.stderr)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "elvish", "powershell"])
@@ -114,6 +141,17 @@ def test_export_has_every_record_once_and_no_secrets(stopped, tmp_path):
             assert refused.returncode == 2 and wrong[1] in refused.stderr and refused.stdout == ""
     some = run("log", "export", stopped, "--from", 5, "--to", 9)
     assert lines(some.stdout) == records[4:9]
+    assert lines(run("log", "export", stopped, "--to", records[20]["time"]).stdout) == [
+        record for record in records if record["time"] <= records[20]["time"]
+    ]
+    assert lines(run("log", "inspect", stopped, "--from", records[20]["time"], "-o", "ndjson").stdout) == [
+        record for record in records if record["time"] >= records[20]["time"]
+    ]
+    assert run("log", "export", stopped, "--from", "1h ago").stdout == exported.stdout
+    assert run("log", "export", stopped, "--to", "1h ago").stdout == ""
+    for command in ("export", "inspect", "tail"):
+        refused = run("log", command, stopped, "--from", "yesterday")
+        assert refused.returncode == 2 and "2h ago" in refused.stderr
     streams = run("log", "export", stopped, "--stream", "system")
     assert lines(streams.stdout) == [record for record in records if record["name"] == "system"]
 
@@ -130,6 +168,10 @@ def test_an_export_that_was_cut_off_goes_on(stopped, tmp_path):
         done = run("log", "export", stopped, "--file", file, "--resume")
         assert done.returncode == 0, done.stderr
         assert file.read_text() == whole
+    (position,) = lines(whole)[-1:]
+    assert done.stdout.startswith("1 records added to ") and f"position {position['position']}" in done.stdout
+    again = run("log", "export", stopped, "--file", file, "--resume")
+    assert again.returncode == 0 and again.stdout.startswith("nothing to add to ") and file.read_text() == whole
     file.write_text("notes\n")
     assert run("log", "export", stopped, "--file", file, "--resume").returncode == 1
     assert file.read_text() == "notes\n"
@@ -315,3 +357,54 @@ def test_what_destroys_needs_a_yes_where_nobody_can_be_asked(shared_server):
     assert shared_server.admin("user", "rm", "kept", "--yes").returncode == 0
     gone = shared_server.admin("user", "rm", "kept", "--yes")
     assert gone.returncode == 3 and SECRET_KEY not in gone.stderr
+
+
+def test_a_change_can_be_tried_before_it_is_made(shared_server):
+    tried = shared_server.admin("user", "create", "tried", "--dry-run", "--json")
+    answer = json.loads(tried.stdout)
+    assert tried.returncode == 0 and answer["dry_run"] is True and answer["position"] is None
+    assert shared_server.admin("user", "get", "tried").returncode == 3
+    assert shared_server.admin("user", "create", "tried").returncode == 0
+    assert shared_server.admin("user", "create", "tried", "--dry-run").returncode == 5
+    key = json.loads(shared_server.admin("key", "create", "--user", "tried", "--dry-run", "--json").stdout)
+    assert key["secret_key"] is None and json.loads(shared_server.admin("key", "ls", "--user", "tried", "--json").stdout) == []
+    assert shared_server.admin("user", "rm", "tried", "--dry-run").returncode == 0, "nothing to confirm"
+    user = json.loads(shared_server.admin("user", "get", "tried", "--json").stdout)
+    assert (user["user"], user["status"]) == ("tried", "active")
+
+
+def test_a_server_has_a_name_in_a_file_that_is_closed_to_others(shared_server, tmp_path):
+    home = {"HOME": str(tmp_path)}
+    file = tmp_path / ".config" / "siltstone" / "profiles.json"
+    endpoint = ("--endpoint", shared_server.ready["console"])
+    key = ("--access-key", ACCESS_KEY, "--secret-key-file", "-")
+    assert json.loads(run("profile", "ls", "--json", environment=home).stdout) == []
+    added = run("profile", "add", "here", *endpoint, *key, environment=home, stdin=SECRET_KEY + "\n")
+    assert added.returncode == 0, added.stderr
+    assert file.stat().st_mode & 0o777 == 0o600
+    taken = run("profile", "add", "here", *endpoint, environment=home)
+    assert taken.returncode == 5 and "profile rm" in taken.stderr
+    listed = run("profile", "ls", "--json", environment=home)
+    assert [profile["access_key"] for profile in json.loads(listed.stdout)] == [ACCESS_KEY]
+    assert SECRET_KEY not in listed.stdout + run("profile", "ls", environment=home).stdout
+    for chosen in (["--profile", "here"], []):
+        variables = {**home, "SILTSTONE_PROFILE": "here" if not chosen else "gone"}
+        assert run("admin", "user", "ls", *chosen, environment=variables).returncode == 0
+    # What a flag says comes first, then the profile, then the variables.
+    wrong = {**home, "SILTSTONE_ENDPOINT": "http://127.0.0.1:1", "SILTSTONE_ACCESS_KEY": "a", "SILTSTONE_SECRET_KEY": CANARY}
+    assert run("admin", "user", "ls", "--profile", "here", environment=wrong).returncode == 0
+    flag = run("admin", "user", "ls", "--profile", "here", "--endpoint", "http://127.0.0.1:1", environment=home)
+    assert flag.returncode == 7
+    gone = run("admin", "user", "ls", "--profile", "gone", environment=home)
+    assert gone.returncode == 3 and "profile ls" in gone.stderr
+    file.chmod(0o644)
+    refused = run("profile", "ls", environment=home)
+    assert refused.returncode == 4 and "chmod 600" in refused.stderr and SECRET_KEY not in refused.stderr
+    file.chmod(0o600)
+    assert run("profile", "rm", "here", environment=home).returncode == 5
+    assert run("profile", "rm", "here", "--yes", environment=home).returncode == 0
+    assert run("profile", "rm", "here", "--yes", environment=home).returncode == 3
+    assert json.loads(file.read_text()) == {}
+    file.write_text('{"here": "' + CANARY)
+    broken = run("profile", "ls", environment=home)
+    assert broken.returncode == 1 and CANARY not in broken.stderr and file.read_text().endswith(CANARY)

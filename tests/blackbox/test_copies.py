@@ -132,7 +132,7 @@ def test_a_source_that_the_caller_may_not_read_is_not_copied(own_server):
     upload = root.create_multipart_upload(Bucket="private", Key="m")["UploadId"]
     own_server.admin("user", "create", "writer")
     assert own_server.admin("policy", "attach", "writeonly", "--user", "writer").returncode == 0
-    key = created_key(own_server.admin("key", "create", "writer", "--json"))
+    key = created_key(own_server.admin("key", "create", "--user", "writer", "--json"))
     writer = own_server.client(key["access_key"], key["secret_key"])
     writer.put_object(Bucket="private", Key="mine", Body=b"x")
     copy = lambda: writer.copy_object(Bucket="private", Key="c", CopySource="private/k")

@@ -99,7 +99,7 @@ def fill_with_history(server):
             client.complete_multipart_upload(**where, MultipartUpload={"Parts": parts})
         elif end == "abort":
             client.abort_multipart_upload(**where)
-    for words in (("user", "create", "gone"), ("key", "create", "gone"), ("policy", "attach", "readonly", "--user", "gone"),
+    for words in (("user", "create", "gone"), ("key", "create", "--user", "gone"), ("policy", "attach", "readonly", "--user", "gone"),
                   ("user", "rm", "gone", "--yes"), ("user", "create", "stays")):
         done = server.admin(*words)
         assert done.returncode == 0, (words, done.stderr)

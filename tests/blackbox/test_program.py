@@ -143,7 +143,7 @@ def test_users_keys_and_policies(own_server):
     root.put_object(Bucket="shared", Key="k", Body=b"x")
     assert admin("user", "create", "reader", "--json").returncode == 0
     assert admin("user", "create", "reader").returncode == 5, "a taken name is a conflict"
-    key = created_key(admin("key", "create", "reader", "--json"))
+    key = created_key(admin("key", "create", "--user", "reader", "--json"))
     client = own_server.client(key["access_key"], key["secret_key"])
     assert code_of(client.get_object, Bucket="shared", Key="k") == ("AccessDenied", 403)
     assert admin("policy", "attach", "readonly", "--user", "reader").returncode == 0
@@ -151,7 +151,7 @@ def test_users_keys_and_policies(own_server):
     assert client.list_objects_v2(Bucket="shared")["KeyCount"] == 1
     assert code_of(client.put_object, Bucket="shared", Key="k", Body=b"y") == ("AccessDenied", 403)
     assert code_of(client.delete_object, Bucket="shared", Key="k") == ("AccessDenied", 403)
-    given = admin("key", "create", "reader", "--access-key", "GIVENKEY", "--secret-key-file", "-", "--json", stdin="given-secret\n")
+    given = admin("key", "create", "--user", "reader", "--access-key", "GIVENKEY", "--secret-key-file", "-", "--json", stdin="given-secret\n")
     assert created_key(given)["access_key"] == "GIVENKEY"
     assert own_server.client("GIVENKEY", "given-secret").get_object(Bucket="shared", Key="k")["Body"].read() == b"x"
     assert admin("policy", "attach", "no-such-policy", "--user", "reader").returncode in (2, 3)
@@ -171,7 +171,7 @@ def test_another_account_sees_nothing_of_ours(own_server):
     own_server.client().put_object(Bucket="ours", Key="k", Body=b"x")
     assert own_server.admin("user", "create", "stranger", "--id", "canonical-stranger", "--display-name", "S").returncode == 0
     assert own_server.admin("policy", "attach", "readwrite", "--user", "stranger").returncode == 0
-    key = created_key(own_server.admin("key", "create", "stranger", "--json"))
+    key = created_key(own_server.admin("key", "create", "--user", "stranger", "--json"))
     client = own_server.client(key["access_key"], key["secret_key"])
     for call in (client.get_object, client.delete_object):
         assert code_of(call, Bucket="ours", Key="k") == ("AccessDenied", 403)
@@ -214,9 +214,9 @@ def test_secrets_stand_nowhere_outside_keys(tmp_path):
     server = Server(tmp_path / "data", environment={"SILTSTONE_TELEMETRY__LOG_LEVEL": "trace"}).start()
     server.admin("user", "create", "canary")
     server.admin("policy", "attach", "readwrite", "--user", "canary")
-    given = server.admin("key", "create", "canary", "--access-key", "CANARYKEY", "--secret-key-file", "-", stdin=canary)
+    given = server.admin("key", "create", "--user", "canary", "--access-key", "CANARYKEY", "--secret-key-file", "-", stdin=canary)
     assert given.returncode == 0, given.stderr
-    again = server.admin("key", "create", "canary", "--access-key", "CANARYKEY", "--secret-key-file", "-", stdin=canary)
+    again = server.admin("key", "create", "--user", "canary", "--access-key", "CANARYKEY", "--secret-key-file", "-", stdin=canary)
     assert again.returncode == 5, again.stderr
     client = server.client("CANARYKEY", canary)
     client.create_bucket(Bucket="canary")

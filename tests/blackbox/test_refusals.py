@@ -58,7 +58,7 @@ def test_suspended_and_removed_keys_and_users_are_refused_until_they_are_let_in_
     name = f"of-{what}"
     assert server.admin("user", "create", name).returncode == 0
     assert server.admin("policy", "attach", "readwrite", "--user", name).returncode == 0
-    key = created_key(server.admin("key", "create", name, "--json"))
+    key = created_key(server.admin("key", "create", "--user", name, "--json"))
     client = server.client(key["access_key"], key["secret_key"])
     link = Signer(server.address(), access_key=key["access_key"], secret_key=key["secret_key"])
     subject = {"key": key["access_key"], "user": name}[what]

@@ -1,5 +1,6 @@
 //! `siltstone log export`: records as lines of JSON, and how to go on with a file that was cut off.
 
+use super::bound::Range;
 use super::record::{Filter, Selection};
 use crate::cli::exit::ExitCode;
 use crate::cli::progress::{Extent, Progress, ProgressArgs};
@@ -24,12 +25,8 @@ const LAST_LINE_BYTES: u64 = 64 * 1024;
 pub struct ExportArgs {
     /// The data directory
     dir: PathBuf,
-    /// First position
-    #[arg(long, default_value_t = 1, value_name = "POSITION")]
-    from: u64,
-    /// Last position
-    #[arg(long, value_name = "POSITION")]
-    to: Option<u64>,
+    #[command(flatten)]
+    range: Range,
     #[command(flatten)]
     filter: Filter,
     /// A new file for the lines, instead of stdout
@@ -45,7 +42,7 @@ pub struct ExportArgs {
 /// Writes the lines.
 pub fn run(args: &ExportArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     let disk = data::read_only(&args.dir)?;
-    let mut from = args.from;
+    let mut from = args.range.from.first_position();
     let Some(path) = &args.file else {
         let mut lines = BufWriter::with_capacity(1 << 18, out);
         let exported = export(args, disk, from, &mut lines)?;
@@ -53,30 +50,33 @@ pub fn run(args: &ExportArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
         return Ok(exported.code());
     };
     let failed = |error| CliError::File { path: path.display().to_string(), error };
-    let file = if args.resume {
-        let (file, last) = reopen(path).map_err(failed)?;
-        from = last.map_or(from, |last| from.max(last + 1));
-        file
+    let (file, last) = if args.resume {
+        reopen(path).map_err(failed)?
     } else {
-        create(path).map_err(|error| match error.kind() {
+        let created = create(path).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => CliError::Exists(path.clone(), "--resume goes on with it"),
             _ => failed(error),
-        })?
+        });
+        (created?, None)
     };
+    from = last.map_or(from, |last| from.max(last + 1));
     let mut lines = BufWriter::with_capacity(1 << 18, file);
     let exported = export(args, disk, from, &mut lines)?;
     let file = lines.into_inner().map_err(|error| failed(error.into_error()))?;
     file.sync_all().map_err(failed)?;
-    writeln!(
-        out,
-        "{} records in {}, the last at position {}",
-        exported.records,
-        path.display(),
-        exported.last
-    )?;
+    let (path, Exported { records, last: end, .. }) = (path.display(), exported);
+    match last {
+        None => writeln!(out, "{records} records in {path}, the last at position {end}"),
+        Some(last) if records == 0 => {
+            writeln!(out, "nothing to add to {path}, which ends at position {last}")
+        }
+        Some(_) => writeln!(out, "{records} records added to {path}, the last at position {end}"),
+    }?;
     Ok(exported.code())
 }
 
+/// What an export has written.
+#[derive(Clone, Copy)]
 struct Exported {
     records: u64,
     last: Position,
@@ -95,7 +95,7 @@ fn export(
     from: u64,
     lines: &mut dyn Write,
 ) -> Result<Exported, CliError> {
-    let selection = Selection { from, to: args.to, filter: args.filter.clone() };
+    let selection = Selection { range: args.range, filter: args.filter.clone() };
     let extent = Extent::of(data::segments(&disk)?);
     let mut progress = Progress::begin(args.progress, "export", extent.total());
     let mut exported = Exported { records: 0, last: Position(from.saturating_sub(1)), damaged: false };
@@ -103,7 +103,8 @@ fn export(
         let item = item?;
         progress.set(extent.read(&item));
         let last = item.last();
-        for shown in selection.of(item) {
+        // A batch, or what cannot be read, may begin before what the file still lacks.
+        for shown in selection.of(item).into_iter().filter(|shown| shown.last >= Position(from)) {
             writeln!(lines, "{}", shown.value)?;
             exported.records += 1;
             exported.last = shown.last;

@@ -1,5 +1,6 @@
 //! `siltstone log inspect`
 
+use super::bound::Range;
 use super::record::{Filter, Selection};
 use crate::cli::exit::ExitCode;
 use crate::cli::output::{Format, OutputArgs, printable};
@@ -15,12 +16,8 @@ use std::path::PathBuf;
 pub struct InspectArgs {
     /// The data directory
     dir: PathBuf,
-    /// First position
-    #[arg(long, default_value_t = 1, value_name = "POSITION")]
-    from: u64,
-    /// Last position
-    #[arg(long, value_name = "POSITION")]
-    to: Option<u64>,
+    #[command(flatten)]
+    range: Range,
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
@@ -30,10 +27,9 @@ pub struct InspectArgs {
 /// Shows records.
 pub fn run(args: &InspectArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     let disk = data::read_only(&args.dir)?;
-    let InspectArgs { from, to, filter, .. } = args;
-    let selection = Selection { from: *from, to: *to, filter: filter.clone() };
+    let selection = Selection { range: args.range, filter: args.filter.clone() };
     let mut list = List::begin(args.output.format(), out)?;
-    for item in Replay::open(disk, Position(*from))? {
+    for item in Replay::open(disk, Position(args.range.from.first_position()))? {
         let item = item?;
         let end = item.last();
         for shown in selection.of(item) {

@@ -1,5 +1,6 @@
 //! `siltstone log`: reads a log without its lock, beside a running server, and repairs one with it.
 
+mod bound;
 mod export;
 mod inspect;
 mod record;

@@ -1,5 +1,6 @@
 //! A record as JSON: the one form that `log inspect`, `log tail` and `log export` print (`docs/events.md`).
 
+use super::bound::Range;
 use crate::cli::data;
 use crate::hex::hex;
 use clap::Args;
@@ -25,12 +26,10 @@ const ERASED: &str = "erased";
 const UNKNOWN_TYPE: &str = "type ";
 
 /// The records that are wanted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Selection {
-    /// First position.
-    pub from: u64,
-    /// Last position.
-    pub to: Option<u64>,
+    /// From where to where.
+    pub range: Range,
     /// Of which stream, and which event.
     pub filter: Filter,
 }
@@ -59,7 +58,7 @@ pub struct Shown {
 impl Selection {
     /// Whether nothing more can come at or behind a position.
     pub fn is_past(&self, position: Position) -> bool {
-        self.to.is_some_and(|to| position.get() > to)
+        self.range.is_past(position.get())
     }
 
     /// What is wanted of an item, in order. Ranges that cannot be read are always wanted: anything could be in them.
@@ -76,7 +75,7 @@ impl Selection {
 
     fn show(&self, record: &Record) -> Option<Shown> {
         let position = record.place.position;
-        if position.get() < self.from || self.is_past(position) || !self.has_stream(record) {
+        if !self.range.contains(record) || !self.has_stream(record) {
             return None;
         }
         let value = value(record);

@@ -1,5 +1,6 @@
 //! `siltstone log tail`: the end of a log, and what is appended to it by a server that runs beside.
 
+use super::bound::{Bound, Range};
 use super::inspect::List;
 use super::record::{Filter, Selection, Shown};
 use crate::cli::exit::ExitCode;
@@ -31,9 +32,9 @@ pub struct TailArgs {
     /// So many of the last records
     #[arg(short = 'n', long, default_value_t = 10, conflicts_with = "from")]
     lines: usize,
-    /// All from this position on, instead of the last ones
-    #[arg(long, value_name = "POSITION")]
-    from: Option<u64>,
+    /// All from this position or time on, instead of the last ones
+    #[arg(long, value_name = "POSITION|TIME", value_parser = Bound::parse)]
+    from: Option<Bound>,
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
@@ -43,7 +44,10 @@ pub struct TailArgs {
 /// Shows the end of the log.
 pub fn run(args: &TailArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     let disk = data::read_only(&args.dir)?;
-    let selection = Selection { from: args.from.unwrap_or_default(), to: None, filter: args.filter.clone() };
+    let selection = Selection {
+        range: Range::from(args.from.unwrap_or(Bound::Position(1))),
+        filter: args.filter.clone(),
+    };
     // An array that never ends is none: what is followed is a line for each.
     let format = match args.output.format() {
         Format::Json if args.follow => Format::Ndjson,
@@ -52,7 +56,7 @@ pub fn run(args: &TailArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     let mut list = List::begin(format, out)?;
     let mut seen = Seen::of(&args.dir)?;
     let mut next = match args.from {
-        Some(from) => show_from(disk.clone(), &selection, Position(from), &mut list, out)?,
+        Some(from) => show_from(disk.clone(), &selection, Position(from.first_position()), &mut list, out)?,
         None => show_last(&disk, &selection, args.lines, &mut list, out)?,
     };
     if !args.follow {
