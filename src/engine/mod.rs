@@ -28,6 +28,7 @@ pub mod recent;
 mod shard;
 pub mod status;
 pub mod stream_task;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod view;

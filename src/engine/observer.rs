@@ -16,6 +16,10 @@ pub trait Observer: Send + Sync {
     fn expired(&self, _reason: Reason, _versions: u64, _bytes: u64) {}
     /// Versions left before the window's days had passed.
     fn window_shortened(&self, _reason: Reason) {}
+    /// Blobs that nothing names, with so many bytes, are given back.
+    fn swept(&self, _blobs: u64, _bytes: u64) {}
+    /// The search for them has ended: whether it went through all blobs.
+    fn sweep_ended(&self, _complete: bool) {}
 }
 
 /// Takes no note.

@@ -14,6 +14,7 @@ use super::outcome::{EngineError, Fault, Unavailable};
 use super::poller;
 use super::shard::{Call, CommandResult, Notice, ReplyTo, Shard, ShardContext, shard_of};
 use super::status::Progress;
+use super::sweep::Sweeper;
 use super::{Engine, ROOT_ACCOUNT, Shared};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use siltstone_log::driver::{LogClient, LogThread};
@@ -134,6 +135,7 @@ struct Parts {
     follower: Follower,
     blobs: Arc<dyn BlobIndex>,
     pack_writer: PackWriter,
+    sweeper: Sweeper,
     damage: Arc<FoundDamage>,
 }
 
@@ -280,7 +282,8 @@ fn open_parts(data_dir: DataDir, config: &EngineConfig) -> Result<Parts, OpenErr
     let packs = Script::new(move |io| recover_packs(io, log_id, index)).run(&mut disk)?;
     let leave_free = config.limits.free_floor;
     let pack_writer = PackWriter::new(&packs, PackConfig { leave_free, ..config.packs });
-    Ok(Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer, damage })
+    let sweeper = Sweeper::new(&recovered, &packs);
+    Ok(Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer, sweeper, damage })
 }
 
 /// Says in the server's log what an administrator has to know of the state that the log was found in.
@@ -355,7 +358,7 @@ fn channels(config: &EngineConfig) -> Channels {
 }
 
 fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError> {
-    let Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer, damage } = parts;
+    let Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer, sweeper, damage } = parts;
     let Channels { calls, inboxes, notices } = channels(&config);
     let last = Position(recovered.next_position.get().saturating_sub(1));
     let progress = Arc::new(Progress::new(last, follower.applied()));
@@ -418,7 +421,8 @@ fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError
     let (workers_stop, stopped) = bounded(0);
     let workers = vec![
         start_history(history, Arc::downgrade(&shared), stopped.clone())?,
-        start_poller(Arc::downgrade(&shared), disk, admission, damage, stopped)?,
+        start_poller(Arc::downgrade(&shared), disk, admission, damage, stopped.clone())?,
+        start_sweep(sweeper, Arc::downgrade(&shared), stopped)?,
     ];
     let threads = Threads { notices, shards, log, batches, follower, packs, workers_stop, workers, data_dir };
     *shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
@@ -438,6 +442,10 @@ fn start_history(
     stop: Receiver<()>,
 ) -> io::Result<JoinHandle<()>> {
     Builder::new().name("history".into()).spawn(move || worker.run(&engine, &stop))
+}
+
+fn start_sweep(sweeper: Sweeper, engine: Weak<Shared>, stop: Receiver<()>) -> io::Result<JoinHandle<()>> {
+    Builder::new().name("sweep".into()).spawn(move || sweeper.run(&engine, &stop))
 }
 
 fn start_poller(

@@ -127,6 +127,14 @@ impl engine::Observer for Vitals {
     fn window_shortened(&self, reason: ExpiryReason) {
         self.metrics.observe_window_shortened(reason.name());
     }
+
+    fn swept(&self, blobs: u64, bytes: u64) {
+        self.metrics.observe_swept(blobs, bytes);
+    }
+
+    fn sweep_ended(&self, complete: bool) {
+        self.metrics.observe_sweep_ended(complete);
+    }
 }
 
 impl s3::Observer for Vitals {

@@ -142,6 +142,10 @@ metrics! {
     history_expired_bytes: IntCounterVec = "history_expired_bytes_total", ["reason"], "Bytes given back by versions that left the history.";
     history_shortened: IntCounterVec = "history_window_shortened_total", ["reason"],
         "Times that versions left before the window's days had passed.";
+    swept_blobs: IntCounter = "swept_blobs_total", [], "Blobs given back after the start because nothing names them.";
+    swept_bytes: IntCounter = "swept_bytes_total", [], "Bytes of blobs given back after the start because nothing names them.";
+    sweep_complete: IntGauge = "sweep_complete", [],
+        "1 once every blob of earlier starts was looked at; it stays 0 while records of the log cannot be read.";
     disk_free: IntGauge = "disk_free_bytes", [], "Free bytes on the volume of the data directory.";
     auth_failures: IntCounterVec = "auth_failures_total", ["reason"], "Requests refused because of who sent them, by error code.";
 }
@@ -234,6 +238,17 @@ impl Metrics {
     /// The history window was shortened.
     pub fn observe_window_shortened(&self, reason: &str) {
         self.history_shortened.with_label_values(&[reason]).inc();
+    }
+
+    /// Blobs that nothing names are given back.
+    pub fn observe_swept(&self, blobs: u64, bytes: u64) {
+        self.swept_blobs.inc_by(blobs);
+        self.swept_bytes.inc_by(bytes);
+    }
+
+    /// The search for blobs that nothing names has ended.
+    pub fn observe_sweep_ended(&self, complete: bool) {
+        self.sweep_complete.set(i64::from(complete));
     }
 
     /// The page that Prometheus reads.
@@ -364,6 +379,8 @@ mod tests {
         metrics.observe_auth_failure("SignatureDoesNotMatch");
         metrics.observe_expired("bytes", 3, 70);
         metrics.observe_window_shortened("bytes");
+        metrics.observe_swept(2, 60);
+        metrics.observe_sweep_ended(true);
         metrics
     }
 
@@ -403,6 +420,9 @@ mod tests {
             "siltstone_history_expired_versions_total{reason=\"bytes\"} 3",
             "siltstone_history_expired_bytes_total{reason=\"bytes\"} 70",
             "siltstone_history_window_shortened_total{reason=\"bytes\"} 1",
+            "siltstone_swept_blobs_total 2",
+            "siltstone_swept_bytes_total 60",
+            "siltstone_sweep_complete 1",
             "siltstone_auth_failures_total{reason=\"SignatureDoesNotMatch\"} 1",
             "process_start_time_seconds 1700000000",
         ] {

@@ -3,6 +3,7 @@
 use super::place::BlobPlace;
 use crate::id::BlobId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The index's store failed.
@@ -19,6 +20,8 @@ pub struct BlobIndexError(pub String);
 pub trait BlobIndex: Send + Sync {
     /// Where a blob lies, if it is here.
     fn get(&self, blob: BlobId) -> Result<Option<BlobPlace>, BlobIndexError>;
+    /// The blobs that follow `after` in the order of their ids, or the first ones: `limit` at most.
+    fn list(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobId>, BlobIndexError>;
     /// Remembers a blob. Putting it again replaces its place. [`BlobPlace::encode`] is the form to store.
     fn put(&self, blob: BlobId, place: &BlobPlace) -> Result<(), BlobIndexError>;
     /// Forgets a blob; one that is not there is no error.
@@ -55,6 +58,11 @@ impl MemoryBlobIndex {
 impl BlobIndex for MemoryBlobIndex {
     fn get(&self, blob: BlobId) -> Result<Option<BlobPlace>, BlobIndexError> {
         Ok(self.state().blobs.get(&blob).cloned())
+    }
+
+    fn list(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobId>, BlobIndexError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        Ok(self.state().blobs.range((from, Bound::Unbounded)).map(|(blob, _)| *blob).take(limit).collect())
     }
 
     fn put(&self, blob: BlobId, place: &BlobPlace) -> Result<(), BlobIndexError> {

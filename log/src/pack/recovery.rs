@@ -8,7 +8,9 @@
 //! A pack's number is never used twice, since the index may still say that a freed blob lies there. So the pack with
 //! the highest number stays, even when nothing is in it.
 //!
-//! Nothing is ever given back in a sealed pack: a blob that is incomplete there has been damaged, or freed by half.
+//! Nothing is ever given back in a sealed pack here: a blob that is incomplete there has been damaged, or freed by half,
+//! which only those can tell who know what records name. Its packs are not marked, so that each start finds it again until
+//! it is gone.
 
 use super::format::{
     ExtentHeader, ExtentInfo, FormatError, TRAILER, assemble, check_pack_header, decode_footer,
@@ -20,7 +22,7 @@ use super::reader::{BlobDamage, Damage};
 use super::{BLOCK, PAGE, pack_file, pack_number};
 use crate::codec::crc32c;
 use crate::host::{DiskError, DiskOp, FilePath, Folder};
-use crate::id::{BlobId, LogId};
+use crate::id::{BlobId, Hash, LogId};
 use crate::script::Io;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,8 +65,9 @@ pub struct RecoveredPacks {
     pub given_back: u64,
     /// Blobs that are there, but not as they were written. A crash leaves such blobs too, of which no record speaks.
     pub damaged: Vec<BlobDamage>,
-    /// Blobs that lack extents although part of them lies in a sealed pack.
-    pub incomplete: Vec<BlobId>,
+    /// Blobs that lack extents although part of them lies in sealed packs, in the order of their ids, with what is left
+    /// of them there. These are places to free, not to read: the length is that of what is left, and there is no hash.
+    pub incomplete: Vec<(BlobId, BlobPlace)>,
 }
 
 impl RecoveredPacks {
@@ -270,9 +273,10 @@ impl Recovery {
             if let Some(place) = self.index.get(blob)? {
                 extents.retain(|info| place.extents.contains(&info.place));
                 self.keep_extents(&extents);
-            } else if extents.iter().any(|info| !self.open.contains_key(&info.place.pack)) {
-                self.report.incomplete.push(blob);
+                continue;
             }
+            extents.retain(|info| !self.open.contains_key(&info.place.pack));
+            self.report.incomplete.extend(remains(&extents).map(|place| (blob, place)));
         }
         Ok(())
     }
@@ -339,9 +343,20 @@ impl Recovery {
             self.put(blob, &place)?;
         }
         // ORDER: marks after all blobs, those that span packs included.
-        let sealed: BTreeSet<u32> = self.sealed.iter().copied().collect();
+        let mut sealed: BTreeSet<u32> = self.sealed.iter().copied().collect();
+        for extent in self.report.incomplete.iter().flat_map(|(_, place)| &place.extents) {
+            sealed.remove(&extent.pack);
+        }
         sealed.into_iter().try_for_each(|number| self.index.mark_indexed(number))
     }
+}
+
+/// What is left of a blob that lacks extents; none where nothing is.
+fn remains(extents: &[ExtentInfo]) -> Option<BlobPlace> {
+    let salt = extents.first()?.salt;
+    let len = extents.iter().map(|info| u64::from(info.place.data_len)).sum();
+    let extents = extents.iter().map(|info| info.place).collect();
+    Some(BlobPlace { len, salt, hash: Hash::default(), extents })
 }
 
 /// A file's length in whole pages, since the padding of the last extent may never have been written.

@@ -88,6 +88,10 @@ impl BlobIndex for SimIndex {
         self.index.get(blob)
     }
 
+    fn list(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobId>, BlobIndexError> {
+        self.index.list(after, limit)
+    }
+
     fn put(&self, blob: BlobId, place: &BlobPlace) -> Result<(), BlobIndexError> {
         self.note(Call::Put(blob, place.clone()))
     }

@@ -5,7 +5,7 @@
 
 use crate::engine::outcome::Fault;
 use siltstone_log::id::BlobId;
-use siltstone_log::pack::{BlobIndex, BlobPlace, PackClient};
+use siltstone_log::pack::{BlobIndex, BlobIndexError, BlobPlace, PackClient};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -34,8 +34,18 @@ impl BlobKeeper {
 
     /// Where a blob lies.
     pub(crate) fn place(&self, blob: BlobId) -> Result<BlobPlace, Fault> {
-        let place = self.index.get(blob).map_err(|error| Fault::Content(error.to_string()))?;
+        let place = self.find(blob).map_err(|error| Fault::Content(error.to_string()))?;
         place.ok_or_else(|| Fault::Content(format!("blob {blob} is missing")))
+    }
+
+    /// Where a blob lies, if it is there.
+    pub(crate) fn find(&self, blob: BlobId) -> Result<Option<BlobPlace>, BlobIndexError> {
+        self.index.get(blob)
+    }
+
+    /// As [`BlobIndex::list`].
+    pub(crate) fn list(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobId>, BlobIndexError> {
+        self.index.list(after, limit)
     }
 
     /// Keeps blobs until the hold is dropped. One that was given back before is not there to be kept: its reader is told
@@ -51,10 +61,10 @@ impl BlobKeeper {
 
     /// Gives back a blob that nothing refers to any more, durably.
     pub(crate) fn free(&self, blob: BlobId) {
-        match self.index.get(blob) {
+        match self.find(blob) {
             Ok(Some(place)) => self.free_at(blob, place),
             Ok(None) => {}
-            // The space stays taken until the next start; no promise depends on it.
+            // The space stays taken until the next start sweeps; no promise depends on it.
             Err(error) => tracing::warn!(%blob, %error, "cannot free a blob"),
         }
     }
@@ -73,7 +83,12 @@ impl BlobKeeper {
     pub(crate) fn returning(&self) -> u64 {
         let unwanted =
             self.state().unwanted.values().fold(0, |sum: u64, place| sum.saturating_add(place.len));
-        unwanted.saturating_add(self.packs.giving_back())
+        unwanted.saturating_add(self.giving_back())
+    }
+
+    /// Those of them that nobody reads.
+    pub(crate) fn giving_back(&self) -> u64 {
+        self.packs.giving_back()
     }
 
     fn let_go(&self, blob: BlobId) {

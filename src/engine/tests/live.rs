@@ -3,6 +3,7 @@
 mod copies;
 mod damage;
 mod readers;
+mod sweep;
 
 use super::{key, name};
 use crate::engine::bucket_protocol::SecondHalf;

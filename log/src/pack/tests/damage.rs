@@ -107,6 +107,37 @@ fn a_sealed_pack_reports_an_extent_whose_header_is_damaged_and_forgets_one_that_
 }
 
 #[test]
+fn a_blob_freed_by_half_in_a_sealed_pack_is_found_again_until_the_rest_is_freed() {
+    let content = Dice(5).bytes(3 * index(BLOCK.into()));
+    let (ops, place) = stage_by(BlobStager::new(BLOCK, None), blob_id(4), &[content], PAGE);
+    assert_eq!(place.extents.len(), 3);
+    let end = place.extents[2].end();
+    let disk = pack_with(&ops, end + PAGE);
+    let infos: Vec<_> = extents_of(blob_id(4), &place).collect();
+    let data = vec![encode_footer(LOG, 1, end, infos.iter())];
+    disk.execute(&DiskOp::Truncate { file: pack_file(1), len: end }).unwrap();
+    disk.execute(&DiskOp::Write { file: pack_file(1), offset: end, data }).unwrap();
+    let punch = |extent: &ExtentPlace| {
+        let (offset, len) = (extent.offset, extent.footprint());
+        disk.execute(&DiskOp::Punch { file: pack_file(1), offset, len }).unwrap();
+    };
+    punch(&place.extents[0]);
+    let found = Arc::new(MemoryBlobIndex::default());
+    for _ in 0..2 {
+        let report = recover(&disk, &found).unwrap();
+        let [(blob, left)] = report.incomplete.as_slice() else { panic!("{report:?}") };
+        assert_eq!(
+            (*blob, left.len, &left.extents[..]),
+            (blob_id(4), 2 * u64::from(BLOCK), &place.extents[1..])
+        );
+        assert!(!found.is_indexed(1).unwrap() && found.blobs().is_empty());
+    }
+    place.extents[1..].iter().for_each(punch);
+    assert_eq!(recover(&disk, &found).unwrap().incomplete, []);
+    assert!(found.is_indexed(1).unwrap());
+}
+
+#[test]
 fn content_that_looks_like_an_extent_is_content() {
     let (ops, inner) = stage(blob_id(66), &[Bytes::from_static(b"evil")], None, 5 * PAGE);
     let page = ops

@@ -64,7 +64,10 @@ fn blob_id(number: u64) -> BlobId {
 
 /// Stages a blob of chunks into extents laid one after the other from `start` in pack 1.
 fn stage(blob: BlobId, chunks: &[Bytes], declared: Option<u64>, start: u64) -> (Vec<DiskOp>, BlobPlace) {
-    let mut stager = BlobStager::new(super::MAX_EXTENT, declared);
+    stage_by(BlobStager::new(super::MAX_EXTENT, declared), blob, chunks, start)
+}
+
+fn stage_by(mut stager: BlobStager, blob: BlobId, chunks: &[Bytes], start: u64) -> (Vec<DiskOp>, BlobPlace) {
     let mut hasher = BlobHasher::new(LOG, blob, Salt([9; 16]));
     let mut chunks = chunks.iter();
     let (mut ops, mut next) = (Vec::new(), start);

@@ -293,7 +293,7 @@ impl World {
         let fresh = Arc::new(MemoryBlobIndex::default());
         let report = recover(&self.disk.now, &fresh).unwrap();
         assert_eq!((report.closed, report.damaged.len()), (vec![], 0));
-        assert!(report.incomplete.iter().all(|blob| self.uncertain.contains_key(blob)));
+        assert!(report.incomplete.iter().all(|(blob, _)| self.uncertain.contains_key(blob)));
         let certain = |index: &MemoryBlobIndex| {
             let mut blobs = index.blobs();
             blobs.retain(|(blob, _)| !self.uncertain.contains_key(blob));

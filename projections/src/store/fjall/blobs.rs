@@ -14,9 +14,12 @@ use fjall::{Database, Keyspace, Slice};
 use serde::{Deserialize, Serialize};
 use siltstone_log::id::{BlobId, LogId};
 use siltstone_log::pack::{BlobIndex, BlobIndexError, BlobPlace};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) const KEYSPACE: &str = "blobs";
+const BLOB: u8 = 0x10;
+const PACK: u8 = 0x11;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct IndexRow {
@@ -38,11 +41,11 @@ pub struct FjallBlobIndex {
 }
 
 fn blob_key(blob: BlobId) -> Vec<u8> {
-    [&[0x10], blob.as_bytes().as_slice()].concat()
+    [&[BLOB], blob.as_bytes().as_slice()].concat()
 }
 
 fn pack_key(pack: u32) -> Vec<u8> {
-    [&[0x11], pack.to_be_bytes().as_slice()].concat()
+    [&[PACK], pack.to_be_bytes().as_slice()].concat()
 }
 
 fn damaged(error: &RowError) -> String {
@@ -103,6 +106,17 @@ impl BlobIndex for FjallBlobIndex {
         let stored = self.keyspace.get(blob_key(blob)).map_err(|error| self.failed(error))?;
         let place = stored.map(|stored| BlobPlace::decode(&stored)).transpose();
         place.map_err(|error| BlobIndexError(error.to_string()))
+    }
+
+    fn list(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobId>, BlobIndexError> {
+        let from = after.map_or(Bound::Included(vec![BLOB]), |after| Bound::Excluded(blob_key(after)));
+        let rows = self.keyspace.range((from, Bound::Excluded(vec![PACK])));
+        let blobs = rows.take(limit).map(|row| {
+            let key = row.key().map_err(|error| self.failed(error))?;
+            let id = key.get(1..).and_then(|id| id.try_into().ok()).map(BlobId);
+            id.ok_or_else(|| BlobIndexError(damaged(&RowError::key(&key))))
+        });
+        blobs.collect()
     }
 
     fn put(&self, blob: BlobId, place: &BlobPlace) -> Result<(), BlobIndexError> {

@@ -356,6 +356,12 @@ mod blobs {
         assert_eq!(discarded, None);
         assert_eq!((index.get(one).unwrap(), index.get(two).unwrap()), (Some(place(6)), None));
         assert_eq!((index.is_indexed(3).unwrap(), index.is_indexed(4).unwrap()), (true, false));
+        index.put(two, &place(7)).unwrap();
+        index.put(BlobId([0; 16]), &place(7)).unwrap();
+        assert_eq!(index.list(None, 9).unwrap(), [BlobId([0; 16]), one, two]);
+        assert_eq!(index.list(None, 1).unwrap(), [BlobId([0; 16])]);
+        assert_eq!(index.list(Some(BlobId([0; 16])), 9).unwrap(), [one, two]);
+        assert_eq!(index.list(Some(two), 9).unwrap(), [], "marks are no blobs");
         assert_eq!(digests(&store), digests(&reference(&log)), "no digest covers it");
     }
 
