@@ -32,11 +32,19 @@ pub enum Mutant {
     ExpireEarly,
     /// The second half of a bucket's creation or deletion that was refused is forgotten.
     ForgetSecondHalf,
+    /// The sweep takes content that was staged since the start and waits for its record.
+    SweepStaged,
+    /// The sweep takes content that only history has.
+    SweepPast,
+    /// Nothing is swept.
+    SweepNothing,
+    /// What is left of blobs given back by half stays.
+    KeepRemains,
 }
 
 impl Mutant {
     /// Every mutant, by the number it has in the simulation's report.
-    pub const ALL: [(&'static str, Self); 14] = [
+    pub const ALL: [(&'static str, Self); 18] = [
         ("M1", Self::AckBeforeSync),
         ("M2", Self::NoFolderSync),
         ("M3", Self::RetrySync),
@@ -51,6 +59,10 @@ impl Mutant {
         ("M23", Self::FreeShared),
         ("M24", Self::ExpireEarly),
         ("M25", Self::ForgetSecondHalf),
+        ("M26", Self::SweepStaged),
+        ("M27", Self::SweepPast),
+        ("M28", Self::SweepNothing),
+        ("M29", Self::KeepRemains),
     ];
 }
 

@@ -47,7 +47,11 @@ pub fn is_empty(rows: &dyn Rows, stream: StreamId) -> Result<bool, StoreError> {
 /// Every blob that anything has bytes in, from `first` on, in the order of their ids: once for each bucket that has.
 pub fn blobs_in_use(rows: &dyn Rows, first: BlobId) -> impl Iterator<Item = Result<BlobId, StoreError>> {
     let from = Bound::Included(StateKey::blobs_from(first));
-    rows.range(Space::State, from, prefix_end(&StateKey::blobs())).map(|row| {
+    let stored = rows.range(Space::State, from, prefix_end(&StateKey::blobs()));
+    let live = |stored: &[u8]| BlobRow::from_stored(stored).is_ok_and(|row| row.live > 0);
+    let stored =
+        stored.filter(move |row| !active(Mutant::SweepPast) || row.as_ref().is_ok_and(|(_, row)| live(row)));
+    stored.map(|row| {
         let (key, _) = row?;
         match StateKey::decode(&key)? {
             StateKey::Blob(blob, _) => Ok(blob),

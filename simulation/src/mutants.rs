@@ -34,7 +34,11 @@ pub fn scenario_for(mutant: Mutant) -> Scenario {
         | Mutant::DeleteOnFailedComplete
         | Mutant::HashOrder
         | Mutant::FreeShared
-        | Mutant::ExpireEarly => Scenario::CrashRecovery,
+        | Mutant::ExpireEarly
+        | Mutant::SweepStaged
+        | Mutant::SweepPast
+        | Mutant::SweepNothing
+        | Mutant::KeepRemains => Scenario::CrashRecovery,
         Mutant::ForgetSecondHalf => Scenario::FullDisk,
         Mutant::RetrySync => Scenario::FailedFsync,
         Mutant::TruncateAtDamage | Mutant::ForgetLostEnd => Scenario::DiskRot,

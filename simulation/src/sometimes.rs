@@ -116,6 +116,10 @@ states! {
     VersionsExpired "versions left the history window";
     /// A blob was given back when its last reader ended.
     FreedAfterReader "blob given back after its last reader";
+    /// The sweep gave back a blob that nothing named.
+    Swept "blob without a name swept";
+    /// Nothing was swept, because records could not be read.
+    SweepRefused "sweep refused for unreadable records";
     /// Damage was found in content by the reader.
     DamagedContent "damaged content reported";
 }
@@ -131,6 +135,7 @@ impl State {
             | Self::CrashInRepair
             | Self::RefusedByQuarantine
             | Self::Repaired
+            | Self::SweepRefused
             | Self::DamagedContent => of(&[Scenario::DiskRot]),
             Self::FailedSync => of(&[Scenario::FailedFsync]),
             Self::NoSpace | Self::SpaceBack | Self::NotAdmitted => of(&[Scenario::FullDisk]),

@@ -81,3 +81,23 @@ fn m24_ending_the_history_window_early_is_caught() {
 fn m25_forgetting_half_of_a_bucket_is_caught() {
     is_caught(Mutant::ForgetSecondHalf);
 }
+
+#[test]
+fn m26_sweeping_what_waits_for_its_record_is_caught() {
+    is_caught(Mutant::SweepStaged);
+}
+
+#[test]
+fn m27_sweeping_what_only_history_has_is_caught() {
+    is_caught(Mutant::SweepPast);
+}
+
+#[test]
+fn m28_sweeping_nothing_is_caught() {
+    is_caught(Mutant::SweepNothing);
+}
+
+#[test]
+fn m29_leaving_what_is_left_of_blobs_given_back_by_half_is_caught() {
+    is_caught(Mutant::KeepRemains);
+}

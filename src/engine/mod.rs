@@ -28,7 +28,7 @@ pub mod recent;
 mod shard;
 pub mod status;
 pub mod stream_task;
-mod sweep;
+pub mod sweep;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -14,7 +14,7 @@ use super::outcome::{EngineError, Fault, Unavailable};
 use super::poller;
 use super::shard::{Call, CommandResult, Notice, ReplyTo, Shard, ShardContext, shard_of};
 use super::status::Progress;
-use super::sweep::Sweeper;
+use super::sweep::{self, Sweeper};
 use super::{Engine, ROOT_ACCOUNT, Shared};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use siltstone_log::driver::{LogClient, LogThread};
@@ -282,7 +282,7 @@ fn open_parts(data_dir: DataDir, config: &EngineConfig) -> Result<Parts, OpenErr
     let packs = Script::new(move |io| recover_packs(io, log_id, index)).run(&mut disk)?;
     let leave_free = config.limits.free_floor;
     let pack_writer = PackWriter::new(&packs, PackConfig { leave_free, ..config.packs });
-    let sweeper = Sweeper::new(&recovered, &packs);
+    let sweeper = Sweeper::new(&packs, sweep::PAGE);
     Ok(Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer, sweeper, damage })
 }
 
@@ -445,7 +445,7 @@ fn start_history(
 }
 
 fn start_sweep(sweeper: Sweeper, engine: Weak<Shared>, stop: Receiver<()>) -> io::Result<JoinHandle<()>> {
-    Builder::new().name("sweep".into()).spawn(move || sweeper.run(&engine, &stop))
+    Builder::new().name("sweep".into()).spawn(move || sweep::run(sweeper, &engine, &stop))
 }
 
 fn start_poller(

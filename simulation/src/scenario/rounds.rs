@@ -213,9 +213,10 @@ impl World {
         self.plan.crash_in_recovery_percent = 0;
         (self.plan.lost_percent, self.plan.partition_one_in, self.plan.refused_one_in) = (0, 0, 0);
         self.bring_up()?;
-        self.run_until(MOST_EVENTS, World::is_quiet)?;
+        self.run_until(MOST_EVENTS, |world| world.is_quiet() && world.has_swept())?;
         let verdict = self.audit()?;
         self.nothing_is_half_made(&verdict.model)?;
+        self.nothing_unnamed_is_stored(&verdict.model)?;
         self.still_works()?;
         let took = self.clock.monotonic_nanos() - healed;
         if took > SERVES_WITHIN {

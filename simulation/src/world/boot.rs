@@ -10,11 +10,12 @@ use crate::sometimes::State;
 use serde_json::json;
 use siltstone::engine::Limits;
 use siltstone::engine::admission::Admission;
+use siltstone::engine::sweep::Sweeper;
 use siltstone_log::host::DiskResult;
 use siltstone_log::id::Position;
 use siltstone_log::pack::recovery::{PackRecoveryError, RecoveredPacks, recover_packs};
 use siltstone_log::pack::{BlobIndex, PackConfig, PackWriter};
-use siltstone_log::reader::{LogReader, ReadError, ReadItem};
+use siltstone_log::reader::{LogReader, ReadError, ReadItem, Unreadable};
 use siltstone_log::recovery::{Recovered, RecoveryConfig, RecoveryError, recover};
 use siltstone_log::script::{Io, Script, Step};
 use siltstone_log::writer::{Writer, WriterConfig};
@@ -167,17 +168,28 @@ impl World {
 
     /// Every range of the log that cannot be read, wherever this start begins to read.
     fn known_losses(&self, recovered: &Recovered) -> Vec<(Position, Position)> {
-        let mut losses: Vec<(Position, Position)> =
-            recovered.quarantine.iter().map(|range| (range.first, range.last)).collect();
-        if self.rotten {
-            let mut disk = InstantDisk::new(self.observer());
-            let items = Script::new(|io| read_log(io, Position(0))).run(&mut disk).unwrap_or_default();
-            losses.extend(items.iter().filter_map(|item| match item {
-                ReadItem::Unreadable(range) => Some((range.first, range.last)),
-                ReadItem::Records(_) => None,
-            }));
+        let quarantine = recovered.quarantine.iter().map(|range| (range.first, range.last));
+        quarantine.chain(self.unreadable().iter().map(|range| (range.first, range.last))).collect()
+    }
+
+    /// What a reader of the whole log is told that it cannot read.
+    fn unreadable(&self) -> Vec<Unreadable> {
+        if !self.rotten {
+            return Vec::new();
         }
-        losses
+        let mut disk = InstantDisk::new(self.observer());
+        let items = Script::new(|io| read_log(io, Position(0))).run(&mut disk).unwrap_or_default();
+        let unreadable = items.iter().filter_map(|item| match item {
+            ReadItem::Unreadable(range) => Some(*range),
+            ReadItem::Records(_) => None,
+        });
+        unreadable.collect()
+    }
+
+    /// Whether any record cannot be read that nobody has given up.
+    pub(crate) fn has_unreadable_records(&self) -> bool {
+        let quarantine = self.node.as_ref().is_some_and(|node| !node.recovered.quarantine.is_empty());
+        quarantine || self.unreadable().iter().any(|range| !range.accepted)
     }
 
     fn run_node(&mut self, boot: Boot, items: Vec<ReadItem>) -> Result<(), Violation> {
@@ -204,11 +216,14 @@ impl World {
             }
         }
         let writer = Writer::new(&recovered, self.writer_config());
+        // Small pages, so that what there is takes several.
+        let sweeper = Sweeper::new(&packs, self.schedule.index(4) + 1);
         let packs = PackWriter::new(&packs, self.pack_config());
         let stuck = format!("{:?}", follower.status());
         let admission = Admission::new(self.limits(), self.disk.free());
-        self.node = Some(Node::new(recovered, writer, packs, follower, admission));
+        self.node = Some(Node::new(recovered, writer, packs, follower, admission, sweeper));
         self.event("running", &json!({"projections": stuck}));
+        self.sweep_later();
         self.begin_serving()
     }
 

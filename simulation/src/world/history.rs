@@ -10,7 +10,7 @@ use siltstone::engine::history::{WindowEnd, beyond_window};
 use siltstone::engine::outcome::{EngineError, Receipt};
 use siltstone_log::event::{Actor, Door};
 use siltstone_log::id::BlobId;
-use siltstone_log::pack::{BlobIndex, PackInput};
+use siltstone_log::pack::{BlobIndex, BlobPlace, PackInput};
 use siltstone_log::witness::is_refused;
 use siltstone_projections::StoreError;
 use siltstone_projections::objects::{self, Removal};
@@ -72,9 +72,9 @@ impl World {
             *readers -= 1;
             if *readers == 0 {
                 node.readers.remove(blob);
-                if node.unwanted.remove(blob) {
+                if let Some(place) = node.unwanted.remove(blob) {
                     self.counters.reach(State::FreedAfterReader);
-                    self.free(*blob)?;
+                    self.free_at(*blob, place)?;
                 }
             }
         }
@@ -83,15 +83,20 @@ impl World {
 
     /// Gives back a blob that nothing refers to any more, durably.
     pub(crate) fn free(&mut self, blob: BlobId) -> Checked {
-        let Some(node) = &mut self.node else { return Ok(()) };
-        if node.readers.contains_key(&blob) {
-            node.unwanted.insert(blob);
-            return Ok(());
-        }
         let place = self.index.get(blob).map_err(|error| Violation::new("index", error.to_string()))?;
         match place {
-            Some(place) => self.packs_input(PackInput::Free { blob, place }),
+            Some(place) => self.free_at(blob, place),
             None => Ok(()),
         }
+    }
+
+    /// As [`Self::free`], where the place is known.
+    pub(crate) fn free_at(&mut self, blob: BlobId, place: BlobPlace) -> Checked {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        if node.readers.contains_key(&blob) {
+            node.unwanted.insert(blob, place);
+            return Ok(());
+        }
+        self.packs_input(PackInput::Free { blob, place })
     }
 }

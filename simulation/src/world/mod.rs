@@ -14,6 +14,7 @@ pub mod reading;
 pub mod request;
 pub mod serve;
 pub mod store;
+pub mod sweep;
 
 use crate::fault::Plan;
 use crate::invariants::Violation;
@@ -68,6 +69,8 @@ enum Happening {
     Poll,
     /// The history worker looks for versions that have left the window.
     Expire,
+    /// The sweep looks at its next page.
+    Sweep,
 }
 
 /// Why the node went down.
@@ -260,6 +263,7 @@ impl World {
             Happening::Client(client) => self.client_turn(client)?,
             Happening::Poll => self.poll()?,
             Happening::Expire => self.expire()?,
+            Happening::Sweep => self.sweep()?,
         }
         Ok(true)
     }

@@ -6,17 +6,18 @@ use crossbeam_channel::Sender;
 use siltstone::engine::admission::Admission;
 use siltstone::engine::bucket_protocol::{HalfResult, SecondHalf, Unfinished};
 use siltstone::engine::history::WindowEnd;
+use siltstone::engine::sweep::Sweeper;
 use siltstone::engine::stream_task::{StreamTask, TaskEffect, TaskInput};
 use siltstone_log::hlc::HlcClock;
 use siltstone_log::id::{BlobId, Epoch, Position, Seq, StreamId};
-use siltstone_log::pack::PackWriter;
+use siltstone_log::pack::{BlobPlace, PackWriter};
 use siltstone_log::recovery::Recovered;
 use siltstone_log::writer::{CommittedBatch, Writer};
 use siltstone_projections::changes::CursorRow;
 use siltstone_projections::rows::Row;
 use siltstone_projections::store::{Rows, meta};
 use siltstone_projections::{Follower, Space};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Who waits for a command.
@@ -104,7 +105,9 @@ pub struct Node {
     /// Readers of each blob: it is given back after the last of them.
     pub readers: BTreeMap<BlobId, usize>,
     /// Blobs to be given back after their last reader.
-    pub unwanted: BTreeSet<BlobId>,
+    pub unwanted: BTreeMap<BlobId, BlobPlace>,
+    /// Looks for what nothing names; none once it has ended.
+    pub sweeper: Option<Sweeper>,
     heads: BTreeMap<StreamId, Seq>,
     /// The last record of each stream whose task was dropped.
     idle: BTreeMap<StreamId, Seq>,
@@ -119,6 +122,7 @@ impl Node {
         packs: PackWriter,
         follower: Follower,
         admission: Arc<Admission>,
+        sweeper: Sweeper,
     ) -> Self {
         let heads: BTreeMap<StreamId, Seq> =
             recovered.heads.iter().map(|(stream, head)| (*stream, head.seq)).collect();
@@ -141,7 +145,8 @@ impl Node {
             unfinished: Unfinished::default(),
             window_end: None,
             readers: BTreeMap::new(),
-            unwanted: BTreeSet::new(),
+            unwanted: BTreeMap::new(),
+            sweeper: Some(sweeper),
             idle: heads.clone(),
             heads,
             next_token: 1,

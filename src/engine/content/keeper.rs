@@ -43,9 +43,9 @@ impl BlobKeeper {
         self.index.get(blob)
     }
 
-    /// As [`BlobIndex::list`].
-    pub(crate) fn list(&self, after: Option<BlobId>, limit: usize) -> Result<Vec<BlobId>, BlobIndexError> {
-        self.index.list(after, limit)
+    /// Where all blobs lie.
+    pub(crate) fn index(&self) -> &dyn BlobIndex {
+        &*self.index
     }
 
     /// Keeps blobs until the hold is dropped. One that was given back before is not there to be kept: its reader is told

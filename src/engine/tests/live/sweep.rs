@@ -4,7 +4,7 @@
 
 use super::{Live, pattern, put};
 use crate::engine::command::PutObject;
-use crate::engine::sweep::{Sweeper, Turn};
+use crate::engine::sweep::{PAGE, Sweeper, Turn};
 use crate::engine::{PROJECTIONS, Placement, StagedContent};
 use siltstone_log::host::DiskOp;
 use siltstone_log::host::real::RealDisk;
@@ -36,14 +36,13 @@ impl Live {
         std::fs::metadata(self.folder.path().join("data").join(name)).map_or(0, |found| found.blocks() * 512)
     }
 
-    /// A walk of its own, over packs below this one.
+    /// A walk of its own, over packs below this one: how it ends.
     fn sweep_below(&self, pack: u32) -> Turn {
-        let recovered = self.engine().recovered();
-        let packs = RecoveredPacks { next_pack: pack, ..RecoveredPacks::none(recovered.log_id) };
-        let mut sweeper = Sweeper::new(recovered, &packs);
+        let packs = RecoveredPacks { next_pack: pack, ..RecoveredPacks::none(self.engine().recovered().log_id) };
+        let mut sweeper = Sweeper::new(&packs, PAGE);
         loop {
-            match sweeper.turn(self.engine()).unwrap() {
-                Turn::More => std::thread::yield_now(),
+            match self.engine().sweep(&mut sweeper).unwrap() {
+                Turn::Wait | Turn::Free(_) => std::thread::yield_now(),
                 end => return end,
             }
         }
