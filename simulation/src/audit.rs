@@ -113,7 +113,9 @@ impl World {
                     let message = format!("blob {blob} of {:?} holds other bytes", piece.op);
                     return Err(Violation::new("I9 no dangling blob", message));
                 }
-                Err(_) if self.rotten => self.counters.reach(State::DamagedContent),
+                Err(_) if self.rotten && !self.swept.contains(&blob) => {
+                    self.counters.reach(State::DamagedContent);
+                }
                 Err(error) => {
                     return Err(Violation::new("I9 no dangling blob", format!("{:?}: {error}", piece.op)));
                 }

@@ -197,10 +197,8 @@ impl Engine {
     /// One turn of a walk: what can go is given back.
     pub(super) fn sweep(&self, sweeper: &mut Sweeper) -> Result<Turn, SweepError> {
         let keeper = &self.shared.blobs;
-        let around = Surroundings {
-            unreadable: self.shared.damage.count() > 0,
-            giving_back: keeper.giving_back(),
-        };
+        let around =
+            Surroundings { unreadable: self.shared.damage.count() > 0, giving_back: keeper.giving_back() };
         let turn = sweeper.turn(&self.view(), keeper.index(), around)?;
         if let Turn::Free(found) = &turn {
             for (blob, place) in found {

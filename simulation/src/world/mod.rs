@@ -105,6 +105,8 @@ pub struct World {
     pub store: SimStore,
     /// The index of blobs.
     pub index: Arc<SimIndex>,
+    /// What the sweeps of all starts gave back.
+    pub swept: BTreeSet<BlobId>,
     /// The operation that brought each blob.
     pub blob_ops: BTreeMap<BlobId, OpId>,
     /// The running node.
@@ -162,6 +164,7 @@ impl World {
             history: History::default(),
             store: SimStore::default(),
             index: Arc::new(SimIndex::default()),
+            swept: BTreeSet::new(),
             blob_ops: BTreeMap::new(),
             node: None,
             boot: None,

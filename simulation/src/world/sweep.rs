@@ -40,6 +40,7 @@ impl World {
                 for (blob, place) in found {
                     self.counters.reach(State::Swept);
                     self.event("swept", &json!({"blob": blob.to_string(), "bytes": place.len}));
+                    self.swept.insert(blob);
                     self.free_at(blob, place)?;
                 }
                 self.sweep_later();

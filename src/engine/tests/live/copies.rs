@@ -25,32 +25,41 @@ fn shared(live: &Live, stream: StreamId, object: &str, range: Range<u64>) -> Opt
     SharedContent::of(&key(object), &row, range).map(StagedContent::Shared)
 }
 
-fn share(live: &Live, stream: StreamId, object: &str, range: Range<u64>) -> StagedContent {
+pub(super) fn share(live: &Live, stream: StreamId, object: &str, range: Range<u64>) -> StagedContent {
     shared(live, stream, object, range).expect("its bytes lie in packs")
 }
 
-/// Makes an object of parts that are ranges of another.
-fn join(live: &Live, stream: StreamId, object: &str, source: &str, parts: &[Range<u64>]) {
+pub(super) fn begin_upload(live: &Live, stream: StreamId, object: &str) -> UploadId {
     let upload = UploadId(draw(live.engine().entropy()));
     let (headers, metadata, tags) = (ContentHeaders::default(), Vec::new(), Vec::new());
     let key = key(object);
-    let created =
-        CreateMultipart { stream, upload, key: key.clone(), headers, metadata, checksum: None, tags };
-    live.submit(created).unwrap();
-    let mut named = Vec::new();
-    for (number, range) in (1..).zip(parts) {
-        let content = share(live, stream, source, range.clone());
-        let etag = Salt([7; 16]).to_string();
-        named.push(NamedPart { number, etag: etag.clone(), checksums: Vec::new() });
-        let (key, checksums, copied_from) = (key.clone(), Vec::new(), None);
-        let part = UploadPart { stream, key, upload, number, content, etag, checksums, copied_from };
-        live.submit(part).unwrap();
-    }
+    live.submit(CreateMultipart { stream, upload, key, headers, metadata, checksum: None, tags }).unwrap();
+    upload
+}
+
+pub(super) fn add_part(
+    live: &Live,
+    (stream, object, upload): (StreamId, &str, UploadId),
+    number: u16,
+    content: StagedContent,
+) -> NamedPart {
+    let etag = Salt([7; 16]).to_string();
+    let named = NamedPart { number, etag: etag.clone(), checksums: Vec::new() };
+    let (key, checksums, copied_from) = (key(object), Vec::new(), None);
+    live.submit(UploadPart { stream, key, upload, number, content, etag, checksums, copied_from }).unwrap();
+    named
+}
+
+pub(super) fn complete(
+    live: &Live,
+    (stream, object, upload): (StreamId, &str, UploadId),
+    parts: Vec<NamedPart>,
+) {
     let complete = CompleteMultipart {
         stream,
-        key,
+        key: key(object),
         upload,
-        parts: named,
+        parts,
         size: None,
         checksum: None,
         checksum_kind: None,
@@ -58,6 +67,16 @@ fn join(live: &Live, stream: StreamId, object: &str, source: &str, parts: &[Rang
         conditions: Conditions::default(),
     };
     live.submit(complete).unwrap();
+}
+
+/// Makes an object of parts that are ranges of another.
+fn join(live: &Live, stream: StreamId, object: &str, source: &str, parts: &[Range<u64>]) {
+    let at = (stream, object, begin_upload(live, stream, object));
+    let parts = (1..).zip(parts);
+    let named =
+        parts.map(|(number, range)| add_part(live, at, number, share(live, stream, source, range.clone())));
+    let named = named.collect();
+    complete(live, at, named);
 }
 
 fn of(bytes: &[u8], range: &Range<u64>) -> Vec<u8> {

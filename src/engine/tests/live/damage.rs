@@ -2,10 +2,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "the tests play a disk that forgets")]
 
+use super::readers::blob_of;
 use super::{Live, config, pattern};
 use crate::engine::catch_up::CatchUp;
 use crate::engine::damage::FoundDamage;
 use crate::engine::outcome::{EngineError, Unavailable};
+use crate::engine::sweep::Turn;
 use crate::engine::tests::key;
 use crate::engine::{Engine, PROJECTIONS};
 use siltstone_log::event::{Actor, Door};
@@ -96,12 +98,15 @@ fn an_end_of_the_log_that_only_the_projections_remember_is_quarantined_and_not_f
             assert!(live.get(stream, "late-large", 0..u64::MAX).as_ref() == Some(&large));
             assert!(live.knows(stream, "late"), "its bytes went with its record");
             assert!(live.refuses_writes(stream));
+            assert_eq!(live.sweep_below(u32::MAX), Turn::Refused);
         }
+        let row = objects::current(&live.engine().view(), stream, &key("late-large")).unwrap().unwrap();
         live.engine().shutdown();
         assert_eq!(live.repair().given_up.len(), 1);
         live.reopen();
         let known = ["early", "late-large", "late"].map(|object| live.knows(stream, object));
         assert_eq!(known, [true, false, false], "what was given up is gone, and nothing else");
+        live.wait_until_gone(blob_of(&row));
         live.put(stream, "late", b"again").unwrap();
         let after = live.digests();
         live.stop();
@@ -129,4 +134,5 @@ fn what_could_not_be_read_once_is_written_down_even_if_the_disk_gives_it_the_sec
     let quarantine = &live.engine().recovered().quarantine;
     assert!(quarantine.iter().any(|range| range.touched.contains(stream)), "{quarantine:?}");
     assert!(live.refuses_writes(stream));
+    assert_eq!(live.sweep_below(u32::MAX), Turn::Refused);
 }

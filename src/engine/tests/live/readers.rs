@@ -2,6 +2,7 @@
 
 use super::{Live, delete, pattern};
 use crate::engine::command::ExpireVersions;
+use crate::engine::sweep::Turn;
 use crate::engine::tests::key;
 use siltstone_log::event::{Content, ContentSource};
 use siltstone_log::id::BlobId;
@@ -10,7 +11,7 @@ use siltstone_projections::rows::ObjectRow;
 
 const SIZE: usize = 9 << 20;
 
-fn blob_of(row: &ObjectRow) -> BlobId {
+pub(super) fn blob_of(row: &ObjectRow) -> BlobId {
     let Content::Slices(slices) = &row.content else { panic!("in packs") };
     let ContentSource::Blob { blob } = slices[0].source else { panic!("a blob") };
     blob
@@ -28,6 +29,8 @@ fn a_version_that_expires_while_it_is_read_is_read_to_its_end_and_its_space_come
     live.submit(ExpireVersions { stream, versions: vec![(key("k"), row.seq)] }).unwrap();
     let blobs = &live.engine().shared.blobs;
     assert_eq!(blobs.returning(), row.size, "history does not go for it twice");
+    assert_eq!(live.sweep_below(u32::MAX), Turn::Done, "nor does the sweep, which finds no row of it");
+    assert_eq!(blobs.returning(), row.size);
     let mut bytes = first.to_vec();
     while let Some(chunk) = live.runtime.block_on(reader.next()).unwrap() {
         bytes.extend_from_slice(&chunk);

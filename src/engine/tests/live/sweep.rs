@@ -2,15 +2,18 @@
 
 #![expect(clippy::disallowed_methods, reason = "the tests play a disk that forgets")]
 
-use super::{Live, pattern, put};
-use crate::engine::command::PutObject;
+use super::copies::{add_part, begin_upload, complete, share};
+use super::{Live, delete, pattern, put};
+use crate::engine::command::{ExpireVersions, PutObject};
 use crate::engine::sweep::{PAGE, Sweeper, Turn};
+use crate::engine::tests::key;
 use crate::engine::{PROJECTIONS, Placement, StagedContent};
 use siltstone_log::host::DiskOp;
 use siltstone_log::host::real::RealDisk;
 use siltstone_log::id::{BlobId, Position};
 use siltstone_log::pack::recovery::RecoveredPacks;
 use siltstone_log::pack::{BlobPlace, pack_file};
+use siltstone_projections::objects;
 use std::os::unix::fs::MetadataExt;
 
 /// More than one extent.
@@ -37,8 +40,9 @@ impl Live {
     }
 
     /// A walk of its own, over packs below this one: how it ends.
-    fn sweep_below(&self, pack: u32) -> Turn {
-        let packs = RecoveredPacks { next_pack: pack, ..RecoveredPacks::none(self.engine().recovered().log_id) };
+    pub(super) fn sweep_below(&self, pack: u32) -> Turn {
+        let packs =
+            RecoveredPacks { next_pack: pack, ..RecoveredPacks::none(self.engine().recovered().log_id) };
         let mut sweeper = Sweeper::new(&packs, PAGE);
         loop {
             match self.engine().sweep(&mut sweeper).unwrap() {
@@ -49,7 +53,7 @@ impl Live {
     }
 
     /// Waits until the index has forgotten a blob.
-    fn wait_until_gone(&self, blob: BlobId) {
+    pub(super) fn wait_until_gone(&self, blob: BlobId) {
         while self.place(blob).is_some() {
             std::thread::yield_now();
         }
@@ -125,4 +129,66 @@ fn nothing_is_swept_while_records_cannot_be_read() {
     assert_eq!(live.sweep_below(u32::MAX), Turn::Refused);
     live.reopen();
     assert_eq!(live.place(lost), Some(place));
+}
+
+#[test]
+fn what_history_copies_and_uploads_under_way_name_stays_however_often_a_start_is_cut_off() {
+    let (mut live, stream) = Live::with_bucket();
+    let stored = |live: &Live, object: &str, len: usize| {
+        let content = live.stage(Placement::Packs, None, &pattern(len));
+        let blob = blob_of(&content);
+        let receipt = live.submit(PutObject { content, ..put(stream, object) }).unwrap();
+        (blob, receipt.seq)
+    };
+    let (past, _) = stored(&live, "past", 300_000);
+    live.submit(delete(stream, "past")).unwrap();
+    let (shared, source) = stored(&live, "source", 3_000_000);
+    let content = share(&live, stream, "source", 1_000..2_500_000);
+    live.submit(PutObject { content, ..put(stream, "copy") }).unwrap();
+    live.submit(delete(stream, "source")).unwrap();
+    live.submit(ExpireVersions { stream, versions: vec![(key("source"), source)] }).unwrap();
+    let upload = (stream, "joined", begin_upload(&live, stream, "joined"));
+    let content = live.stage(Placement::Packs, None, &pattern(400_000));
+    let in_upload = blob_of(&content);
+    let named = add_part(&live, upload, 1, content);
+    let orphans = [live.orphan().0, live.orphan().0, live.orphan().0];
+    for rebuilt in [false, true] {
+        for _ in 0..3 {
+            live.reopen();
+        }
+        for blob in orphans {
+            live.wait_until_gone(blob);
+        }
+        // No pack is spared.
+        assert_eq!(live.sweep_below(u32::MAX), Turn::Done);
+        for blob in [past, shared, in_upload] {
+            assert!(live.place(blob).is_some(), "rebuilt: {rebuilt}");
+        }
+        assert!(
+            live.get(stream, "copy", 0..u64::MAX).as_deref() == Some(&pattern(3_000_000)[1_000..2_500_000])
+        );
+        live.running.take().unwrap().shutdown();
+        std::fs::remove_dir_all(live.folder.path().join("data").join(PROJECTIONS)).unwrap();
+    }
+    live.reopen();
+    complete(&live, upload, vec![named]);
+    live.reopen();
+    assert_eq!(live.sweep_below(u32::MAX), Turn::Done);
+    assert!(live.get(stream, "joined", 0..u64::MAX) == Some(pattern(400_000)));
+    assert_eq!(objects::past(&live.engine().view(), stream, &key("past")).count(), 1);
+}
+
+#[test]
+fn a_pack_that_the_sweep_emptied_lends_its_number_to_no_other() {
+    let mut live = Live::new();
+    let mut highest = 0;
+    for _ in 0..3 {
+        let (lost, place) = live.orphan();
+        let first = place.extents[0].pack;
+        assert!(first > highest, "pack {first} was there before");
+        highest = first;
+        live.reopen();
+        live.wait_until_gone(lost);
+        live.reopen();
+    }
 }
