@@ -8,6 +8,7 @@ SEEDS ?= 200
 ROUNDS ?= 20
 SCALE ?= 20
 SECONDS ?= 60
+FUZZ_SECONDS ?= 60
 OBJECTS ?= 10000000
 VENV := .venv
 PYTEST := $(VENV)/bin/python -m pytest -q -x --durations=5
@@ -84,6 +85,10 @@ fuzz: .ci/toolchain.done ## parsers on mutations of their corpora, $(SECONDS) se
 	@seed=$${SILTSTONE_FUZZ_SEED:-$$(date +%s)}; echo "SILTSTONE_FUZZ_SEED=$$seed"; \
 	SILTSTONE_FUZZ_SEED=$$seed SILTSTONE_FUZZ_SECONDS=$(SECONDS) cargo test --workspace --lib --locked -- --show-output fuzz
 
+.PHONY: fuzz-coverage
+fuzz-coverage: .ci/toolchain.done ## the same parsers under libFuzzer, $(FUZZ_SECONDS) seconds each (some: TARGETS)
+	.ci/fuzz-coverage.sh $(FUZZ_SECONDS) $(TARGETS)
+
 .PHONY: restic
 restic: setup debug ## a restic backup of $(SCALE) times 190 MB, cut off by kill -9, then every byte read back
 	SILTSTONE_RESTIC_SCALE=$(SCALE) $(PYTEST) tests/blackbox/test_restic.py -k crash
@@ -151,6 +156,7 @@ nightly: setup debug mutants deny ## the long forms
 	$(MAKE) restic SCALE=20
 	$(MAKE) big
 	$(MAKE) fuzz SECONDS=300
+	$(MAKE) fuzz-coverage FUZZ_SECONDS=120
 	$(MAKE) clients
 
 .PHONY: clean

@@ -9,8 +9,9 @@ pub mod cli;
 pub mod config;
 pub mod console;
 pub mod engine;
-#[cfg(test)]
-#[path = "../tests/fuzz/mod.rs"]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(fuzzing), path = "../tests/fuzz/mod.rs")]
+#[cfg_attr(fuzzing, path = "../tests/fuzz/coverage.rs")]
 mod fuzz;
 mod hex;
 pub mod keys;

@@ -55,7 +55,7 @@ fn segment() -> (FilePath, Vec<u8>) {
         .unwrap()
 }
 
-#[test]
+#[cfg_attr(not(fuzzing), test)]
 fn segments() {
     let (file, valid) = segment();
     bless("segment", "valid-four-records", &valid);
@@ -86,7 +86,7 @@ fn segments() {
     });
 }
 
-#[test]
+#[cfg_attr(not(fuzzing), test)]
 fn batches_and_records() {
     let (file, bytes) = segment();
     let name = SegmentName::parse(&file.name).unwrap();
@@ -117,7 +117,7 @@ fn batches_and_records() {
     });
 }
 
-#[test]
+#[cfg_attr(not(fuzzing), test)]
 fn segment_footers() {
     let (_, bytes) = segment();
     let offset = Footer::locate(&bytes[bytes.len() - 16..]).unwrap();
@@ -141,7 +141,7 @@ fn extent() -> ExtentInfo {
     ExtentInfo { blob: BlobId([1; 16]), salt: Salt([2; 16]), index: 0, blob_offset: 0, place, end }
 }
 
-#[test]
+#[cfg_attr(not(fuzzing), test)]
 fn packs() {
     bless("pack-header", "valid-header", &encode_pack_header(LOG, 3));
     bless("pack-header", "hostile-other-number", &encode_pack_header(LOG, 4));
@@ -174,7 +174,7 @@ fn packs() {
     });
 }
 
-#[test]
+#[cfg_attr(not(fuzzing), test)]
 fn event_bodies() {
     let checksum =
         Checksum { algorithm: ChecksumAlgorithm::Crc32c, kind: ChecksumKind::FullObject, value: vec![1; 4] };
@@ -220,7 +220,7 @@ fn event_bodies() {
     });
 }
 
-#[test]
+#[cfg_attr(not(fuzzing), test)]
 fn witnesses_and_format() {
     let ranges: Vec<QuarantinedRange> = vec![QuarantinedRange {
         first: Position(3),
@@ -252,4 +252,14 @@ fn witnesses_and_format() {
         both(input, sealed, |bytes| Checkpoint::newest(bytes).is_some())
     });
     check("format", Bound::USUAL, |input| parse_format_bytes(input).is_some());
+}
+
+/// Gives one input to a target, for a coverage-guided engine. Says whether there is a target of this name.
+#[cfg(fuzzing)]
+pub fn one(target: &str, input: &[u8]) -> bool {
+    crate::fuzz::one(
+        &[segments, batches_and_records, segment_footers, packs, event_bodies, witnesses_and_format],
+        target,
+        input,
+    )
 }

@@ -20,11 +20,12 @@ mod codec;
 pub mod driver;
 pub mod event;
 pub mod frame;
-#[cfg(test)]
-#[path = "../../tests/fuzz/mod.rs"]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(fuzzing), path = "../../tests/fuzz/mod.rs")]
+#[cfg_attr(fuzzing, path = "../../tests/fuzz/coverage.rs")]
 mod fuzz;
-#[cfg(test)]
-mod fuzz_targets;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_targets;
 pub mod hlc;
 pub mod host;
 pub mod id;
@@ -39,7 +40,7 @@ pub mod repair;
 mod scan;
 pub mod script;
 pub mod segment;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod testing;
 pub mod witness;
 pub mod writer;

@@ -51,7 +51,7 @@ fn text(input: &[u8]) -> Option<&str> {
     std::str::from_utf8(input).ok()
 }
 
-#[test]
+#[cfg_attr(not(fuzzing), test)]
 fn documents() {
     let owner = Owner { id: "owner".into(), display_name: "o".into() };
     check("xml-complete", Bound::USUAL, |input| {
@@ -99,7 +99,7 @@ fn decode(framing: Framing, body: &[u8], piece: usize) -> (Vec<u8>, Result<bool,
     (content, finished)
 }
 
-#[test]
+#[cfg_attr(not(fuzzing), test)]
 fn chunked_bodies() {
     check("aws-chunked", Bound::USUAL, |input| {
         let Some(end) = input.iter().position(|byte| *byte == b'\n') else { return false };
@@ -128,7 +128,7 @@ fn claim(input: &[u8], key: &SigningKey) -> bool {
     accepted
 }
 
-#[test]
+#[cfg_attr(not(fuzzing), test)]
 fn signatures() {
     let key = SigningKey::derive(&Secret::new(SECRET), "20130524", &Scope::s3("us-east-1"));
     for target in ["authorization", "query-signature"] {
@@ -137,7 +137,7 @@ fn signatures() {
     check("amz-date", Bound::USUAL, |input| text(input).and_then(Timestamp::parse_basic).is_some());
 }
 
-#[test]
+#[cfg_attr(not(fuzzing), test)]
 fn links_of_version_2() {
     let secret = Secret::new(SECRET);
     check("query-signature-v2", Bound::USUAL, |input| {
@@ -150,7 +150,7 @@ fn links_of_version_2() {
     });
 }
 
-#[test]
+#[cfg_attr(not(fuzzing), test)]
 fn targets() {
     check("target", Bound::USUAL, |input| {
         let Some(head) = head(input) else { return false };
@@ -160,7 +160,7 @@ fn targets() {
     });
 }
 
-#[test]
+#[cfg_attr(not(fuzzing), test)]
 fn list_parameters() {
     check("list-parameters", Bound::USUAL, |input| {
         let Some(Ok(query)) = text(input).map(Query::parse) else { return false };
@@ -175,7 +175,7 @@ fn list_parameters() {
     });
 }
 
-#[test]
+#[cfg_attr(not(fuzzing), test)]
 fn version_list_parameters() {
     check("version-list-parameters", Bound::USUAL, |input| {
         let Some(Ok(query)) = text(input).map(Query::parse) else { return false };
@@ -187,7 +187,7 @@ fn version_list_parameters() {
     });
 }
 
-#[test]
+#[cfg_attr(not(fuzzing), test)]
 fn headers() {
     check("range", Bound::USUAL, |input| {
         let Some(range) = text(input).and_then(RangeRequest::parse) else { return false };
@@ -220,6 +220,25 @@ fn headers() {
         ];
         if method == Method::GET { reads } else { !writes.contains(&false) }
     });
+}
+
+/// Gives one input to a target, for a coverage-guided engine. Says whether there is a target of this name.
+#[cfg(fuzzing)]
+pub fn one(target: &str, input: &[u8]) -> bool {
+    crate::fuzz::one(
+        &[
+            documents,
+            chunked_bodies,
+            signatures,
+            links_of_version_2,
+            targets,
+            list_parameters,
+            version_list_parameters,
+            headers,
+        ],
+        target,
+        input,
+    )
 }
 
 #[test]

@@ -11,8 +11,8 @@ mod dispatch;
 pub mod domains;
 mod engine_error;
 pub mod error;
-#[cfg(test)]
-mod fuzz;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod headers;
 mod keep_alive;
 pub mod list_params;
@@ -29,7 +29,7 @@ mod service;
 pub mod sigv2;
 pub mod sigv4;
 pub mod tags;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
 mod transfer;
 pub mod xml;

@@ -5,8 +5,13 @@
 //! panic or hold more memory than its bound. What fails is written to `target/fuzz` and belongs into the corpus then.
 //!
 //! The loop is deterministic: the same seed gives the same inputs. `SILTSTONE_FUZZ_SECONDS` lets each target run that
-//! long (`make fuzz SECONDS=…`), `SILTSTONE_FUZZ_SEED` begins elsewhere. Coverage-guided engines need another toolchain
-//! or a foreign runtime; these parsers are small, so that corpora and splices reach what matters on the pinned one.
+//! long (`make fuzz SECONDS=…`), `SILTSTONE_FUZZ_SEED` begins elsewhere. A coverage-guided engine calls the same targets
+//! (`coverage.rs` beside this file, `make fuzz-coverage`); it needs another toolchain than the pinned one.
+
+#[path = "bound.rs"]
+mod bound;
+
+pub(crate) use bound::Bound;
 
 use crate::bless::{bless_or_compare, root};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,21 +21,6 @@ use std::time::{Duration, Instant};
 const MUTATIONS: u32 = 1500;
 /// Mutations grow no longer than this.
 const MAX_INPUT: usize = 64 * 1024;
-
-/// The most memory a parser may hold at a time for one input.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bound {
-    /// Whatever the input.
-    pub(crate) fixed: u64,
-    /// For each of its bytes.
-    pub(crate) per_byte: u64,
-}
-
-impl Bound {
-    /// For parsers that keep what they read, in a few copies and vectors that grow by doubling.
-    #[allow(dead_code, reason = "each crate takes the bounds that its parsers need")]
-    pub(crate) const USUAL: Self = Self { fixed: 64 * 1024, per_byte: 64 };
-}
 
 /// Runs a target: every file of its corpus, then mutations of them. `parse` says whether it accepted.
 pub(crate) fn check(target: &str, bound: Bound, parse: impl Fn(&[u8]) -> bool) {
