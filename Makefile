@@ -86,7 +86,7 @@ fuzz: .ci/toolchain.done ## parsers on mutations of their corpora, $(SECONDS) se
 	SILTSTONE_FUZZ_SEED=$$seed SILTSTONE_FUZZ_SECONDS=$(SECONDS) cargo test --workspace --lib --locked -- --show-output fuzz
 
 .PHONY: fuzz-coverage
-fuzz-coverage: .ci/toolchain.done ## the same parsers under libFuzzer, $(FUZZ_SECONDS) seconds each (some: TARGETS)
+fuzz-coverage: .ci/toolchain.done ## the same parsers under libFuzzer, slow: $(FUZZ_SECONDS) seconds each (some: TARGETS)
 	.ci/fuzz-coverage.sh $(FUZZ_SECONDS) $(TARGETS)
 
 .PHONY: restic

@@ -7,7 +7,7 @@ use crate::codec::crc32c;
 use crate::event::{Actor, Body, Door, Event, EventKind, NodeStarted, ObjectPut};
 use crate::event::{Checksum, ChecksumAlgorithm, ChecksumKind, Content, ContentHeaders};
 use crate::frame::{MAX_RECORD_BYTES, RecordHeader};
-use crate::fuzz::{Bound, bless, check};
+use crate::fuzz::{Bound, bless, check, targets};
 use crate::host::mem::MemDisk;
 use crate::host::{FilePath, Folder};
 use crate::id::{BlobId, Hash, NodeId, Position, Salt};
@@ -17,7 +17,7 @@ use crate::pack::format::{
     BlobEnd, ExtentHeader, ExtentInfo, check_pack_header, decode_footer, encode_footer, encode_pack_header,
     footer_offset,
 };
-use crate::pack::place::ExtentPlace;
+use crate::pack::place::{BlobPlace, ExtentPlace};
 use crate::reader::verify;
 use crate::script::Script;
 use crate::segment::{Footer, SegmentHeader, SegmentName};
@@ -25,6 +25,9 @@ use crate::testing::{LOG, Rig, read_all, recover_disk, small_segments, stream};
 use crate::witness::{Checkpoint, QuarantinedRange, Touched, decode_quarantine, encode_quarantine};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+targets![segments, batches_and_records, segment_footers, packs, event_bodies, witnesses_and_format];
 
 /// Puts the checksum of `covered` at `at`, where there is room for both.
 fn seal(bytes: &mut [u8], covered: std::ops::Range<usize>, at: usize) {
@@ -43,7 +46,7 @@ fn both(input: &[u8], seal: impl Fn(&mut Vec<u8>), parse: impl Fn(&[u8]) -> bool
 }
 
 /// A log of a few records in one sealed segment.
-fn segment() -> (FilePath, Vec<u8>) {
+static SEGMENT: LazyLock<(FilePath, Vec<u8>)> = LazyLock::new(|| {
     let mut rig = Rig::new(MemDisk::new(), small_segments());
     for (number, content) in [(1, 0), (2, 30), (1, 5000), (1, 0)] {
         rig.write(stream(number), content);
@@ -53,12 +56,11 @@ fn segment() -> (FilePath, Vec<u8>) {
     files
         .max_by_key(|(file, bytes)| (file.folder == Folder::Log && file.name.contains(".seg"), bytes.len()))
         .unwrap()
-}
+});
 
-#[cfg_attr(not(fuzzing), test)]
 fn segments() {
-    let (file, valid) = segment();
-    bless("segment", "valid-four-records", &valid);
+    let (file, valid) = &*SEGMENT;
+    bless("segment", "valid-four-records", valid);
     bless("segment", "hostile-zeros", &[0; 4096]);
     let name = SegmentName::parse(&file.name).unwrap();
     // A scan reads a batch at a time, and recovery copies the segment.
@@ -86,9 +88,8 @@ fn segments() {
     });
 }
 
-#[cfg_attr(not(fuzzing), test)]
 fn batches_and_records() {
-    let (file, bytes) = segment();
+    let (file, bytes) = &*SEGMENT;
     let name = SegmentName::parse(&file.name).unwrap();
     let batch = &bytes[4096..];
     let frame = BatchFrame::decode(batch).unwrap();
@@ -117,9 +118,8 @@ fn batches_and_records() {
     });
 }
 
-#[cfg_attr(not(fuzzing), test)]
 fn segment_footers() {
-    let (_, bytes) = segment();
+    let (_, bytes) = &*SEGMENT;
     let offset = Footer::locate(&bytes[bytes.len() - 16..]).unwrap();
     bless("segment-footer", "valid-footer", &bytes[usize::try_from(offset).unwrap()..]);
     bless("segment-footer", "hostile-cut", &bytes[usize::try_from(offset).unwrap()..][..100]);
@@ -141,13 +141,24 @@ fn extent() -> ExtentInfo {
     ExtentInfo { blob: BlobId([1; 16]), salt: Salt([2; 16]), index: 0, blob_offset: 0, place, end }
 }
 
-#[cfg_attr(not(fuzzing), test)]
 fn packs() {
     bless("pack-header", "valid-header", &encode_pack_header(LOG, 3));
     bless("pack-header", "hostile-other-number", &encode_pack_header(LOG, 4));
     let page = |bytes: &mut Vec<u8>| seal(bytes, 0..4092, 4092);
     check("pack-header", Bound::USUAL, |input| {
         both(input, page, |bytes| check_pack_header(bytes, LOG, 3).is_ok())
+    });
+    let place =
+        BlobPlace { len: 100_000, salt: Salt([2; 16]), hash: Hash([4; 32]), extents: vec![extent().place] };
+    let place = place.encode();
+    bless("blob-place", "valid-one-extent", &place);
+    bless("blob-place", "hostile-length", &[&place[..1], &[0xff; 8], &place[9..]].concat());
+    bless("blob-place", "hostile-no-extent", &place[..57]);
+    check("blob-place", Bound::USUAL, |input| {
+        BlobPlace::decode(input).is_ok_and(|place| {
+            assert_eq!(place.encode(), input);
+            true
+        })
     });
     let header = ExtentHeader { info: extent(), blocks: vec![7, 8] };
     bless("extent", "valid-header", &header.encode(LOG));
@@ -174,7 +185,6 @@ fn packs() {
     });
 }
 
-#[cfg_attr(not(fuzzing), test)]
 fn event_bodies() {
     let checksum =
         Checksum { algorithm: ChecksumAlgorithm::Crc32c, kind: ChecksumKind::FullObject, value: vec![1; 4] };
@@ -220,7 +230,6 @@ fn event_bodies() {
     });
 }
 
-#[cfg_attr(not(fuzzing), test)]
 fn witnesses_and_format() {
     let ranges: Vec<QuarantinedRange> = vec![QuarantinedRange {
         first: Position(3),
@@ -252,14 +261,4 @@ fn witnesses_and_format() {
         both(input, sealed, |bytes| Checkpoint::newest(bytes).is_some())
     });
     check("format", Bound::USUAL, |input| parse_format_bytes(input).is_some());
-}
-
-/// Gives one input to a target, for a coverage-guided engine. Says whether there is a target of this name.
-#[cfg(fuzzing)]
-pub fn one(target: &str, input: &[u8]) -> bool {
-    crate::fuzz::one(
-        &[segments, batches_and_records, segment_footers, packs, event_bodies, witnesses_and_format],
-        target,
-        input,
-    )
 }

@@ -41,6 +41,7 @@ mod scan;
 pub mod script;
 pub mod segment;
 #[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "the targets need a part of it"))]
 mod testing;
 pub mod witness;
 pub mod writer;

@@ -11,11 +11,34 @@
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[cfg(test)]
+#[path = "../../tests/bless/mod.rs"]
+mod bless;
 pub mod buckets;
 pub mod changes;
 pub mod digest;
 pub mod fold;
 pub mod follower;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(fuzzing), path = "../../tests/fuzz/mod.rs")]
+#[cfg_attr(fuzzing, path = "../../tests/fuzz/coverage.rs")]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+mod fuzz;
+#[cfg(any(test, fuzzing))]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+pub mod fuzz_targets;
 pub mod identity;
 pub mod key;
 mod list;

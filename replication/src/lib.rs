@@ -7,7 +7,13 @@
 #[cfg(test)]
 #[path = "../../tests/bless/mod.rs"]
 mod bless;
-#[cfg(test)]
-#[path = "../../tests/fuzz/mod.rs"]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(fuzzing), path = "../../tests/fuzz/mod.rs")]
+#[cfg_attr(fuzzing, path = "../../tests/fuzz/coverage.rs")]
 mod fuzz;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_targets;
 pub mod protocol;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "the targets need a part of it"))]
+mod testing;

@@ -151,31 +151,8 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{record, shipment};
     use proptest::prelude::*;
-
-    fn record(seq: u64, body: Vec<u8>) -> ShippedRecord {
-        ShippedRecord {
-            seq: Seq(seq),
-            hlc: Hlc::from_millis(seq),
-            epoch: Epoch(1),
-            event_type: 0x210,
-            schema: 1,
-            ignorable: false,
-            body_hash: Hash([7; 32]),
-            content_hash: Hash::default(),
-            body: Some(body.into()),
-            content: None,
-        }
-    }
-
-    fn shipment(seqs: &[u64]) -> Message {
-        Message::Ship {
-            stream: StreamId([1; 16]),
-            epoch: Epoch(1),
-            previous: Head { seq: Seq(3), hash: Hash([2; 32]) },
-            records: seqs.iter().map(|seq| record(*seq, vec![1])).collect(),
-        }
-    }
 
     #[test]
     fn records_that_are_not_dense_are_refused() {
@@ -191,27 +168,6 @@ mod tests {
         let mut bytes = shipment(&[4]).encode().unwrap();
         bytes[1] = 2;
         assert_eq!(Message::decode(&bytes), Err(ProtocolError::UnknownVersion(2)));
-    }
-
-    #[test]
-    fn a_fuzzed_frame_is_read_or_refused() {
-        use crate::fuzz::{Bound, bless, check};
-        bless("replication-frame", "valid-shipment", &shipment(&[4, 5]).encode().unwrap());
-        let hello = Message::Hello { node: NodeId([1; 16]), log: LogId([2; 16]) };
-        bless("replication-frame", "valid-hello", &hello.encode().unwrap());
-        bless("replication-frame", "hostile-gap", &shipment(&[4, 6]).encode().unwrap());
-        // Arrays, maps, bytes and nesting that claim more than there is.
-        for (name, body) in [("array", [0xdd]), ("map", [0xdf]), ("bytes", [0xc6]), ("nesting", [0x91])] {
-            let frame = [&[0x92, 1][..], &body, &[0xff; 4], &[0x91; 5000]].concat();
-            bless("replication-frame", &format!("hostile-{name}"), &frame);
-        }
-        // Serde reserves up to 1 MiB for each collection whose length is only claimed.
-        check("replication-frame", Bound { fixed: 4 << 20, per_byte: 64 }, |input| {
-            Message::decode(input).is_ok_and(|message| {
-                assert_eq!(Message::decode(&message.encode().unwrap()), Ok(message));
-                true
-            })
-        });
     }
 
     proptest! {

@@ -4,6 +4,8 @@
 //! that a typing mistake never leaves a limit at its default unnoticed. Only [`environment`] reads the environment.
 
 pub mod environment;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod schema;
 pub mod settings;
 mod suggest;

@@ -161,12 +161,3 @@ fn a_value_outside_its_range_is_refused_where_it_stands() {
         assert!(message(file).starts_with(place), "{}", message(file));
     }
 }
-
-#[test]
-fn a_fuzzed_file_is_read_or_refused() {
-    // The TOML parser holds a tree of what it reads.
-    let bound = crate::fuzz::Bound { fixed: 256 << 10, per_byte: 512 };
-    crate::fuzz::check("config", bound, |input| {
-        std::str::from_utf8(input).is_ok_and(|text| load(Some(text), &[].into(), &[]).is_ok())
-    });
-}

@@ -10,6 +10,7 @@ use crate::engine::command::{
 };
 use crate::engine::{Action, Command, DEFAULT_TENANT, ROOT_ACCOUNT, ROOT_USER, Receipt, Rejection};
 use crate::keys::{check_credentials, new_access_key, new_secret_key};
+use crate::s3::request::Query;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use siltstone_log::event::Status;
@@ -128,8 +129,8 @@ fn unreadable(error: StoreError) -> Problem {
 }
 
 /// The `after` and `limit` of a list.
-fn page(call: &Call<'_>) -> Result<(Option<String>, usize), Problem> {
-    let limit = match call.query.get("limit") {
+pub(super) fn page(query: &Query) -> Result<(Option<String>, usize), Problem> {
+    let limit = match query.get("limit") {
         None => MAX_PAGE,
         Some(text) => match text.parse() {
             Ok(limit) if (1..=MAX_PAGE).contains(&limit) => limit,
@@ -138,7 +139,7 @@ fn page(call: &Call<'_>) -> Result<(Option<String>, usize), Problem> {
             }
         },
     };
-    Ok((call.query.get("after").map(str::to_owned), limit))
+    Ok((query.get("after").map(str::to_owned), limit))
 }
 
 /// A page: the items, and where the next one begins if there may be more.
@@ -149,7 +150,7 @@ fn listed<T>(items: &[(String, T)], limit: usize, show: impl Fn(&str, &T) -> Val
 }
 
 async fn list_tenants(call: &Call<'_>) -> Answer {
-    let (after, limit) = page(call)?;
+    let (after, limit) = page(&call.query)?;
     call.read(move |rows| {
         let found = identity::tenants(rows, after.as_deref(), limit).map_err(unreadable)?;
         Ok(listed(&found, limit, |name, _| json!({ "tenant": name })))
@@ -177,7 +178,7 @@ fn show_user(name: &str, status: Status, id: AccountId, account: Option<&Account
 }
 
 async fn list_users(call: &Call<'_>) -> Answer {
-    let (after, limit) = page(call)?;
+    let (after, limit) = page(&call.query)?;
     call.read(move |rows| {
         let users = identity::users(rows, after.as_deref(), limit).map_err(unreadable)?;
         let with_accounts: Result<Vec<_>, StoreError> = users

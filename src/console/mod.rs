@@ -3,6 +3,8 @@
 //! Raw request → [`route`] → authenticate → authorize → body, against the hash that was signed → `identity` → answer.
 //! Errors are RFC 9457 problems ([`problem`]); every mutation goes through the engine as it does from the S3 door.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod identity;
 mod input;
 pub mod openapi;

@@ -3,7 +3,9 @@
 use super::body::checksum::Promises;
 use super::body::chunked::{ChunkDecoder, Framing, FramingError, Item};
 use super::conditional::{ReadConditions, write_conditions};
+use super::copy_source::{CopySource, parse_copy_range};
 use super::date::parse_http_date;
+use super::domains::Domains;
 use super::headers::{content_headers, metadata, refuse_acl, refuse_unsupported};
 use super::list_params::{
     ListBucketsParams, ListObjectsParams, ListPartsParams, ListUploadsParams, ListVersionsParams,
@@ -21,10 +23,22 @@ use super::xml::multipart::parse_complete;
 use super::xml::versions::VersioningConfiguration;
 use super::xml::{Owner, XmlError};
 use crate::auth::Secret;
-use crate::fuzz::{Bound, check};
+use crate::fuzz::{Bound, check, targets};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::net::{IpAddr, Ipv4Addr};
+
+targets![
+    documents,
+    chunked_bodies,
+    signatures,
+    version_2,
+    hosts_and_targets,
+    list_parameters,
+    version_list_parameters,
+    headers,
+    copies
+];
 
 /// A head as hyper would hand it on: a first line `METHOD target`, then headers. `None` for what hyper refuses.
 fn head(input: &[u8]) -> Option<RequestHead> {
@@ -51,7 +65,6 @@ fn text(input: &[u8]) -> Option<&str> {
     std::str::from_utf8(input).ok()
 }
 
-#[cfg_attr(not(fuzzing), test)]
 fn documents() {
     let owner = Owner { id: "owner".into(), display_name: "o".into() };
     check("xml-complete", Bound::USUAL, |input| {
@@ -99,7 +112,6 @@ fn decode(framing: Framing, body: &[u8], piece: usize) -> (Vec<u8>, Result<bool,
     (content, finished)
 }
 
-#[cfg_attr(not(fuzzing), test)]
 fn chunked_bodies() {
     check("aws-chunked", Bound::USUAL, |input| {
         let Some(end) = input.iter().position(|byte| *byte == b'\n') else { return false };
@@ -128,7 +140,6 @@ fn claim(input: &[u8], key: &SigningKey) -> bool {
     accepted
 }
 
-#[cfg_attr(not(fuzzing), test)]
 fn signatures() {
     let key = SigningKey::derive(&Secret::new(SECRET), "20130524", &Scope::s3("us-east-1"));
     for target in ["authorization", "query-signature"] {
@@ -137,8 +148,7 @@ fn signatures() {
     check("amz-date", Bound::USUAL, |input| text(input).and_then(Timestamp::parse_basic).is_some());
 }
 
-#[cfg_attr(not(fuzzing), test)]
-fn links_of_version_2() {
+fn version_2() {
     let secret = Secret::new(SECRET);
     check("query-signature-v2", Bound::USUAL, |input| {
         let Some(head) = head(input) else { return false };
@@ -148,10 +158,38 @@ fn links_of_version_2() {
         assert!(!claim.matches(&head, &secret).unwrap_or(false), "a signature out of thin air");
         accepted
     });
+    check("authorization-v2", Bound::USUAL, |input| {
+        let Some(head) = head(input) else { return false };
+        let Ok(claim) = sigv2::Claim::from_header(&head) else { return false };
+        assert!(!claim.matches(&head, &secret).unwrap_or(false), "a signature out of thin air");
+        claim.check_time(i64::try_from(NOW_SECONDS).unwrap()).is_ok() && sigv2::check_coverage(&head).is_ok()
+    });
 }
 
-#[cfg_attr(not(fuzzing), test)]
-fn targets() {
+fn copies() {
+    check("copy-source", Bound::USUAL, |input| CopySource::parse(input).is_ok());
+    check("copy-source-range", Bound::USUAL, |input| {
+        let Some(range) = text(input) else { return false };
+        let size = u64::MAX;
+        let range = parse_copy_range(range, size);
+        range.is_ok_and(|range| {
+            assert!(range.length > 0 && range.first + (range.length - 1) < size);
+            true
+        })
+    });
+    check("copy-source-conditions", Bound::USUAL, |input| {
+        let Some(head) = head(input) else { return false };
+        ReadConditions::of_copy_source(&head.headers).is_ok()
+    });
+}
+
+fn hosts_and_targets() {
+    let domains = Domains::new(vec!["s3.test".into(), "eu.s3.test".into()]);
+    check("host", Bound::USUAL, |input| {
+        let Some(bucket) = text(input).and_then(|host| domains.bucket_of(host)) else { return false };
+        assert!(input.to_ascii_lowercase().starts_with(bucket.as_bytes()));
+        true
+    });
     check("target", Bound::USUAL, |input| {
         let Some(head) = head(input) else { return false };
         let (target, query) = (Target::parse(&head.raw_path), Query::parse(&head.raw_query));
@@ -160,7 +198,6 @@ fn targets() {
     });
 }
 
-#[cfg_attr(not(fuzzing), test)]
 fn list_parameters() {
     check("list-parameters", Bound::USUAL, |input| {
         let Some(Ok(query)) = text(input).map(Query::parse) else { return false };
@@ -175,7 +212,6 @@ fn list_parameters() {
     });
 }
 
-#[cfg_attr(not(fuzzing), test)]
 fn version_list_parameters() {
     check("version-list-parameters", Bound::USUAL, |input| {
         let Some(Ok(query)) = text(input).map(Query::parse) else { return false };
@@ -187,7 +223,6 @@ fn version_list_parameters() {
     });
 }
 
-#[cfg_attr(not(fuzzing), test)]
 fn headers() {
     check("range", Bound::USUAL, |input| {
         let Some(range) = text(input).and_then(RangeRequest::parse) else { return false };
@@ -220,25 +255,6 @@ fn headers() {
         ];
         if method == Method::GET { reads } else { !writes.contains(&false) }
     });
-}
-
-/// Gives one input to a target, for a coverage-guided engine. Says whether there is a target of this name.
-#[cfg(fuzzing)]
-pub fn one(target: &str, input: &[u8]) -> bool {
-    crate::fuzz::one(
-        &[
-            documents,
-            chunked_bodies,
-            signatures,
-            links_of_version_2,
-            targets,
-            list_parameters,
-            version_list_parameters,
-            headers,
-        ],
-        target,
-        input,
-    )
 }
 
 #[test]

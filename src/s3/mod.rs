@@ -30,6 +30,7 @@ pub mod sigv2;
 pub mod sigv4;
 pub mod tags;
 #[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "the targets need a part of it"))]
 pub(crate) mod testing;
 mod transfer;
 pub mod xml;

@@ -13,4 +13,9 @@ impl Bound {
     /// For parsers that keep what they read, in a few copies and vectors that grow by doubling.
     #[allow(dead_code, reason = "each crate takes the bounds that its parsers need")]
     pub(crate) const USUAL: Self = Self { fixed: 64 * 1024, per_byte: 64 };
+
+    /// Bytes that a parser may hold for this input.
+    pub(crate) fn limit(self, input: &[u8]) -> u64 {
+        self.fixed + self.per_byte * input.len() as u64
+    }
 }

@@ -8,6 +8,22 @@
 //! long (`make fuzz SECONDS=…`), `SILTSTONE_FUZZ_SEED` begins elsewhere. A coverage-guided engine calls the same targets
 //! (`coverage.rs` beside this file, `make fuzz-coverage`); it needs another toolchain than the pinned one.
 
+/// The targets of a module: each function checks some. Here they become tests; for an engine (`coverage.rs`) the same
+/// list becomes the function that finds one by its name. A function that is not in the list is dead code.
+macro_rules! targets {
+    ($($function:ident),+ $(,)?) => {
+        mod mutations {
+            $(
+                #[test]
+                fn $function() {
+                    super::$function();
+                }
+            )+
+        }
+    };
+}
+pub(crate) use targets;
+
 #[path = "bound.rs"]
 mod bound;
 
@@ -53,7 +69,7 @@ fn run(target: &str, bound: Bound, input: &[u8], parse: &impl Fn(&[u8]) -> bool)
     let memory = allocation_counter::measure(|| {
         outcome = catch_unwind(AssertUnwindSafe(|| parse(input))).map_err(drop);
     });
-    let limit = bound.fixed + bound.per_byte * input.len() as u64;
+    let limit = bound.limit(input);
     match outcome {
         Ok(accepted) if memory.bytes_max <= limit => accepted,
         Ok(_) => fail(target, input, &format!("held {} bytes, more than {limit}", memory.bytes_max)),

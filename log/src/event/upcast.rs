@@ -126,6 +126,14 @@ mod tests {
     use super::super::{Actor, Body, Door, Event, EventKind};
     use super::*;
 
+    /// A body of the first schema, which the fuzzed parsers get too (`tests/fuzz/corpus/event-body`).
+    fn first_schema(event_type: u16, name: &str, old: &impl Serialize) -> Body {
+        let bytes = rmp_serde::to_vec(&(Actor::server(Door::Worker), old)).unwrap();
+        let input = [&event_type.to_be_bytes()[..], &[0, 1], &bytes].concat();
+        crate::fuzz::bless("event-body", &format!("valid-first-{name}"), &input);
+        Body::decode(EventKind { event_type, schema: 1 }, &bytes).unwrap()
+    }
+
     #[test]
     fn a_deletion_of_the_first_schema_keeps_its_meaning() {
         let id = VersionId([7; 16]);
@@ -134,11 +142,10 @@ mod tests {
             (Some(id), None, Deletion::Version(VersionRef::Id(id))),
             (None, Some(id), Deletion::Marker(VersionRef::Id(id))),
         ];
-        for (version, marker, deletion) in cases {
+        for (number, (version, marker, deletion)) in cases.into_iter().enumerate() {
             let key = ObjectKey::parse("a/b").unwrap();
             let old = ObjectDeletedV1 { key: key.clone(), version, marker };
-            let bytes = rmp_serde::to_vec(&(Actor::server(Door::Worker), old)).unwrap();
-            let body = Body::decode(EventKind { event_type: 0x0211, schema: 1 }, &bytes).unwrap();
+            let body = first_schema(0x0211, &format!("ObjectDeleted-{number}"), &old);
             assert_eq!(body.event, Event::ObjectDeleted(ObjectDeleted { key, deletion }));
         }
     }
@@ -155,10 +162,62 @@ mod tests {
             headers: ContentHeaders::default(),
             metadata: vec![("a".to_owned(), "b".to_owned())],
         };
-        let bytes = rmp_serde::to_vec(&(Actor::server(Door::Worker), old.clone())).unwrap();
-        let body = Body::decode(EventKind { event_type: 0x0210, schema: 1 }, &bytes).unwrap();
+        let body = first_schema(0x0210, "ObjectPut", &old);
         let Event::ObjectPut(put) = body.event else { panic!("another event") };
         assert_eq!((put.tags.len(), put.copied_from.is_none()), (0, true));
         assert_eq!((put.key, put.size, put.metadata), (old.key, old.size, old.metadata));
+    }
+    #[test]
+    fn an_upload_of_the_first_schema_has_no_tags_and_no_copied_parts() {
+        let (upload, key) = (UploadId([9; 16]), ObjectKey::parse("k").unwrap());
+        let (headers, metadata) = (ContentHeaders::default(), vec![("a".to_owned(), "b".to_owned())]);
+        let etag = "e".to_owned();
+        let (checksum, checksums) = (Some((ChecksumAlgorithm::Crc32c, ChecksumKind::Composite)), Vec::new());
+        let created = MultipartCreatedV1 {
+            upload,
+            key: key.clone(),
+            headers: headers.clone(),
+            metadata: metadata.clone(),
+            checksum,
+        };
+        let Event::MultipartCreated(created) = first_schema(0x0220, "MultipartCreated", &created).event
+        else {
+            panic!("another event")
+        };
+        assert_eq!((created.upload, &created.key, created.checksum), (upload, &key, checksum));
+        assert!(created.tags.is_empty());
+        let part = PartUploadedV1 {
+            upload,
+            number: 3,
+            size: 5,
+            etag: etag.clone(),
+            content: Content::Inline,
+            checksums: checksums.clone(),
+        };
+        let Event::PartUploaded(part) = first_schema(0x0221, "PartUploaded", &part).event else {
+            panic!("another event")
+        };
+        assert_eq!((part.upload, part.number, part.size, part.copied_from), (upload, 3, 5, None));
+        let parts = vec![PartSize { number: 3, size: 5, checksums: Vec::new() }];
+        let (version, size, content) = (None, 5, Content::Inline);
+        let completed = MultipartCompletedV1 {
+            upload,
+            key,
+            version,
+            size,
+            etag,
+            content,
+            parts: parts.clone(),
+            checksums,
+            headers,
+            metadata: metadata.clone(),
+        };
+        let Event::MultipartCompleted(completed) =
+            first_schema(0x0222, "MultipartCompleted", &completed).event
+        else {
+            panic!("another event")
+        };
+        assert_eq!((completed.upload, completed.parts, completed.metadata), (upload, parts, metadata));
+        assert!(completed.tags.is_empty());
     }
 }
