@@ -4,7 +4,7 @@
 //! later, and it changed nothing. After a [`Fault`] the outcome is unknown: the record may be durable or not, so a
 //! door must never answer it with a definite refusal.
 
-use siltstone_log::event::Checksum;
+use siltstone_log::event::{Checksum, ChecksumAlgorithm};
 use siltstone_log::hlc::Hlc;
 use siltstone_log::host::DiskError;
 use siltstone_log::id::{Position, Seq, StreamId, UploadId, VersionRef};
@@ -229,6 +229,14 @@ pub enum InvalidRequest {
     /// Another checksum type than the upload's.
     #[error("the checksum type is not the upload's")]
     ChecksumKind,
+    /// A completion names a part without its checksum, of which the object's is to be made.
+    #[error("part {number} is named without its checksum of the upload's algorithm")]
+    ChecksumNotNamed {
+        /// The upload's algorithm.
+        algorithm: ChecksumAlgorithm,
+        /// The part's number.
+        number: u16,
+    },
     /// A part was uploaded without the checksum that the upload asks for.
     #[error("part {number} has no checksum of the upload's algorithm")]
     PartWithoutChecksum {

@@ -1,6 +1,8 @@
 //! What the engine's refusals are in S3's words. Part of the one code map of [`super::error`].
 
+use super::body::checksum::wire_name;
 use super::error::{S3Error, S3ErrorCode as Code};
+use crate::engine::outcome::InvalidRequest;
 use crate::engine::{EngineError, Fault, Rejection, Unavailable};
 
 impl From<EngineError> for S3Error {
@@ -52,6 +54,14 @@ impl From<Rejection> for S3Error {
                 .extra("ProposedSize", size.to_string())
                 .extra("MaxSizeAllowed", maximum.to_string()),
             Rejection::BadDigest => Code::BadDigest.into(),
+            Rejection::InvalidRequest(InvalidRequest::ChecksumNotNamed { algorithm, number }) => {
+                let algorithm = wire_name(algorithm).to_lowercase();
+                let message = format!(
+                    "The upload was created using a {algorithm} checksum. The complete request must include the \
+                     checksum for each part. It was missing for part {number} in the request."
+                );
+                Self::with_message(Code::InvalidRequest, message)
+            }
             Rejection::InvalidRequest(_) => Self::with_message(Code::InvalidRequest, message),
             Rejection::TooLarge => Code::MaxMessageLengthExceeded.into(),
             // Identities are administered through the console door; here these can only be a wrong argument.

@@ -21,12 +21,24 @@ def s3(shared_server):
     return shared_server.client(request_checksum_calculation="when_required")
 
 
+def checksum_of(s3, bucket, body, algorithm):
+    """What S3 makes of a body: a copy may ask for any checksum."""
+    s3.put_object(Bucket=bucket, Key="sum", Body=body)
+    copied = s3.copy_object(Bucket=bucket, Key="sum copy", CopySource=f"{bucket}/sum", ChecksumAlgorithm=algorithm)
+    return copied["CopyObjectResult"][f"Checksum{algorithm}"]
+
+
 def upload(s3, bucket, algorithm, kind, key="k"):
     """Uploads an object of three parts; gives its body, its parts and the answer."""
     made = s3.create_multipart_upload(Bucket=bucket, Key=key, ChecksumAlgorithm=algorithm, ChecksumType=kind)
     bodies, parts = [os.urandom(size) for size in SIZES], []
     for number, body in enumerate(bodies, 1):
-        part = s3.upload_part(Bucket=bucket, Key=key, UploadId=made["UploadId"], PartNumber=number, Body=body)
+        where = {"Bucket": bucket, "Key": key, "UploadId": made["UploadId"], "PartNumber": number}
+        given = {}
+        if kind == "COMPOSITE":
+            assert code_of(s3.upload_part, **where, Body=body) == ("InvalidRequest", 400), "its parts' are needed"
+            given = {f"Checksum{algorithm}": checksum_of(s3, bucket, body, algorithm)}
+        part = s3.upload_part(**where, Body=body, **given)
         value = part[f"Checksum{algorithm}"]
         parts.append({"PartNumber": number, "ETag": part["ETag"], f"Checksum{algorithm}": value})
     done = s3.complete_multipart_upload(

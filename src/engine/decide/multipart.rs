@@ -50,7 +50,6 @@ pub(super) fn upload_part(rows: &dyn Rows, action: UploadPart) -> Decided {
     }
     let row = existing(rows, stream, &key, upload)?.ok_or(Rejection::NoSuchUpload)?;
     if let Some((algorithm, _)) = row.checksum
-        && !checksums.is_empty()
         && checksums.iter().all(|checksum| checksum.algorithm != algorithm)
     {
         return Err(Rejection::InvalidRequest(InvalidRequest::ChecksumAlgorithm).into());

@@ -1,6 +1,6 @@
 //! The checksum of an object that is made of parts, from the checksums of the parts: its bytes are not read again.
 
-use crate::engine::command::CompleteMultipart;
+use crate::engine::command::{CompleteMultipart, NamedPart};
 use crate::engine::outcome::{InvalidRequest, Rejection};
 use crc_fast::{CrcAlgorithm, checksum_combine};
 use sha2::Digest;
@@ -32,12 +32,15 @@ pub(super) fn of_object(
             if given.is_some_and(|(given, _)| *given != algorithm) {
                 return refuse(InvalidRequest::ChecksumAlgorithm);
             }
+            if kind == ChecksumKind::Composite {
+                check_named(algorithm, &action.parts)?;
+            }
             (algorithm, kind)
         }
         (None, Some((algorithm, _))) => {
             (*algorithm, action.checksum_kind.unwrap_or(default_kind(*algorithm)))
         }
-        // Parts that were copied within packs have none: their bytes were not read.
+        // Parts that were copied by an older version may have none.
         (None, None) if parts.iter().all(|(_, part)| has(part, ChecksumAlgorithm::Crc64nvme)) => {
             (ChecksumAlgorithm::Crc64nvme, ChecksumKind::FullObject)
         }
@@ -56,6 +59,18 @@ pub(super) fn of_object(
         return Err(Rejection::BadDigest);
     }
     Ok(vec![Checksum { algorithm, kind, value }])
+}
+
+/// Refuses a completion that does not name the checksum of each part, as S3 does (boto/s3transfer, issue 241).
+fn check_named(algorithm: ChecksumAlgorithm, parts: &[NamedPart]) -> Result<(), Rejection> {
+    let names = |part: &&NamedPart| part.checksums.iter().any(|(named, _)| *named == algorithm);
+    match parts.iter().find(|part| !names(part)) {
+        None => Ok(()),
+        Some(NamedPart { number, .. }) => {
+            let missing = InvalidRequest::ChecksumNotNamed { algorithm, number: *number };
+            Err(Rejection::InvalidRequest(missing))
+        }
+    }
 }
 
 fn has(part: &PartRow, algorithm: ChecksumAlgorithm) -> bool {

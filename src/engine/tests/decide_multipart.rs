@@ -275,10 +275,20 @@ fn the_checksum_of_an_object_comes_from_those_of_its_parts() {
             FullObject => crc_of(algorithm, &datas.concat()),
             Composite => crc_of(algorithm, &datas.each_ref().map(|data| crc_of(algorithm, data)).concat()),
         };
-        let wrong = CompleteMultipart { checksum: Some((algorithm, Bytes::new())), ..complete(&[1, 2]) };
+        let mut request = complete(&[1, 2]);
+        let refused = InvalidRequest::ChecksumNotNamed { algorithm, number: 2 };
+        for (number, data) in (0..).zip(&datas) {
+            if kind == Composite && number == 1 {
+                assert_eq!(world.run(request.clone()), rejected(Rejection::InvalidRequest(refused)));
+            }
+            if kind == Composite {
+                request.parts[number].checksums = vec![(algorithm, crc_of(algorithm, data).into())];
+            }
+        }
+        let wrong = CompleteMultipart { checksum: Some((algorithm, Bytes::new())), ..request.clone() };
         assert_eq!(world.run(wrong), rejected(Rejection::BadDigest));
         let checksum = Some((algorithm, Bytes::from(expected.clone())));
-        let right = CompleteMultipart { checksum, checksum_kind: Some(kind), ..complete(&[1, 2]) };
+        let right = CompleteMultipart { checksum, checksum_kind: Some(kind), ..request };
         let Ok(Outcome::MultipartCompleted(object)) = world.run(right) else {
             panic!("{algorithm:?} {kind:?}")
         };
@@ -299,6 +309,7 @@ fn checksums_that_cannot_be_joined_or_are_another_algorithm_are_refused() {
     let sha = vec![Checksum { algorithm: Sha256, kind: FullObject, value: vec![1; 32] }];
     let refused = rejected(Rejection::InvalidRequest(InvalidRequest::ChecksumAlgorithm));
     assert_eq!(world.run(UploadPart { checksums: sha, ..part(1, 5) }), refused);
+    assert_eq!(world.run(part(1, 5)), refused, "a part without any could not be joined either");
     let completed = world.events().iter().any(|body| matches!(body.event, Event::MultipartCompleted(_)));
     assert!(!completed);
 }

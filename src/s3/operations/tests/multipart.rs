@@ -43,3 +43,51 @@ async fn a_finished_upload_says_where_it_is_in_the_style_that_it_was_sent_in() {
     let host_style = upload(&door, "/a%20b", "bkt.s3.test:8443", &parts).await;
     assert_eq!(host_style.one("Location"), "https://bkt.s3.test:8443/a%20b");
 }
+
+/// What a completion says of its only part.
+fn one_part(etag: &str, checksum: &str) -> String {
+    let part = format!("<PartNumber>1</PartNumber><ETag>{etag}</ETag>{checksum}");
+    format!("<CompleteMultipartUpload><Part>{part}</Part></CompleteMultipartUpload>")
+}
+
+/// Measured on S3 (floci-io/floci, pull request 3093, scenarios 22 and 23).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_composite_upload_is_told_the_checksum_of_each_part_twice() {
+    let door = Door::open();
+    door.put("/bkt", "").await.expect(200);
+    let asked = [("x-amz-checksum-algorithm", "CRC32")];
+    let id = door.send("POST", "/bkt/k?uploads=", &asked, "").await.expect(200);
+    let id = id.one("UploadId").to_owned();
+    let part = format!("/bkt/k?partNumber=1&uploadId={id}");
+    let refused = door.put(&part, "hello").await.refused(400, "InvalidRequest");
+    let message =
+        "Checksum Type mismatch occurred, expected checksum Type: crc32, actual checksum Type: null";
+    assert_eq!(refused.one("Message"), message);
+    let listed = door.get(&format!("/bkt/k?uploadId={id}")).await.expect(200);
+    assert!(listed.all("PartNumber").is_empty(), "a refusal stores nothing");
+    let given = [("x-amz-checksum-crc32", "NhCmhg==")];
+    let etag = door.send("PUT", &part, &given, "hello").await.expect(200).header("etag").to_owned();
+    let complete = format!("/bkt/k?uploadId={id}");
+    let refused = door.send("POST", &complete, &[], one_part(&etag, "")).await;
+    let message = "The upload was created using a crc32 checksum. The complete request must include the \
+                   checksum for each part. It was missing for part 1 in the request.";
+    assert_eq!(refused.refused(400, "InvalidRequest").one("Message"), message);
+    let wrong = one_part(&etag, "<ChecksumCRC32>AAAAAA==</ChecksumCRC32>");
+    door.send("POST", &complete, &[], wrong).await.refused(400, "InvalidPart");
+    let right = one_part(&etag, "<ChecksumCRC32>NhCmhg==</ChecksumCRC32>");
+    let done = door.send("POST", &complete, &[], right).await.expect(200);
+    assert_eq!(done.one("ChecksumType"), "COMPOSITE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checksum_over_the_whole_object_needs_none_of_its_parts() {
+    let door = Door::open();
+    door.put("/bkt", "").await.expect(200);
+    let asked = [("x-amz-checksum-algorithm", "CRC32"), ("x-amz-checksum-type", "FULL_OBJECT")];
+    let id = door.send("POST", "/bkt/k?uploads=", &asked, "").await.expect(200);
+    let id = id.one("UploadId").to_owned();
+    let part = door.put(&format!("/bkt/k?partNumber=1&uploadId={id}"), "hello").await.expect(200);
+    let body = one_part(part.header("etag"), "");
+    let done = door.send("POST", &format!("/bkt/k?uploadId={id}"), &[], body).await.expect(200);
+    assert_eq!((done.one("ChecksumCRC32"), done.one("ChecksumType")), ("NhCmhg==", "FULL_OBJECT"));
+}
