@@ -28,8 +28,8 @@ struct CopyPart {
     source: SourceRequest,
     /// As it was sent: what it means depends on the source's size.
     range: Option<String>,
-    /// What the upload asks of its parts.
-    checksum: Option<ChecksumAlgorithm>,
+    /// What the upload asks of its parts, or else the one that S3 computes of every object.
+    checksum: ChecksumAlgorithm,
 }
 
 pub(in crate::s3) async fn copy_part(
@@ -52,7 +52,7 @@ pub(in crate::s3) async fn copy_part(
         number,
         source,
         range,
-        checksum: row.checksum.map(|(algorithm, _)| algorithm),
+        checksum: row.checksum.map_or(ChecksumAlgorithm::Crc64nvme, |(algorithm, _)| algorithm),
     };
     let operations = operations.clone();
     keep_alive(subject, async move { shared_or_copied(|sharing| copy.attempt(&operations, sharing)).await })
@@ -72,7 +72,7 @@ impl CopyPart {
         let transfer = Transfer {
             stream: self.stream,
             range,
-            checksums: self.checksum.as_slice(),
+            checksums: &[self.checksum],
             placement: Placement::Packs,
             sharing,
         };

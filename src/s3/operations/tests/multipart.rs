@@ -91,3 +91,28 @@ async fn a_checksum_over_the_whole_object_needs_none_of_its_parts() {
     let done = door.send("POST", &format!("/bkt/k?uploadId={id}"), &[], body).await.expect(200);
     assert_eq!((done.one("ChecksumCRC32"), done.one("ChecksumType")), ("NhCmhg==", "FULL_OBJECT"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_with_copied_parts_has_the_checksum_that_every_object_has() {
+    let door = Door::open();
+    door.put("/bkt", "").await.expect(200);
+    let source = pattern(6 * MIB);
+    // Its own checksum is another one, so that nothing is known of the bytes that are shared.
+    let sha =
+        base64::engine::general_purpose::STANDARD.encode(<sha2::Sha256 as sha2::Digest>::digest(&source));
+    door.send("PUT", "/bkt/source", &[("x-amz-checksum-sha256", &sha)], source.clone()).await.expect(200);
+    let id = door.send("POST", "/bkt/k?uploads=", &[], "").await.expect(200).one("UploadId").to_owned();
+    let part = |number| format!("/bkt/k?partNumber={number}&uploadId={id}");
+    let copy = [("x-amz-copy-source", "/bkt/source")];
+    let whole = door.send("PUT", &part(1), &copy, "").await.expect(200).one("ETag").to_owned();
+    let range = [copy[0], ("x-amz-copy-source-range", "bytes=10-99")];
+    let piece = door.send("PUT", &part(2), &range, "").await.expect(200).one("ETag").to_owned();
+    let named = [(1, whole), (2, piece)]
+        .map(|(number, etag)| format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"));
+    let body = format!("<CompleteMultipartUpload>{}</CompleteMultipartUpload>", named.concat());
+    let done = door.send("POST", &format!("/bkt/k?uploadId={id}"), &[], body).await.expect(200);
+    let bytes = [&source[..], &source[10..100]].concat();
+    let whole = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &bytes);
+    let whole = base64::engine::general_purpose::STANDARD.encode(whole.to_be_bytes());
+    assert_eq!((done.one("ChecksumCRC64NVME"), done.one("ChecksumType")), (whole.as_str(), "FULL_OBJECT"));
+}
