@@ -144,6 +144,17 @@ pub fn write_conditions(headers: &HeaderMap) -> Result<Conditions, S3Error> {
     })
 }
 
+/// Reads the conditions of a deletion. They are about what the key holds now (AWS's guide to conditional deletes): beside
+/// a version S3 refuses them (measured: localstack/localstack, issue 13894).
+pub fn delete_conditions(headers: &HeaderMap, names_version: bool) -> Result<Conditions, S3Error> {
+    let conditions = write_conditions(headers)?;
+    match &conditions {
+        Conditions { if_match: Some(_), .. } if names_version => Err(unsupported("If-Match")),
+        Conditions { if_none_match: Some(_), .. } if names_version => Err(unsupported("If-None-Match")),
+        _ => Ok(conditions),
+    }
+}
+
 struct Etag {
     tag: String,
     weak: bool,

@@ -208,15 +208,9 @@ impl Bucket {
                 let found = self.current(key.as_str()).map(|(_, object)| object);
                 failed_condition(found, condition)
             }
-            // A delete that names what it removes finds a condition unmet where there is nothing.
             Intent::Delete { delete, condition, .. } => {
                 let found = self.named(delete.key.as_str(), delete.version);
-                match failed_condition(found.and_then(|version| version.object.as_ref()), condition) {
-                    Some(Rejection::NoSuchKey) => {
-                        Some(Rejection::PreconditionFailed(FailedCondition::IfMatch))
-                    }
-                    other => other,
-                }
+                failed_condition(found.and_then(|version| version.object.as_ref()), condition)
             }
             Intent::Tag { key, version, .. } => match (self.named(key.as_str(), *version), version) {
                 (None, None) => Some(Rejection::NoSuchKey),

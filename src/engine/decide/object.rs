@@ -27,16 +27,12 @@ pub(super) fn current_etag(
     Ok(objects::current(rows, stream, key)?.map(|object| object.etag))
 }
 
-/// Whether a write's conditions hold, given the ETag of what the key holds. A write that names what it replaces is
-/// told where there is nothing (S3: NoSuchKey).
-pub(super) fn check_write(conditions: &Conditions, etag: Option<&str>) -> Result<(), Rejection> {
+/// Whether the conditions of a write or a deletion hold, given the ETag of what it replaces or deletes. One that names
+/// it is told where there is nothing (S3: NoSuchKey; for deletions measured, ministackorg/ministack, issue 1475).
+pub(super) fn check(conditions: &Conditions, etag: Option<&str>) -> Result<(), Rejection> {
     if conditions.if_match.is_some() && etag.is_none() {
         return Err(Rejection::NoSuchKey);
     }
-    check(conditions, etag)
-}
-
-fn check(conditions: &Conditions, etag: Option<&str>) -> Result<(), Rejection> {
     let holds = |wanted: &EtagMatch| etag.is_some_and(|etag| wanted.matches(etag));
     if conditions.if_match.as_ref().is_some_and(|wanted| !holds(wanted)) {
         return Err(Rejection::PreconditionFailed(FailedCondition::IfMatch));
@@ -55,7 +51,7 @@ pub(super) fn check_current(
     conditions: &Conditions,
 ) -> Result<(), DecideError> {
     if *conditions != Conditions::default() {
-        check_write(conditions, current_etag(rows, stream, key)?.as_deref())?;
+        check(conditions, current_etag(rows, stream, key)?.as_deref())?;
     }
     Ok(())
 }

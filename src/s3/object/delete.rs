@@ -3,7 +3,7 @@
 use super::version::{DELETE_MARKER, version_id};
 use crate::engine::command::{DeleteObject, KeyDeletion};
 use crate::engine::{Need, Outcome};
-use crate::s3::conditional::write_conditions;
+use crate::s3::conditional::delete_conditions;
 use crate::s3::error::{S3Error, S3ErrorCode};
 use crate::s3::headers::put_version;
 use crate::s3::operations::Operations;
@@ -16,7 +16,7 @@ pub(in crate::s3) async fn delete(
     request: S3Request,
 ) -> Result<S3Response, S3Error> {
     let version = version_id(&request.query)?;
-    let conditions = write_conditions(&request.headers)?;
+    let conditions = delete_conditions(&request.headers, version.is_some())?;
     let stream = request.open_bucket()?.stream;
     let permit = operations.engine().admit(Need::Manage)?;
     let (key, marker) = (request.key()?.clone(), operations.fresh_version());

@@ -64,7 +64,8 @@ fn parse(object: &NamedObject, marker: VersionId) -> Result<KeyDeletion, S3Error
     })?;
     let version = object.version_id.as_deref().map(VersionRef::parse).transpose();
     let version = version.map_err(|_| S3Error::from(S3ErrorCode::NoSuchVersion))?;
-    if object.other_condition {
+    // S3 refuses a condition beside a version, as of a single deletion.
+    if object.other_condition || (version.is_some() && object.etag.is_some()) {
         return Err(S3ErrorCode::NotImplemented.into());
     }
     let if_match = object.etag.as_ref().map(|etag| match etag.as_str() {
@@ -93,6 +94,9 @@ mod tests {
         assert_eq!(code(&versioned), Err(S3ErrorCode::NoSuchVersion));
         let sized = NamedObject { other_condition: true, ..object("a") };
         assert_eq!(code(&sized), Err(S3ErrorCode::NotImplemented));
+        let conditional =
+            NamedObject { version_id: Some("null".into()), etag: Some("*".into()), ..object("a") };
+        assert_eq!(code(&conditional), Err(S3ErrorCode::NotImplemented));
         let deletion = parse(&NamedObject { etag: Some("e".into()), ..object("a") }).unwrap();
         assert_eq!(deletion.conditions.if_match, Some(EtagMatch::Etags(vec!["e".into()])));
     }

@@ -163,3 +163,40 @@ async fn wrong_version_listings_are_refused() {
     let none = door.get("/bkt?max-keys=0&versions=").await.expect(200);
     assert_eq!((none.all("Key").len(), none.one("IsTruncated")), (0, "false"));
 }
+
+/// Measured on S3 (localstack/localstack, issue 13894; ministackorg/ministack, issue 1475); AWS's guide to conditional
+/// deletes: they are evaluated against the current version only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conditional_delete_is_about_the_current_version_only() {
+    let door = versioned().await;
+    let any = [("if-match", "*")];
+    door.send("DELETE", "/bkt/k", &any, "").await.refused(404, "NoSuchKey");
+    let first = door.put("/bkt/k", "one").await.expect(200);
+    let second = id(&door.put("/bkt/k", "two").await.expect(200));
+    let old = [("if-match", first.header("etag"))];
+    door.send("DELETE", "/bkt/k", &old, "").await.refused(412, "PreconditionFailed");
+    for version in [&id(&first), &second] {
+        for condition in [any, old] {
+            let target = format!("/bkt/k?versionId={version}");
+            let refused = door.send("DELETE", &target, &condition, "").await.refused(501, "NotImplemented");
+            assert_eq!(refused.one("Header"), "If-Match");
+            door.get(&target).await.expect(200);
+        }
+    }
+    door.send("DELETE", "/bkt/k", &any, "").await.expect(204);
+    for condition in [any, old] {
+        door.send("DELETE", "/bkt/k", &condition, "").await.refused(404, "NoSuchKey");
+    }
+    let etag = first.header("etag").trim_matches('"');
+    let entries = [
+        ("k", format!("<ETag>{etag}</ETag><VersionId>{}</VersionId>", id(&first)), "NotImplemented"),
+        ("k", "<ETag>*</ETag>".to_owned(), "NoSuchKey"),
+    ];
+    for (key, condition, code) in entries {
+        let body = format!("<Delete><Object><Key>{key}</Key>{condition}</Object></Delete>");
+        let md5 = base64::engine::general_purpose::STANDARD.encode(Md5::digest(&body));
+        let reply = door.send("POST", "/bkt?delete=", &[("content-md5", &md5)], body).await.expect(200);
+        assert_eq!(reply.one("Code"), code);
+    }
+    door.get(&format!("/bkt/k?versionId={}", id(&first))).await.expect(200);
+}
