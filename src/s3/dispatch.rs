@@ -39,6 +39,13 @@ struct Known {
     denied: bool,
 }
 
+impl Known {
+    fn asks_for(&mut self, operation: Operation) {
+        self.operation = Some(operation);
+        tracing::Span::current().record("operation", operation.name());
+    }
+}
+
 /// Answers one request. Never fails: what goes wrong becomes an error document.
 pub async fn handle(
     state: &Arc<S3State>,
@@ -142,6 +149,10 @@ async fn run(
         Ok(verified) => verified,
         Err(error) => {
             watch.keep(source);
+            // Evidence and log name what was asked for. Nothing is decided by it.
+            if let Ok(asked) = Asked::of(head) {
+                known.asks_for(asked.operation);
+            }
             return Err(error);
         }
     };
@@ -194,6 +205,22 @@ fn bucket_url(scheme: &str, head: &RequestHead, bucket: Option<&BucketName>) -> 
     }
 }
 
+/// What a request asks for, whoever sent it.
+struct Asked {
+    target: Target,
+    query: Query,
+    operation: Operation,
+}
+
+impl Asked {
+    fn of(head: &RequestHead) -> Result<Self, S3Error> {
+        let target = Target::of(head)?;
+        let query = Query::parse(&head.raw_query)?;
+        let operation = Operation::recognise(&head.method, target.scope(), &query, &head.headers)?;
+        Ok(Self { target, query, operation })
+    }
+}
+
 /// What a request that may be carried out asks for.
 struct Admitted {
     operation: Operation,
@@ -211,11 +238,8 @@ async fn admit(
     known: &mut Known,
     caller: &Authenticated,
 ) -> Result<Admitted, S3Error> {
-    let target = Target::of(head)?;
-    let query = Query::parse(&head.raw_query)?;
-    let operation = Operation::recognise(&head.method, target.scope(), &query, &head.headers)?;
-    known.operation = Some(operation);
-    tracing::Span::current().record("operation", operation.name());
+    let Asked { target, query, operation } = Asked::of(head)?;
+    known.asks_for(operation);
     let bucket = target.bucket.map(|name| {
         BucketName::parse(&name)
             .map_err(|_| S3Error::new(S3ErrorCode::InvalidBucketName).extra("BucketName", name))

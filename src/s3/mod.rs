@@ -94,7 +94,7 @@ pub trait Handler: Send + Sync + 'static {
 /// What a finished request is reported as, once its answer is sent or given up.
 #[derive(Debug, Clone, Copy)]
 pub struct Observation {
-    /// The operation's name; empty where the request was refused before it was known.
+    /// The operation's name; empty where the request asks for none.
     pub operation: &'static str,
     /// The status answered.
     pub status: u16,

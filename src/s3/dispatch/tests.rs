@@ -88,8 +88,33 @@ async fn a_refused_caller_gets_an_error_document_and_is_noted() {
     let (actor, evidence) = denied.first().unwrap();
     assert_eq!((actor.account, actor.access_key.as_str(), actor.request_id.as_str()), (None, "", id));
     assert_eq!((evidence.bucket.as_str(), evidence.key.as_str()), ("bucket", "k<&"));
-    assert_eq!(evidence.code, "AccessDenied");
-    assert_eq!(recorder.observed.lock().unwrap().first().unwrap().code, "AccessDenied");
+    assert_eq!((evidence.operation.as_str(), evidence.code.as_str()), ("GetObject", "AccessDenied"));
+    let observed = recorder.observed.lock().unwrap();
+    assert_eq!((observed[0].operation, observed[0].code), ("GetObject", "AccessDenied"));
+}
+
+#[tokio::test]
+async fn what_is_refused_before_it_is_authenticated_is_noted_by_the_operation_that_it_asked_for() {
+    let copy = [("host", "h"), ("x-amz-copy-source", "/a/b")];
+    for (method, target, headers, operation) in [
+        ("GET", "/", &copy[..1], "ListBuckets"),
+        ("DELETE", "/bucket/k?versionId=1", &copy[..1], "DeleteObject"),
+        ("POST", "/bucket?delete", &copy[..1], "DeleteObjects"),
+        ("PUT", "/bucket/k", &copy[..], "CopyObject"),
+        ("GET", "/bucket/k", &[("host", "other.s3.example.org")][..], "GetObject"),
+        ("GET", "/", &[("host", "other.s3.example.org")][..], "ListObjects"),
+        // What is no operation has no name; why it is refused is still that nobody signed it.
+        ("PATCH", "/bucket/k", &copy[..1], ""),
+        ("GET", "/bucket?acl&policy", &copy[..1], ""),
+        ("GET", "/bucket?prefix=%FF", &copy[..1], ""),
+    ] {
+        let (answer, recorder) = send(root(), head(method, target, headers), b"").await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {target}");
+        let denied = recorder.denied.lock().unwrap();
+        let [(_, evidence)] = denied.as_slice() else { panic!("noted {} times", denied.len()) };
+        assert_eq!(evidence.operation, operation, "{method} {target}");
+        assert_eq!(recorder.observed.lock().unwrap()[0].operation, operation, "{method} {target}");
+    }
 }
 
 #[tokio::test]
