@@ -33,7 +33,7 @@ use std::path::PathBuf;
 const BUCKET: StreamId = StreamId([0x51; 16]);
 
 /// The newest golden log.
-const CURRENT: u32 = 2;
+const CURRENT: u32 = 3;
 
 fn folder(generation: u32) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/golden-{generation}"))
@@ -75,6 +75,7 @@ fn system_events() -> Vec<Event> {
             stream: BUCKET,
             owner: account,
             location: "us-east-1".into(),
+            tags: tags(),
         }),
         Event::AccessKeyStatusChanged(AccessKeyStatusChanged {
             access_key: "AKIDEXAMPLE".into(),

@@ -119,6 +119,7 @@ pub(crate) fn reserved(fold: &mut Fold<'_>, event: &BucketNameReserved) -> Resul
         stream: event.stream,
         owner: event.owner,
         location: event.location.clone(),
+        tags: event.tags.clone(),
         reserved: fold.origin.at(),
     };
     fold.put(slot, &row)?;

@@ -18,7 +18,7 @@ use siltstone_log::name::{BucketName, ObjectKey};
 use siltstone_log::record::Place;
 
 /// Names the rows' layout and the folds' meaning. A store with another label is rebuilt.
-pub const SCHEMA: &str = "siltstone-projections/5";
+pub const SCHEMA: &str = "siltstone-projections/6";
 
 /// A stored key or row is not what this program writes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -462,6 +462,8 @@ pub struct NameRow {
     pub owner: AccountId,
     /// The region asked for; empty for the default.
     pub location: String,
+    /// The tags that the bucket begins with; those it has are its own row's.
+    pub tags: Vec<(String, String)>,
     /// When it was reserved.
     pub reserved: At,
 }

@@ -397,6 +397,7 @@ fn system_event_of(step: &SystemStep) -> Event {
             stream: bucket_stream(stream),
             owner: account(owner),
             location: String::new(),
+            tags: (owner % 2 == 1).then(|| (text(name), text(stream))).into_iter().collect(),
         }),
         SystemStep::Release { name, stream } => Event::BucketNameReleased(BucketNameReleased {
             name: bucket(name),

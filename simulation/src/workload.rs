@@ -254,7 +254,10 @@ impl World {
     }
 
     fn create_bucket(&mut self, name: BucketName) -> Intent {
-        Intent::CreateBucket { name, stream: StreamId(self.work.bytes()) }
+        let stream = StreamId(self.work.bytes());
+        let [first, second, ..] = stream.0;
+        let tags = (first % 2 == 1).then(|| ("made-with".to_owned(), second.to_string()));
+        Intent::CreateBucket { name, stream, tags: tags.into_iter().collect() }
     }
 
     /// A bucket that holds something is seldom deleted as it is: mostly a key of it goes first.

@@ -16,6 +16,7 @@ use siltstone_log::event::Actor;
 use siltstone_log::host::Entropy;
 use siltstone_log::id::StreamId;
 use siltstone_log::mutants::{Mutant, active};
+use siltstone_projections::rows::NameRow;
 use siltstone_projections::store::{Rows, StoreError};
 use siltstone_projections::{buckets, names};
 use std::collections::BTreeMap;
@@ -107,8 +108,7 @@ pub fn unfinished(rows: &dyn Rows) -> Result<Vec<SecondHalf>, StoreError> {
         let (name, row) = entry?;
         match buckets::get(rows, row.stream)? {
             None => {
-                let (owner, location, stream) = (row.owner, row.location, row.stream);
-                let tags = Vec::new();
+                let NameRow { owner, location, stream, tags, .. } = row;
                 found.push(SecondHalf::Begin(CreateBucket { name, owner, location, stream, tags }));
             }
             Some(bucket) if !bucket.is_open() => {

@@ -232,7 +232,7 @@ pub struct CreateBucket {
     pub location: String,
     /// The stream of this incarnation, freshly drawn.
     pub stream: StreamId,
-    /// Its tags. A creation that a crash cut in half is finished without them, and its client was not told of success.
+    /// The tags it begins with.
     pub tags: Vec<(String, String)>,
 }
 

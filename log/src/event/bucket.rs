@@ -13,6 +13,8 @@ pub struct BucketNameReserved {
     pub owner: AccountId,
     /// The region asked for (`LocationConstraint`); empty for the default.
     pub location: String,
+    /// The tags that the bucket begins with: names and values.
+    pub tags: Vec<(String, String)>,
 }
 
 /// A name became free (`system` stream; second half of a deletion, or a creation that was undone).

@@ -170,7 +170,7 @@ catalogue! {
     0x0001 NodeStarted schema 1;
     0x0002 TailDiscarded schema 1;
     0x0003 LogRepaired schema 1;
-    0x0100 BucketNameReserved schema 1;
+    0x0100 BucketNameReserved schema 2 from { 1 => upcast::bucket_name_reserved };
     0x0101 BucketNameReleased schema 1;
     0x0110 TenantCreated schema 1;
     0x0111 AccountCreated schema 1;

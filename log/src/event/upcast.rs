@@ -1,14 +1,29 @@
 //! Pure, one-to-one conversions from every released schema of an event's body to the current one. Never deleted:
 //! a log written by the first release is replayed by the last one (mutant M20 shows what a missing one does).
 
+use super::bucket::BucketNameReserved;
 use super::multipart::{MultipartCompleted, MultipartCreated, PartUploaded};
 use super::object::{
     Checksum, ChecksumAlgorithm, ChecksumKind, Content, ContentHeaders, Deletion, ObjectDeleted, ObjectPut,
     PartSize,
 };
-use crate::id::{UploadId, VersionId, VersionRef};
-use crate::name::ObjectKey;
+use crate::id::{AccountId, StreamId, UploadId, VersionId, VersionRef};
+use crate::name::{BucketName, ObjectKey};
 use serde::{Deserialize, Serialize};
+
+/// Before the first half of a creation told of the tags.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BucketNameReservedV1 {
+    pub(super) name: BucketName,
+    pub(super) stream: StreamId,
+    pub(super) owner: AccountId,
+    pub(super) location: String,
+}
+
+pub(super) fn bucket_name_reserved(old: BucketNameReservedV1) -> BucketNameReserved {
+    let BucketNameReservedV1 { name, stream, owner, location } = old;
+    BucketNameReserved { name, stream, owner, location, tags: Vec::new() }
+}
 
 /// Before objects had tags and copies were told apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,6 +163,21 @@ mod tests {
             let body = first_schema(0x0211, &format!("ObjectDeleted-{number}"), &old);
             assert_eq!(body.event, Event::ObjectDeleted(ObjectDeleted { key, deletion }));
         }
+    }
+
+    #[test]
+    fn a_name_of_the_first_schema_was_taken_for_a_bucket_without_tags() {
+        let old = BucketNameReservedV1 {
+            name: BucketName::parse("bucket").unwrap(),
+            stream: StreamId([3; 16]),
+            owner: AccountId([4; 16]),
+            location: "eu-1".to_owned(),
+        };
+        let bytes = rmp_serde::to_vec(&(Actor::server(Door::Worker), old.clone())).unwrap();
+        let body = Body::decode(EventKind { event_type: 0x0100, schema: 1 }, &bytes).unwrap();
+        let BucketNameReservedV1 { name, stream, owner, location } = old;
+        let expected = BucketNameReserved { name, stream, owner, location, tags: Vec::new() };
+        assert_eq!(body.event, Event::BucketNameReserved(expected));
     }
 
     #[test]

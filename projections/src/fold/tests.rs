@@ -497,6 +497,7 @@ fn a_name_is_seen_only_with_its_open_bucket_and_released_only_by_its_own_incarna
             stream,
             owner: AccountId([1; 16]),
             location: String::new(),
+            tags: Vec::new(),
         })
     };
     let release = |stream| {
@@ -543,6 +544,7 @@ fn names_are_listed_in_pages_by_prefix() {
                 stream,
                 owner: AccountId([number % 2; 16]),
                 location: String::new(),
+                tags: Vec::new(),
             }),
         );
         log.append(stream, bucket_created(name));

@@ -74,6 +74,8 @@ pub struct Bucket {
     pub name: Option<BucketName>,
     /// Whether it was deleted.
     pub sealed: bool,
+    /// The tags that its next record is to give it: what it was asked for with.
+    pub untagged: Tags,
     /// Whether it keeps versions.
     pub versioning: Versioning,
     /// The versions of each key, the newest last.

@@ -233,8 +233,8 @@ impl<'a> Check<'a> {
     /// An operation's records are all there or none.
     fn whole(&self, op: OpId, entry: &Entry, written: &[Written]) -> Result<(), Violation> {
         let most = match entry.intent {
-            // It may have to release the name of a bucket whose deletion was interrupted.
-            Intent::CreateBucket { .. } => 3,
+            // It may have to release the name of a bucket whose deletion was interrupted, and its tags are a record.
+            Intent::CreateBucket { .. } => 4,
             Intent::DeleteBucket { .. } => 2,
             Intent::DeleteMany { .. } => written.len(),
             _ => 1,

@@ -89,6 +89,7 @@ pub enum Intent {
     CreateBucket {
         name: BucketName,
         stream: StreamId,
+        tags: Tags,
     },
     DeleteBucket {
         name: BucketName,

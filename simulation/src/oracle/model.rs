@@ -2,7 +2,7 @@
 
 use super::bucket::{Bucket, Origin};
 use super::content::Blobs;
-use super::history::{History, Intent, OpId};
+use super::history::{History, Intent, OpId, Tags};
 use siltstone_log::event::Event;
 use siltstone_log::id::StreamId;
 use siltstone_log::name::BucketName;
@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 pub struct Model {
     /// The names taken, with their streams.
     pub names: BTreeMap<BucketName, StreamId>,
+    /// The tags that streams which have not begun yet were asked for with.
+    pub asked_tags: BTreeMap<StreamId, Tags>,
     /// Every bucket there ever was.
     pub buckets: BTreeMap<StreamId, Bucket>,
     /// Every blob that a version, past or not, or an upload under way has bytes in.
@@ -53,6 +55,7 @@ impl Model {
                 if stream != reserved.stream {
                     return contradiction(format!("the name {} is taken", reserved.name));
                 }
+                self.asked_tags.insert(stream, reserved.tags.clone());
                 Ok(())
             }
             Event::BucketNameReleased(released) => {
@@ -77,7 +80,8 @@ impl Model {
     }
 
     fn check_decision(&self, stream: StreamId, event: &Event, intent: &Intent) -> Result<(), Contradiction> {
-        let second_half = matches!(event, Event::BucketCreated(_) | Event::BucketNameReleased(_));
+        let second_half =
+            matches!(event, Event::BucketCreated(_) | Event::BucketTagged(_) | Event::BucketNameReleased(_));
         // A second record of one DeleteMany is decided with the first.
         if second_half || stream == StreamId::SYSTEM || matches!(intent, Intent::DeleteMany { .. }) {
             return Ok(());
@@ -101,14 +105,30 @@ impl Model {
         event: &Event,
         op: Option<(OpId, &Intent)>,
     ) -> Result<(), Contradiction> {
-        let Self { names, buckets, blobs, .. } = self;
+        let Self { names, asked_tags, buckets, blobs, .. } = self;
         let bucket = buckets.entry(stream).or_default();
         if let Event::BucketCreated(created) = event {
             if bucket.name.is_some() || names.get(&created.name) != Some(&stream) {
                 return contradiction(format!("bucket {} was created without its name", created.name));
             }
             bucket.name = Some(created.name.clone());
+            // Another creation may go on with the stream, and begins it as it was asked to.
+            let asked = asked_tags.remove(&stream).unwrap_or_default();
+            bucket.untagged = match op {
+                Some((_, Intent::CreateBucket { tags, .. })) => tags.clone(),
+                _ => asked,
+            };
             return Ok(());
+        }
+        let untagged = std::mem::take(&mut bucket.untagged);
+        if let Event::BucketTagged(tagged) = event {
+            if tagged.tags.is_empty() || tagged.tags != untagged {
+                return contradiction(format!("a bucket was to begin with the tags {untagged:?}"));
+            }
+            return Ok(());
+        }
+        if !untagged.is_empty() {
+            return contradiction(format!("a bucket began without the tags {untagged:?}"));
         }
         // What leaves the history window leaves it in deleted buckets as well.
         if let Event::ContentExpired(expired) = event {

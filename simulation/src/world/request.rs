@@ -165,8 +165,8 @@ pub(crate) fn need_of(intent: &Intent) -> Option<Need> {
 pub(crate) fn action_of(intent: Intent, content: StagedContent) -> Option<Action> {
     let (headers, metadata) = (ContentHeaders::default(), Vec::new());
     Some(match intent {
-        Intent::CreateBucket { name, stream } => {
-            CreateBucket { name, owner: ROOT_ACCOUNT, location: String::new(), stream, tags: vec![] }.into()
+        Intent::CreateBucket { name, stream, tags } => {
+            CreateBucket { name, owner: ROOT_ACCOUNT, location: String::new(), stream, tags }.into()
         }
         Intent::DeleteBucket { name, stream } => DeleteBucket { name, stream }.into(),
         Intent::SetVersioning { stream, versioning } => SetVersioning { stream, versioning }.into(),

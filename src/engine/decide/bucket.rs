@@ -21,7 +21,7 @@ pub(super) fn open(rows: &dyn Rows, stream: StreamId) -> Result<BucketRow, super
 
 /// First half of a creation, in `system`.
 pub(super) fn create(rows: &dyn Rows, action: CreateBucket) -> Decided {
-    let CreateBucket { name, owner, location, stream, .. } = action;
+    let CreateBucket { name, owner, location, stream, tags } = action;
     let mut events = Vec::with_capacity(2);
     if let Some(taken) = names::get(rows, &name)? {
         let mine = taken.owner == owner;
@@ -39,7 +39,7 @@ pub(super) fn create(rows: &dyn Rows, action: CreateBucket) -> Decided {
             Some(_) | None => return Err(Rejection::BucketAlreadyExists.into()),
         }
     }
-    events.push(Event::BucketNameReserved(BucketNameReserved { name, stream, owner, location }));
+    events.push(Event::BucketNameReserved(BucketNameReserved { name, stream, owner, location, tags }));
     Ok(Decision::events(events, Outcome::NameReserved { stream }))
 }
 

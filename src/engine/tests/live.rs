@@ -344,10 +344,12 @@ fn what_a_crash_left_half_made_is_finished_by_the_next_start() {
     let (mut live, stream) = Live::with_bucket();
     // First halves only, as a crash between the halves leaves them.
     live.first_half(DeleteBucket { name: name("bucket"), stream });
-    live.first_half(live.create("half-made"));
+    let tags = vec![("team".to_owned(), "geology".to_owned())];
+    live.first_half(CreateBucket { tags: tags.clone(), ..live.create("half-made") });
     assert_eq!((live.stream("bucket"), live.stream("half-made")), (None, None));
     live.reopen();
-    assert!(live.stream("half-made").is_some());
+    let (_, made) = live.engine().view().bucket(&name("half-made")).unwrap().unwrap();
+    assert_eq!(made.tags, tags, "with the tags that it was asked for with");
     assert_eq!(names::get(&live.engine().view(), &name("bucket")).unwrap(), None);
 }
 
