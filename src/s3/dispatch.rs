@@ -9,15 +9,14 @@ use super::error::{S3Error, S3ErrorCode};
 use super::operation::Operation;
 use super::request::{Query, RequestContext, RequestHead, RequestId, S3Request, Target};
 use super::response::{Report, ResponseBody, S3Response};
-use super::{Observation, OpenBucket, S3State, tags};
-use crate::auth::{Action, AuthError, Authenticated, Verified, authorize};
+use super::{Observation, OpenBucket, S3State, permission};
+use crate::auth::{AuthError, Authenticated, Verified};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
 };
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, Version};
+use http::{Method, Response, Version};
 use siltstone_log::event::{AccessDenied, Actor, Door};
-use siltstone_log::id::AccountId;
 use siltstone_log::name::{BucketName, ObjectKey, ObjectKeyError};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,7 +34,7 @@ struct Known {
     caller: Option<Authenticated>,
     /// The access key that a refused caller claimed, where it may be kept.
     claimed: String,
-    /// Refused because of who sent it, or what they may do.
+    /// Refused because of who sent it.
     denied: bool,
 }
 
@@ -71,8 +70,9 @@ pub async fn handle(
             span.in_scope(
                 || tracing::debug!(code = error.code.as_str(), message = %error.message, "refused"),
             );
-            // A chunk's signature is found wrong only while the body is read.
-            if known.denied || error.code == S3ErrorCode::SignatureDoesNotMatch {
+            // A chunk's signature is found wrong only while the body is read, and what a document asks for is known then.
+            let late = matches!(error.code, S3ErrorCode::SignatureDoesNotMatch | S3ErrorCode::AccessDenied);
+            if known.denied || late {
                 state
                     .observer
                     .note_denied(actor_of(&head, &ids, agent, &known), evidence(&head, &known, error.code));
@@ -252,7 +252,7 @@ async fn admit(
     };
     let owner = found.as_ref().map(|found| found.owner);
     let names_version = query.contains("versionId");
-    check_all(caller, &needed_actions(operation, names_version, &head.headers), owner, known)?;
+    permission::check(caller, &permission::of_request(operation, names_version, &head.headers), owner)?;
     let key = target.key.map(|key| {
         ObjectKey::parse(key).map_err(|error| match error {
             ObjectKeyError::TooLong => {
@@ -262,52 +262,15 @@ async fn admit(
         })
     });
     let key = key.transpose()?;
-    let source = if operation.copies() {
-        Some(admit_source(state, head, known, caller, operation).await?)
-    } else {
-        None
-    };
+    let source =
+        if operation.copies() { Some(admit_source(state, head, caller, operation).await?) } else { None };
     Ok(Admitted { operation, bucket, found, key, source, query })
-}
-
-/// The actions that a request needs on what it names: storing tags with an object is one of its own.
-fn needed_actions(operation: Operation, names_version: bool, headers: &HeaderMap) -> Vec<Action> {
-    let mut needed = vec![operation.action_on(names_version)];
-    let stores_tags =
-        matches!(operation, Operation::PutObject | Operation::CopyObject | Operation::CreateMultipartUpload);
-    if stores_tags && headers.contains_key(tags::HEADER) {
-        needed.push(Operation::PutObjectTagging.action());
-    }
-    needed
-}
-
-/// The actions that a copy needs on its source.
-fn source_actions(operation: Operation, names_version: bool, replaces_tags: bool) -> Vec<Action> {
-    let mut needed = vec![Operation::GetObject.action_on(names_version)];
-    if operation == Operation::CopyObject && !replaces_tags {
-        needed.push(Operation::GetObjectTagging.action_on(names_version));
-    }
-    needed
-}
-
-fn check_all(
-    caller: &Authenticated,
-    needed: &[Action],
-    owner: Option<AccountId>,
-    known: &mut Known,
-) -> Result<(), S3Error> {
-    if needed.iter().all(|action| authorize(caller, *action, owner).is_allowed()) {
-        return Ok(());
-    }
-    known.denied = true;
-    Err(S3ErrorCode::AccessDenied.into())
 }
 
 /// What a copy reads: whoever copies has to be allowed to read it.
 async fn admit_source(
     state: &S3State,
     head: &RequestHead,
-    known: &mut Known,
     caller: &Authenticated,
     operation: Operation,
 ) -> Result<AuthorisedSource, S3Error> {
@@ -319,8 +282,8 @@ async fn admit_source(
     let found = state.handler.find_bucket(&source.bucket).await?;
     let owner = found.as_ref().map(|found| found.owner);
     let replaces_tags = head.headers.get("x-amz-tagging-directive").is_some_and(|value| value == "REPLACE");
-    let needed = source_actions(operation, source.version.is_some(), replaces_tags);
-    check_all(caller, &needed, owner, known)?;
+    let needed = permission::of_source(operation, source.version.is_some(), replaces_tags);
+    permission::check(caller, &needed, owner)?;
     Ok(AuthorisedSource { source, found })
 }
 

@@ -3,6 +3,8 @@
 
 use super::error::{S3Error, S3ErrorCode};
 use super::xml::XmlError;
+use siltstone_log::id::VersionRef;
+use siltstone_log::name::ObjectKey;
 use siltstone_projections::store::StoreError;
 
 impl From<StoreError> for S3Error {
@@ -29,6 +31,12 @@ pub fn check_size(size: u64, maximum: u64) -> Result<(), S3Error> {
     Err(S3Error::new(S3ErrorCode::EntityTooLarge)
         .extra("ProposedSize", size.to_string())
         .extra("MaxSizeAllowed", maximum.to_string()))
+}
+
+/// A key has no such version.
+pub fn no_such_version(key: &ObjectKey, version: VersionRef) -> S3Error {
+    let error = S3Error::new(S3ErrorCode::NoSuchVersion).extra("Key", key.as_str());
+    error.extra("VersionId", version.to_string())
 }
 
 /// A header asks for something that this server does not do.

@@ -10,6 +10,7 @@ use super::copy_source::CopySource;
 use super::error::{S3Error, S3ErrorCode};
 use super::headers::put_version;
 use super::operations::Operations;
+use super::refusal::no_such_version;
 use super::request::S3Request;
 use crate::engine::command::MAX_PUT_SIZE;
 use crate::engine::{
@@ -136,10 +137,7 @@ impl SourceRequest {
                     let message = "The source of a copy request may not specifically refer to a delete marker by version id.";
                     return Err(S3Error::with_message(S3ErrorCode::InvalidRequest, message));
                 }
-                None => {
-                    let error = S3Error::new(S3ErrorCode::NoSuchVersion).extra("Key", key.as_str());
-                    return Err(error.extra("VersionId", version.to_string()));
-                }
+                None => return Err(no_such_version(key, *version)),
             },
         };
         self.conditions.check_copy_source(&row.etag, row.hlc)?;

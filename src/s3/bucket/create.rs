@@ -5,6 +5,7 @@ use crate::engine::command::CreateBucket;
 use crate::s3::error::{S3Error, S3ErrorCode};
 use crate::s3::headers::refuse_acl;
 use crate::s3::operations::Operations;
+use crate::s3::permission;
 use crate::s3::refusal::unsupported;
 use crate::s3::request::S3Request;
 use crate::s3::response::S3Response;
@@ -38,6 +39,7 @@ pub(in crate::s3) async fn create(
     let location = configuration.location.unwrap_or_default();
     check_location(&location, operations.region())?;
     let tags = configuration.tags.unwrap_or_default();
+    permission::check(&request.context.caller, permission::of_new_tags(&tags), Some(owner))?;
     tags::check(&tags, Bearer::Bucket)?;
     let path = format!("/{name}");
     let stream = StreamId(draw(operations.engine().entropy()));

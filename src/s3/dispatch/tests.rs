@@ -2,7 +2,6 @@ use super::handle;
 use crate::auth::Identity;
 use crate::s3::S3State;
 use crate::s3::body::BodySource;
-use crate::s3::operation::Operation;
 use crate::s3::request::RequestHead;
 use crate::s3::testing::{ACCESS_KEY, EMPTY, Recorder, Signer, head, identity, sha256_hex, state, state_of};
 use bytes::Bytes;
@@ -282,29 +281,4 @@ async fn a_suspended_key_is_kept_as_evidence_and_an_unknown_one_where_it_is_no_s
     for key in ["wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY", "SHORT", &"A".repeat(40)] {
         assert_eq!(kept_of(key, Status::Active).await, "", "{key}");
     }
-}
-
-#[test]
-fn a_request_needs_the_action_on_a_version_where_it_names_one_and_that_on_tags_where_it_has_some() {
-    let needed = |operation, names_version, tagging: &[(&'static str, &'static str)]| {
-        let headers = tagging.iter().map(|(name, value)| {
-            (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
-        });
-        let needed = super::needed_actions(operation, names_version, &headers.collect());
-        needed.into_iter().map(|action| action.name).collect::<Vec<_>>()
-    };
-    let tagging = [("x-amz-tagging", "a=b")];
-    assert_eq!(needed(Operation::GetObject, false, &[]), ["s3:GetObject"]);
-    assert_eq!(needed(Operation::HeadObject, true, &[]), ["s3:GetObjectVersion"]);
-    assert_eq!(needed(Operation::DeleteObject, true, &tagging), ["s3:DeleteObjectVersion"]);
-    assert_eq!(needed(Operation::PutObject, false, &tagging), ["s3:PutObject", "s3:PutObjectTagging"]);
-    let copy = |version, replaces| {
-        let names = super::source_actions(Operation::CopyObject, version, replaces);
-        names.into_iter().map(|action| action.name).collect::<Vec<_>>()
-    };
-    assert_eq!(copy(false, true), ["s3:GetObject"]);
-    assert_eq!(copy(false, false), ["s3:GetObject", "s3:GetObjectTagging"]);
-    assert_eq!(copy(true, false), ["s3:GetObjectVersion", "s3:GetObjectVersionTagging"]);
-    let part = super::source_actions(Operation::UploadPartCopy, true, false);
-    assert_eq!(part.into_iter().map(|action| action.name).collect::<Vec<_>>(), ["s3:GetObjectVersion"]);
 }

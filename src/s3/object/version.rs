@@ -4,6 +4,7 @@ use crate::s3::OpenBucket;
 use crate::s3::date::HttpDate;
 use crate::s3::error::{S3Error, S3ErrorCode};
 use crate::s3::operations::Operations;
+use crate::s3::refusal::no_such_version;
 use crate::s3::request::{Query, S3Request};
 use http::HeaderValue;
 use http::header::{ALLOW, HeaderName, LAST_MODIFIED};
@@ -56,10 +57,7 @@ pub(super) fn find_object(rows: &dyn Rows, request: &S3Request) -> Result<FoundO
                     .header(LAST_MODIFIED, modified.unwrap_or(HeaderValue::from_static("")));
                 return Err(about_marker(error, version));
             }
-            None => {
-                let error = S3Error::new(S3ErrorCode::NoSuchVersion).extra("Key", key.as_str());
-                return Err(error.extra("VersionId", version.to_string()));
-            }
+            None => return Err(no_such_version(key, version)),
         },
     };
     let version = bucket.is_versioned().then(|| row.version.into());
