@@ -4,7 +4,7 @@
 
 use super::part::select;
 use super::version::{FoundObject, find_object};
-use crate::engine::{ContentReader, EngineError};
+use crate::engine::{ContentReader, EngineError, Fault, ReadPermit};
 use crate::s3::conditional::{ReadConditions, ReadRefusal};
 use crate::s3::date::HttpDate;
 use crate::s3::error::{S3Error, S3ErrorCode};
@@ -22,7 +22,7 @@ use siltstone_projections::rows::ObjectRow;
 use siltstone_projections::store::Rows;
 
 /// An answer under way: the rest of it, and its first bytes.
-type Began = (ContentReader, Option<Bytes>);
+type Began = (ContentReader, Result<Option<Bytes>, Fault>);
 
 /// What is to be sent.
 struct Found {
@@ -33,42 +33,81 @@ struct Found {
     response: S3Response,
 }
 
-pub(in crate::s3) async fn get(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
-    // What is in memory is here sooner than another thread could be woken.
-    let (Found { row, span: (first, length), response }, began) =
-        match operations.view().in_memory(|rows| find(rows, &request)) {
-            Some(found) => (found?, None),
-            None => operations.off_thread(move |operations| begin(operations, &request)).await?,
+impl Found {
+    fn has_body(&self) -> bool {
+        self.span.1 > 0 && self.response.status != StatusCode::NOT_MODIFIED
+    }
+
+    fn reader(&self, operations: &Operations, room: ReadPermit) -> ContentReader {
+        let (first, length) = self.span;
+        operations.engine().read_content(&self.row, first..first + length, room)
+    }
+
+    /// The answer with its body, of which the first bytes are there.
+    fn answer(self, reader: ContentReader, bytes: Bytes) -> S3Response {
+        let (_, length) = self.span;
+        let body = if bytes.len() as u64 == length {
+            ResponseBody::bytes(bytes)
+        } else {
+            ResponseBody::pulled(Some(length), Content { first: Some(bytes), reader })
         };
-    if length == 0 || response.status == StatusCode::NOT_MODIFIED {
-        return Ok(response);
+        self.response.body(body)
+    }
+}
+
+pub(in crate::s3) async fn get(operations: &Operations, request: S3Request) -> Result<S3Response, S3Error> {
+    let (request, answer) = attempt(operations, request).await?;
+    let answer = match answer {
+        // The version may have left the history window while its reader waited for room: then what is there now is the
+        // answer. What is damaged is found so again.
+        Err(Fault::Content(_)) => attempt(operations, request).await?.1,
+        answer => answer,
+    };
+    Ok(answer?)
+}
+
+/// Looks the object up and begins to read it, and gives the request back for another attempt.
+async fn attempt(
+    operations: &Operations,
+    request: S3Request,
+) -> Result<(S3Request, Result<S3Response, Fault>), S3Error> {
+    // What is in memory is here sooner than another thread could be woken.
+    let recalled = operations.view().in_memory(|rows| find(rows, &request));
+    let (request, found, began) = if let Some(found) = recalled {
+        (request, found?, None)
+    } else {
+        let begun = operations.off_thread(move |operations| {
+            let (found, began) = begin(operations, &request)?;
+            Ok((request, found, began))
+        });
+        begun.await?
+    };
+    if !found.has_body() {
+        return Ok((request, Ok(found.response)));
     }
     let (reader, bytes) = if let Some(began) = began {
         began
     } else {
-        let permit = operations.engine().admit_read(length).await.map_err(EngineError::from)?;
-        let mut reader = operations.engine().read_content(&row, first..first + length, permit);
-        let bytes = reader.next().await?;
+        let room = operations.engine().admit_read(found.span.1).await.map_err(EngineError::from)?;
+        let mut reader = found.reader(operations, room);
+        let bytes = reader.next().await;
         (reader, bytes)
     };
-    let bytes = bytes.ok_or(S3ErrorCode::InternalError)?;
-    if bytes.len() as u64 == length {
-        return Ok(response.body(ResponseBody::bytes(bytes)));
-    }
-    Ok(response.body(ResponseBody::pulled(Some(length), Content { first: Some(bytes), reader })))
+    let missing = || Fault::Content("an object has no bytes where its row has some".to_owned());
+    let bytes = bytes.and_then(|bytes| bytes.ok_or_else(missing));
+    Ok((request, bytes.map(|bytes| found.answer(reader, bytes))))
 }
 
 /// Finds the object and reads its first bytes, where there is room for them at once: one way to the other thread for
 /// both. They are read before the status is sent: damage that shows there is answered as an error.
 fn begin(operations: &Operations, request: &S3Request) -> Result<(Found, Option<Began>), S3Error> {
     let found = find(&operations.view(), request)?;
-    let (first, length) = found.span;
-    if length == 0 || found.response.status == StatusCode::NOT_MODIFIED {
+    if !found.has_body() {
         return Ok((found, None));
     }
-    let Some(permit) = operations.engine().try_admit_read(length) else { return Ok((found, None)) };
-    let mut reader = operations.engine().read_content(&found.row, first..first + length, permit);
-    let bytes = reader.read_first()?;
+    let Some(room) = operations.engine().try_admit_read(found.span.1) else { return Ok((found, None)) };
+    let mut reader = found.reader(operations, room);
+    let bytes = reader.read_first();
     Ok((found, Some((reader, bytes))))
 }
 

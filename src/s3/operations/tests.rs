@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 mod listing;
 mod multipart;
+mod reading;
 mod tags;
 mod versions;
 
