@@ -12,7 +12,7 @@ pub use tls::{Tls, TlsError};
 use activity::{Activity, Streams, Watched};
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::{Either, Empty};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -206,13 +206,17 @@ async fn respond<S: Service>(
     mut request: Request<Incoming>,
 ) -> Response<Answer<S::Body>> {
     let Some(activity) = activity else {
+        // RFC 9112 (3.2): which of two hosts a signature or a bucket's name would be taken from is no question to ask.
+        if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
+            let mut refused = refused(StatusCode::BAD_REQUEST);
+            refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return refused;
+        }
         return service.call(address, request).await.map(Either::Left);
     };
     let under_way = activity.request();
     if request.headers().len() > MAX_HEADERS {
-        let mut refused = Response::new(Either::Right(Either::Right(Empty::new())));
-        *refused.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return refused;
+        return refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
     // Signatures cover `Host`, which HTTP/2 calls `:authority`; where both are given, that is the one that counts.
     let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
@@ -223,6 +227,13 @@ async fn respond<S: Service>(
     // Of one stream among many it says nothing, and the protocol forbids it.
     response.headers_mut().remove(CONNECTION);
     response.map(|body| Either::Right(Either::Left(under_way.answer(body))))
+}
+
+/// Answers what no door is to see, as the HTTP library does with a head that it cannot read: without a body.
+fn refused<B>(status: StatusCode) -> Response<Answer<B>> {
+    let mut refused = Response::new(Either::Right(Either::Right(Empty::new())));
+    *refused.status_mut() = status;
+    refused
 }
 
 fn http1_builder(limits: &Limits) -> http1::Builder {

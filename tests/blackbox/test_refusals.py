@@ -3,6 +3,7 @@ code, and that no stream but `access` has changed."""
 
 import base64
 import hashlib
+import socket
 import threading
 
 import pytest
@@ -160,3 +161,22 @@ def test_no_secret_and_no_expected_signature_is_logged_or_answered(server, uncha
     assert expected.encode() not in body
     said = "".join(server.log) + server.get("/metrics")[1]
     assert expected not in said and server.environment["SILTSTONE_ROOT_SECRET_KEY"] not in said
+
+
+def raw_get(server, door, version, hosts):
+    """The status of a GET / with these hosts."""
+    head = "".join(f"Host: {host}\r\n" for host in hosts)
+    with socket.create_connection(("127.0.0.1", int(server.ready[door].rsplit(":", 1)[1])), timeout=10) as connection:
+        connection.sendall(f"GET / HTTP/{version}\r\n{head}\r\n".encode())
+        return int(connection.recv(65536).split()[1])
+
+
+@pytest.mark.parametrize("door", ["s3", "console", "metrics"])
+def test_a_request_without_one_host_is_malformed(server, unchanged, door):
+    """RFC 9112, 3.2. Before any signature is looked at, on every listener."""
+    unchanged()
+    known = raw_get(server, door, "1.1", ["a.example.org"])
+    assert known in (403, 404)
+    for hosts in ([], ["a.example.org", "b.example.org"], ["a.example.org", "a.example.org"]):
+        assert raw_get(server, door, "1.1", hosts) == 400, hosts
+    assert raw_get(server, door, "1.0", []) == known, "HTTP/1.0 knows no Host"
