@@ -51,6 +51,8 @@ impl Pace {
 pub enum FollowerInput {
     /// Committed records in log order, following those before without a gap in position.
     Records(Vec<Record>),
+    /// Positions that cannot be read follow: records that are missing there are no gap.
+    PassOver(AcceptedLoss),
     /// Let go of everything that was collected, and note the position in every space: before a stop.
     Flush,
     /// A commit it asked for has failed.
@@ -177,6 +179,11 @@ impl Follower {
         self.applied
     }
 
+    /// The last record of each stream that it has applied, whether that is committed or not.
+    pub fn cursors(&self) -> impl Iterator<Item = (StreamId, Cursor)> {
+        self.streams.iter().map(|(stream, progress)| (*stream, progress.cursor))
+    }
+
     /// Whether it follows.
     pub fn status(&self) -> &Status {
         &self.status
@@ -201,6 +208,7 @@ impl Follower {
                     self.stop(stuck, out);
                 }
             }
+            FollowerInput::PassOver(loss) => self.losses.push(loss),
             FollowerInput::Flush => self.release(true, out),
             FollowerInput::CommitFailed(error) => {
                 let stuck = Stuck {

@@ -1,12 +1,13 @@
 //! Rebuilding projections from zero, and comparing them with others.
 
+use crate::changes::Cursor;
 use crate::digest::{Digest, counted_rows};
 use crate::follower::{AcceptedLoss, Follower, FollowerEffect, FollowerInput, Pace, Stuck};
 use crate::key::{StateKey, SystemKey};
 use crate::rows;
 use crate::store::{RowIter, Rows, Space, Store, StoreError, meta};
 use bytes::Bytes;
-use siltstone_log::id::{LogId, Position};
+use siltstone_log::id::{LogId, Position, StreamId};
 use siltstone_log::record::Record;
 
 /// Rows from which on a batch goes in by ingestion: below, its tables would be too small.
@@ -58,6 +59,16 @@ impl<'a> Rebuild<'a> {
     /// Takes records in log order.
     pub fn push(&mut self, records: Vec<Record>) -> Result<(), RebuildError> {
         self.step(FollowerInput::Records(records))
+    }
+
+    /// Passes over positions that cannot be read and come next.
+    pub fn pass_over(&mut self, loss: AcceptedLoss) -> Result<(), RebuildError> {
+        self.step(FollowerInput::PassOver(loss))
+    }
+
+    /// The last record of each stream that was taken, whether that is stored or not.
+    pub fn cursors(&self) -> impl Iterator<Item = (StreamId, Cursor)> {
+        self.follower.cursors()
     }
 
     /// Stores the rest and makes it durable. Returns the last position.

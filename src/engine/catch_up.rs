@@ -12,10 +12,10 @@ use siltstone_log::id::{Head, LogId, Position, Seq, StreamId};
 use siltstone_log::reader::{ReadError, ReadItem, Replay, Unreadable};
 use siltstone_log::recovery::Recovered;
 use siltstone_log::witness::{QuarantinedRange, Touched};
-use siltstone_projections::follower::{AcceptedLoss, cursors};
+use siltstone_projections::follower::AcceptedLoss;
 use siltstone_projections::rebuild::{Rebuild, RebuildError};
 use siltstone_projections::store::StoreError;
-use siltstone_projections::{Pace, Rows, Space, Store};
+use siltstone_projections::{Cursor, Pace, Rows, Space, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -67,23 +67,26 @@ pub(crate) struct Passed {
     pub unreadable: u64,
 }
 
-impl<'a> Pass<'a> {
-    /// Does it. `met` hears of each item before it is applied, and after everything ahead of it was stored where the
-    /// item is a range that cannot be read.
+impl Pass<'_> {
+    /// Does it. `progress` hears of each item before it is applied; `note` of each range that cannot be read and that
+    /// nobody has given up, with what was applied before it.
     pub fn run(
         self,
-        mut met: impl FnMut(&ReadItem) -> Result<(), CatchUpError>,
+        mut progress: impl FnMut(&ReadItem),
+        mut note: impl FnMut(Unreadable, &Rebuild<'_>) -> Result<(), CatchUpError>,
     ) -> Result<Passed, CatchUpError> {
-        let mut losses = self.losses.clone();
-        let mut rebuild = self.begin(&losses)?;
+        let mut losses = self.losses;
+        let mut rebuild = Rebuild::new(self.store, self.log_id, losses.clone(), Pace::REBUILD)?;
+        if let Some(other) = self.no_further_than {
+            rebuild.no_further_than(other)?;
+        }
         let (mut records_read, mut unreadable) = (0, 0);
         if rebuild.resume_from() <= self.until {
             for item in Replay::open(self.disk.clone(), rebuild.resume_from())?.read_ahead()? {
                 let item = item?;
+                progress(&item);
                 match item {
-                    ReadItem::Records(_) => {
-                        met(&item)?;
-                        let ReadItem::Records(mut records) = item else { continue };
+                    ReadItem::Records(mut records) => {
                         let all = records.len();
                         records.retain(|record| record.place.position <= self.until);
                         records_read += records.len() as u64;
@@ -95,27 +98,18 @@ impl<'a> Pass<'a> {
                     }
                     ReadItem::Unreadable(range) if range.first > self.until => break,
                     ReadItem::Unreadable(range) => {
-                        rebuild.finish()?;
-                        met(&ReadItem::Unreadable(range))?;
                         if !range.accepted {
                             unreadable += range.last.get().saturating_sub(range.first.get()) + 1;
+                            note(range, &rebuild)?;
                         }
                         losses.push((range.first, range.last));
-                        rebuild = self.begin(&losses)?;
+                        rebuild.pass_over((range.first, range.last))?;
                     }
                 }
             }
         }
         let position = rebuild.finish()?;
         Ok(Passed { losses, position, records: records_read, unreadable })
-    }
-
-    fn begin(&self, losses: &[AcceptedLoss]) -> Result<Rebuild<'a>, CatchUpError> {
-        let mut rebuild = Rebuild::new(self.store, self.log_id, losses.to_vec(), Pace::REBUILD)?;
-        if let Some(other) = self.no_further_than {
-            rebuild.no_further_than(other)?;
-        }
-        Ok(rebuild)
     }
 }
 
@@ -135,7 +129,7 @@ pub(crate) struct CatchUp<'a> {
 
 impl CatchUp<'_> {
     /// Does it. `progress` hears of each item before it is applied. Returns the ranges that a follower has to pass over.
-    pub fn run(&self, mut progress: impl FnMut(&ReadItem)) -> Result<Vec<AcceptedLoss>, CatchUpError> {
+    pub fn run(&self, progress: impl FnMut(&ReadItem)) -> Result<Vec<AcceptedLoss>, CatchUpError> {
         let ranges = self.recovered.quarantine.iter();
         let pass = Pass {
             disk: self.disk,
@@ -146,13 +140,9 @@ impl CatchUp<'_> {
             until: Position(self.recovered.next_position.get().saturating_sub(1)),
         };
         let mut noted: Vec<AcceptedLoss> = Vec::new();
-        let passed = pass.run(|item| {
-            progress(item);
-            if let ReadItem::Unreadable(range) = item
-                && !range.accepted
-                && !noted.iter().any(|(first, last)| *first <= range.first && range.last <= *last)
-            {
-                noted.extend(self.note(*range)?);
+        let passed = pass.run(progress, |range, rebuild| {
+            if !noted.iter().any(|(first, last)| *first <= range.first && range.last <= *last) {
+                noted.extend(self.note(range, rebuild.cursors())?);
             }
             Ok(())
         });
@@ -160,12 +150,16 @@ impl CatchUp<'_> {
     }
 
     /// Writes down a range that could not be read, and what cannot be read behind it, with the streams that lack
-    /// records for it. Returns the ranges.
+    /// records for it, given the last record of each stream that was applied before it. Returns the ranges.
     ///
     /// ORDER: durable before anything behind it is applied, because a later start does not come past it again.
-    pub(super) fn note(&self, met: Unreadable) -> Result<Vec<AcceptedLoss>, CatchUpError> {
+    pub(super) fn note(
+        &self,
+        met: Unreadable,
+        applied: impl Iterator<Item = (StreamId, Cursor)>,
+    ) -> Result<Vec<AcceptedLoss>, CatchUpError> {
         let Some(damage) = self.damage else { return Ok(vec![(met.first, met.last)]) };
-        let mut lacking = Lacking::new(self.store)?;
+        let mut lacking = Lacking::new(applied);
         // What could not be read once is passed over, so it counts as lost even if the disk gives it now.
         lacking.lost(met.first, met.last);
         for item in Replay::open(self.disk.clone(), met.last.next())?.read_ahead()? {
@@ -198,16 +192,12 @@ struct Lacking {
 }
 
 impl Lacking {
-    /// Begins where the rows are.
-    fn new(rows: &dyn Rows) -> Result<Self, StoreError> {
-        let mut last = BTreeMap::new();
-        for space in Space::ALL {
-            for cursor in cursors(rows, space) {
-                let (stream, cursor) = cursor?;
-                last.insert(stream, (cursor.seq, Position(0)));
-            }
+    /// Begins behind the records that were applied last.
+    fn new(applied: impl Iterator<Item = (StreamId, Cursor)>) -> Self {
+        Self {
+            last: applied.map(|(stream, cursor)| (stream, (cursor.seq, Position(0)))).collect(),
+            ranges: Vec::new(),
         }
-        Ok(Self { last, ranges: Vec::new() })
     }
 
     fn lost(&mut self, first: Position, last: Position) {
@@ -253,12 +243,11 @@ impl Lacking {
 mod tests {
     use super::*;
     use siltstone_log::id::Hash;
-    use siltstone_projections::store::mem::MemStore;
 
     #[test]
     fn streams_with_a_gap_or_an_end_before_their_head_lack_records_and_others_do_not() {
         let [gap, cut, whole, later] = [1, 2, 3, 4].map(|n| StreamId([n; 16]));
-        let mut lacking = Lacking::new(&MemStore::new()).unwrap();
+        let mut lacking = Lacking::new(std::iter::empty());
         let mut record = |stream, seq, at| lacking.record(stream, Seq(seq), Position(at));
         for (stream, at) in [(gap, 1), (cut, 2), (whole, 3), (StreamId::ACCESS, 4)] {
             record(stream, 1, at);

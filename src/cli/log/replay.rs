@@ -53,10 +53,7 @@ pub fn run(args: &ReplayArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     let extent = Extent::of(data::segments(&disk)?);
     let mut progress = Progress::begin(args.progress, "replay", extent.total());
     let pass = Pass { disk: &disk, log_id, store: &store, losses: Vec::new(), no_further_than: None, until };
-    let built = pass.run(|item| {
-        progress.set(extent.read(item));
-        Ok(())
-    })?;
+    let built = pass.run(|item| progress.set(extent.read(item)), |_, _| Ok(()))?;
     progress.end();
     let mut value = json!({
         "schema": SCHEMA,
