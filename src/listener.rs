@@ -12,6 +12,7 @@ pub use tls::{Tls, TlsError};
 use activity::{Activity, Streams, Watched};
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, HeaderValue};
+use http::uri::Authority;
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{Either, Empty};
 use hyper::body::{Body, Incoming};
@@ -206,8 +207,7 @@ async fn respond<S: Service>(
     mut request: Request<Incoming>,
 ) -> Response<Answer<S::Body>> {
     let Some(activity) = activity else {
-        // RFC 9112 (3.2): which of two hosts a signature or a bucket's name would be taken from is no question to ask.
-        if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
+        if !has_one_host(&request) {
             let mut refused = refused(StatusCode::BAD_REQUEST);
             refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return refused;
@@ -227,6 +227,17 @@ async fn respond<S: Service>(
     // Of one stream among many it says nothing, and the protocol forbids it.
     response.headers_mut().remove(CONNECTION);
     response.map(|body| Either::Right(Either::Left(under_way.answer(body))))
+}
+
+/// Whether a request over HTTP/1 says once which host it is for (RFC 9112, 3.2; HTTP/1.0 need not say it). Which of two a
+/// signature or a bucket's name would be taken from is no question to ask.
+fn has_one_host<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let Some(host) = hosts.next() else { return request.version() != Version::HTTP_11 };
+    let authority = Authority::try_from(host.as_bytes());
+    let target = request.uri().authority();
+    hosts.next().is_none()
+        && authority.is_ok_and(|authority| target.is_none_or(|target| *target == authority))
 }
 
 /// Answers what no door is to see, as the HTTP library does with a head that it cannot read: without a body.

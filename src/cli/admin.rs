@@ -56,7 +56,7 @@ impl ServerArgs {
 /// Which server is to change something, or only to say what it would do.
 #[derive(Debug, Args)]
 pub struct ChangeArgs {
-    /// Change nothing: say what would be done, or why it would be refused
+    /// Change nothing: say what would be done, or why what is there forbids it
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

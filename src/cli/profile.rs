@@ -91,6 +91,8 @@ impl Profile {
 /// Runs `siltstone profile`.
 pub fn run(command: ProfileCommand, env: &Environment, out: Out<'_>) -> Result<ExitCode, CliError> {
     let file = File::of(env)?;
+    // Until the end: whoever changes profiles beside this one waits.
+    let _lock = if matches!(command, ProfileCommand::Ls { .. }) { None } else { Some(file.lock()?) };
     let mut profiles = file.read()?;
     match command {
         ProfileCommand::Add { name, endpoint, region, access_key, secret_key_file } => {
@@ -136,7 +138,9 @@ impl File {
     /// Where the XDG Base Directory Specification (0.8) puts it.
     fn of(env: &Environment) -> Result<Self, CliError> {
         let home = || Some(Path::new(env.get("HOME")?).join(".config"));
-        let config = env.get("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home);
+        // The specification has relative paths ignored.
+        let config =
+            env.get("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
         let config =
             config.ok_or_else(|| CliError::Usage("profiles need HOME or XDG_CONFIG_HOME".to_owned()))?;
         Ok(Self(config.join("siltstone").join("profiles.json")))
@@ -144,6 +148,21 @@ impl File {
 
     fn failed(&self, error: io::Error) -> CliError {
         CliError::File { path: self.0.display().to_string(), error }
+    }
+
+    /// Keeps others from changing profiles, for as long as what it returns lives.
+    #[expect(clippy::disallowed_methods, reason = "a file of the user's, no part of a store")]
+    fn lock(&self) -> Result<fs::File, CliError> {
+        let locked = || {
+            if let Some(folder) = self.0.parent() {
+                DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            }
+            let path = self.0.with_extension("lock");
+            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        locked().map_err(|error| self.failed(error))
     }
 
     #[expect(clippy::disallowed_methods, reason = "a file of the user's, no part of a store")]
@@ -172,9 +191,6 @@ impl File {
         let text = Zeroizing::new(text);
         let fresh = self.0.with_extension(format!("json.{}", std::process::id()));
         let written = || {
-            if let Some(folder) = self.0.parent() {
-                DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            }
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
             file.write_all(&text)?;
             file.sync_all()?;

@@ -224,7 +224,9 @@ async fn create_user(call: &Call<'_>) -> Answer {
     if user == ROOT_USER || taken.await? {
         return Err(Rejection::UserExists.into());
     }
+    let named_id = new.id.clone();
     let (account, made) = account_of(call, new).await?;
+    let drawn = call.dry_run && made.is_some();
     let receipt = match made {
         // Nothing is decided upon an account that a dry run has not made; that the name is free was seen above.
         Some(_) if call.dry_run => None,
@@ -232,7 +234,13 @@ async fn create_user(call: &Call<'_>) -> Answer {
     };
     let fields = call.read(move |rows| {
         let account_row = identity::account(rows, account).map_err(unreadable)?.or(made);
-        Ok(show_user(&user, Status::Active, account, account_row.as_ref()))
+        let mut shown = show_user(&user, Status::Active, account, account_row.as_ref());
+        if drawn {
+            // A dry run has drawn ids that the change will not.
+            shown["account"] = Value::Null;
+            shown["id"] = named_id.into();
+        }
+        Ok(shown)
     });
     Ok(call.changed(StatusCode::CREATED, receipt.as_ref(), fields.await?))
 }

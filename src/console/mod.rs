@@ -184,12 +184,7 @@ impl Console {
         let actor = actor(Some(&caller), head, request_id);
         let query =
             Query::parse(&head.raw_query).map_err(|_| Problem::field("query", "is not valid UTF-8"))?;
-        let dry_run = match query.get("dry_run") {
-            None | Some("false") => false,
-            Some("true") => true,
-            // Whoever misspells it must not change anything.
-            Some(_) => return Err(Problem::field("dry_run", "is neither true nor false").into()),
-        };
+        let dry_run = if head.method == Method::GET { false } else { dry_run(&query)? };
         Ok(Call { console: self, route, query, body, actor, dry_run })
     }
 
@@ -208,6 +203,16 @@ impl Console {
             actor.access_key.clone_from(&refusal.claimed);
         }
         self.backend.note_denied(actor, denied);
+    }
+}
+
+/// Whether a change is only to be tried. Whoever misspells it must not change anything, so nothing else is taken.
+fn dry_run(query: &Query) -> Result<bool, Problem> {
+    let mut parameters = query.iter();
+    match (parameters.next(), parameters.next()) {
+        (None, _) | (Some(("dry_run", "false")), None) => Ok(false),
+        (Some(("dry_run", "true")), None) => Ok(true),
+        _ => Err(Problem::field("query", "a change takes nothing but dry_run=true or dry_run=false, once")),
     }
 }
 

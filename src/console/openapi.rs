@@ -190,7 +190,7 @@ fn operation(info: &RouteInfo) -> Value {
     if let Answer::Changed(_) = info.answer {
         operation["parameters"] = json!([{
             "name": "dry_run", "in": "query", "schema": { "type": "boolean" },
-            "description": "Answer what would be done, or why it would be refused, and change nothing.",
+            "description": "Answer what would be done, or why what is there forbids it, and change nothing. Whether there is space, and whether the log takes writes, is not asked.",
         }]);
     }
     if let Some(body) = &info.body {

@@ -134,7 +134,7 @@ const TENANT: [Field; 1] = [Field::text("tenant")];
 const USER: [Field; 7] = [
     Field::text("user"),
     Field::status(),
-    Field::text("account"),
+    Field::maybe("account"),
     Field::maybe("tenant"),
     Field::maybe("id"),
     Field::maybe("display_name"),

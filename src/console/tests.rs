@@ -325,7 +325,12 @@ async fn a_dry_run_answers_as_the_change_would_and_changes_nothing() {
         );
         assert!(!answer.to_string().contains("not-to-be-told"));
     }
-    assert_eq!(door.call("POST", "/api/v1/tenants?dry_run=ture", json!({ "name": "acme" })).await.0, 400);
+    for query in
+        ["dry_run=ture", "dry-run=true", "DryRun=true", "dry_run", "dry_run=false&dry_run=true", "x=y"]
+    {
+        let asked = format!("/api/v1/tenants?{query}");
+        assert_eq!(door.call("POST", &asked, json!({ "name": "acme" })).await.0, 400, "{query}");
+    }
     let taken = door.call("POST", "/api/v1/users?dry_run=true", json!({ "name": "anna" })).await;
     assert_eq!((taken.0, &taken.1["code"]), (409, &json!("UserExists")));
     let absent = door.call("DELETE", "/api/v1/keys/GONE?dry_run=true", Value::Null).await;

@@ -187,7 +187,7 @@ pub(super) fn run(mut sweeper: Sweeper, engine: &Weak<Shared>, stop: &Receiver<(
             }
         };
         if blobs > 0 {
-            tracing::info!(blobs, bytes, "gave back content that a crash or a stop left without a name");
+            tracing::info!(blobs, bytes, "content that a crash or a stop left without a name is given back");
         }
         return engine.shared.observer.sweep_ended(complete);
     }

@@ -8,7 +8,7 @@ use super::tags;
 use super::xml::delete::NamedObject;
 use crate::auth::{Action, Authenticated, Class, authorize};
 use http::HeaderMap;
-use http::header::IF_MATCH;
+use http::header::{IF_MATCH, IF_NONE_MATCH};
 use siltstone_log::id::AccountId;
 
 /// What giving tags to a new bucket needs, beside making it.
@@ -26,8 +26,8 @@ pub(super) fn check(
     Err(S3ErrorCode::AccessDenied.into())
 }
 
-/// What a request needs by its head: storing tags with an object is an action of its own, and a deletion that asks for an
-/// ETag tells of the object (AWS's guide to conditional deletes).
+/// What a request needs by its head: storing tags with an object is an action of its own, and a write or deletion that
+/// asks for an ETag tells of the object that is there (AWS's guides to conditional writes and deletes).
 pub(super) fn of_request(operation: Operation, names_version: bool, headers: &HeaderMap) -> Vec<Action> {
     let mut needed = vec![operation.action_on(names_version)];
     let stores_tags =
@@ -35,11 +35,23 @@ pub(super) fn of_request(operation: Operation, names_version: bool, headers: &He
     if stores_tags && headers.contains_key(tags::HEADER) {
         needed.push(Operation::PutObjectTagging.action());
     }
-    let asks_for_etag = headers.get_all(IF_MATCH).iter().any(|value| value.as_bytes().trim_ascii() != b"*");
-    if operation == Operation::DeleteObject && asks_for_etag {
+    let depends_on_it = matches!(
+        operation,
+        Operation::PutObject
+            | Operation::CopyObject
+            | Operation::CompleteMultipartUpload
+            | Operation::DeleteObject
+    );
+    if depends_on_it && asks_for_etag(headers) {
         needed.push(Operation::GetObject.action());
     }
     needed
+}
+
+/// Whether a condition compares an ETag; `*` asks only whether there is anything.
+fn asks_for_etag(headers: &HeaderMap) -> bool {
+    let conditions = [IF_MATCH, IF_NONE_MATCH].map(|name| headers.get_all(name));
+    conditions.iter().flatten().any(|value| value.as_bytes().trim_ascii() != b"*")
 }
 
 /// What a copy needs on its source.
@@ -91,7 +103,19 @@ mod tests {
         let [any, etag] = ["*", "\"e\""].map(|value| [("if-match", value)]);
         assert_eq!(needed(Operation::DeleteObject, false, &any), ["s3:DeleteObject"]);
         assert_eq!(needed(Operation::DeleteObject, false, &etag), ["s3:DeleteObject", "s3:GetObject"]);
-        assert_eq!(needed(Operation::PutObject, false, &etag), ["s3:PutObject"]);
+        let writes = [
+            (Operation::PutObject, "s3:PutObject"),
+            (Operation::CopyObject, "s3:PutObject"),
+            (Operation::CompleteMultipartUpload, "s3:PutObject"),
+            (Operation::DeleteObject, "s3:DeleteObject"),
+        ];
+        for (operation, action) in writes {
+            for condition in ["if-match", "if-none-match"] {
+                assert_eq!(needed(operation, false, &[(condition, "*")]), [action]);
+                assert_eq!(needed(operation, false, &[(condition, "\"e\"")]), [action, "s3:GetObject"]);
+            }
+        }
+        assert_eq!(needed(Operation::GetObject, false, &etag), ["s3:GetObject"]);
     }
 
     #[test]

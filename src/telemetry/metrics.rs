@@ -142,8 +142,8 @@ metrics! {
     history_expired_bytes: IntCounterVec = "history_expired_bytes_total", ["reason"], "Bytes given back by versions that left the history.";
     history_shortened: IntCounterVec = "history_window_shortened_total", ["reason"],
         "Times that versions left before the window's days had passed.";
-    swept_blobs: IntCounter = "swept_blobs_total", [], "Blobs given back after the start because nothing names them.";
-    swept_bytes: IntCounter = "swept_bytes_total", [], "Bytes of blobs given back after the start because nothing names them.";
+    swept_blobs: IntCounter = "swept_blobs_total", [], "Blobs found after the start that nothing names; their space is given back.";
+    swept_bytes: IntCounter = "swept_bytes_total", [], "Bytes of blobs found after the start that nothing names.";
     sweep_complete: IntGauge = "sweep_complete", [],
         "1 once every blob of earlier starts was looked at; it stays 0 while records of the log cannot be read.";
     disk_free: IntGauge = "disk_free_bytes", [], "Free bytes on the volume of the data directory.";

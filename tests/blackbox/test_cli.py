@@ -408,3 +408,25 @@ def test_a_server_has_a_name_in_a_file_that_is_closed_to_others(shared_server, t
     file.write_text('{"here": "' + CANARY)
     broken = run("profile", "ls", environment=home)
     assert broken.returncode == 1 and CANARY not in broken.stderr and file.read_text().endswith(CANARY)
+
+
+def test_profiles_that_are_added_at_once_are_all_kept(tmp_path):
+    def add(name):
+        return subprocess.Popen([str(BINARY), "profile", "add", name, "--endpoint", "http://127.0.0.1:1"], env={"HOME": str(tmp_path)})
+
+    names = [f"p{number}" for number in range(8)]
+    assert [process.wait(60) for process in [add(name) for name in names]] == [0] * 8
+    listed = json.loads(run("profile", "ls", "--json", environment={"HOME": str(tmp_path)}).stdout)
+    assert [profile["profile"] for profile in listed] == names
+
+
+def test_a_secret_that_is_too_long_is_refused_and_never_cut(tmp_path):
+    home, long = {"HOME": str(tmp_path)}, "s" * 4097
+    (tmp_path / "secret").write_text(long)
+    for source, stdin in (("-", long), (str(tmp_path / "secret"), None)):
+        refused = run(
+            "profile", "add", "p", "--endpoint", "http://127.0.0.1:1", "--access-key", "A", "--secret-key-file", source,
+            environment=home, stdin=stdin,
+        )
+        assert refused.returncode == 1 and "longer" in refused.stderr and long not in refused.stderr
+    assert run("profile", "ls", "--json", environment=home).stdout.strip() == "[]"

@@ -163,11 +163,11 @@ def test_no_secret_and_no_expected_signature_is_logged_or_answered(server, uncha
     assert expected not in said and server.environment["SILTSTONE_ROOT_SECRET_KEY"] not in said
 
 
-def raw_get(server, door, version, hosts):
-    """The status of a GET / with these hosts."""
+def raw_get(server, door, version, hosts, target="/"):
+    """The status of a GET with these hosts."""
     head = "".join(f"Host: {host}\r\n" for host in hosts)
     with socket.create_connection(("127.0.0.1", int(server.ready[door].rsplit(":", 1)[1])), timeout=10) as connection:
-        connection.sendall(f"GET / HTTP/{version}\r\n{head}\r\n".encode())
+        connection.sendall(f"GET {target} HTTP/{version}\r\n{head}\r\n".encode())
         return int(connection.recv(65536).split()[1])
 
 
@@ -177,6 +177,11 @@ def test_a_request_without_one_host_is_malformed(server, unchanged, door):
     unchanged()
     known = raw_get(server, door, "1.1", ["a.example.org"])
     assert known in (403, 404)
-    for hosts in ([], ["a.example.org", "b.example.org"], ["a.example.org", "a.example.org"]):
+    twice = (["a.example.org", "b.example.org"], ["a.example.org", "a.example.org"])
+    for hosts in ([], *twice, ["a b"], ["a,b/c"], [""]):
         assert raw_get(server, door, "1.1", hosts) == 400, hosts
+    for hosts in twice:
+        assert raw_get(server, door, "1.0", hosts) == 400, hosts
     assert raw_get(server, door, "1.0", []) == known, "HTTP/1.0 knows no Host"
+    assert raw_get(server, door, "1.1", ["a.example.org"], "http://a.example.org/") == known
+    assert raw_get(server, door, "1.1", ["a.example.org"], "http://b.example.org/") == 400

@@ -30,6 +30,10 @@ pub trait BlobIndex: Send + Sync {
     fn mark_indexed(&self, pack: u32) -> Result<(), BlobIndexError>;
     /// Whether [`BlobIndex::mark_indexed`] was called for a pack.
     fn is_indexed(&self, pack: u32) -> Result<bool, BlobIndexError>;
+    /// The highest pack that was ever marked or had a blob put into it, though it was removed since; 0 without any.
+    /// Numbers up to it are not given to new packs: what the index still says of them, after their files were lost, would
+    /// be said of the new ones.
+    fn highest_pack(&self) -> Result<u32, BlobIndexError>;
 }
 
 /// An index in memory, for tests and simulation.
@@ -42,6 +46,7 @@ pub struct MemoryBlobIndex {
 struct MemoryState {
     blobs: BTreeMap<BlobId, BlobPlace>,
     packs: BTreeSet<u32>,
+    highest_pack: u32,
 }
 
 impl MemoryBlobIndex {
@@ -66,7 +71,9 @@ impl BlobIndex for MemoryBlobIndex {
     }
 
     fn put(&self, blob: BlobId, place: &BlobPlace) -> Result<(), BlobIndexError> {
-        self.state().blobs.insert(blob, place.clone());
+        let mut state = self.state();
+        state.highest_pack = state.highest_pack.max(place.highest_pack());
+        state.blobs.insert(blob, place.clone());
         Ok(())
     }
 
@@ -76,8 +83,14 @@ impl BlobIndex for MemoryBlobIndex {
     }
 
     fn mark_indexed(&self, pack: u32) -> Result<(), BlobIndexError> {
-        self.state().packs.insert(pack);
+        let mut state = self.state();
+        state.highest_pack = state.highest_pack.max(pack);
+        state.packs.insert(pack);
         Ok(())
+    }
+
+    fn highest_pack(&self) -> Result<u32, BlobIndexError> {
+        Ok(self.state().highest_pack)
     }
 
     fn is_indexed(&self, pack: u32) -> Result<bool, BlobIndexError> {

@@ -57,6 +57,11 @@ pub struct DecodePlaceError;
 const PLACE_VERSION: u8 = 1;
 
 impl BlobPlace {
+    /// The highest number of a pack that it lies in.
+    pub fn highest_pack(&self) -> u32 {
+        self.extents.iter().map(|extent| extent.pack).max().unwrap_or_default()
+    }
+
     /// The form an index stores: version u8, len u64, salt, hash, then for each extent pack u32, offset u64, data_len u32.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(1 + 8 + Salt::LEN + Hash::LEN + self.extents.len() * 16);

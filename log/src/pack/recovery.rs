@@ -6,7 +6,8 @@
 //! cache may show what a failed sync lost, that search reads from the disk and checks every block.
 //!
 //! A pack's number is never used twice, since the index may still say that a freed blob lies there. So the pack with
-//! the highest number stays, even when nothing is in it.
+//! the highest number stays, even when nothing is in it, and the index remembers that number too: a file that was lost
+//! does not give it away.
 //!
 //! Nothing is ever given back in a sealed pack here: a blob that is incomplete there has been damaged, or freed by half,
 //! which only those can tell who know what records name. Its packs are not marked, so that each start finds it again until
@@ -55,7 +56,7 @@ pub enum PackRecoveryError {
 pub struct RecoveredPacks {
     /// The log whose packs these are.
     pub log_id: LogId,
-    /// The number of the next pack: higher than any found.
+    /// The number of the next pack: higher than any found, and than any that the index remembers.
     pub next_pack: u32,
     /// Blobs put into the index.
     pub blobs: u64,
@@ -95,6 +96,8 @@ pub async fn recover_packs(
     let found = BTreeMap::new();
     let (open, sealed, empty, places) = (BTreeMap::new(), Vec::new(), Vec::new(), Vec::new());
     let mut recovery = Recovery { io, index, report, open, sealed, empty, found, places };
+    let remembered = recovery.index.highest_pack()?;
+    recovery.report.next_pack = recovery.report.next_pack.max(remembered.saturating_add(1));
     for (name, len) in recovery.io.list(Folder::Packs).await? {
         let Some(number) = pack_number(&name) else { continue };
         recovery.report.next_pack = recovery.report.next_pack.max(number.saturating_add(1));

@@ -107,4 +107,8 @@ impl BlobIndex for SimIndex {
     fn is_indexed(&self, pack: u32) -> Result<bool, BlobIndexError> {
         self.index.is_indexed(pack)
     }
+
+    fn highest_pack(&self) -> Result<u32, BlobIndexError> {
+        self.index.highest_pack()
+    }
 }

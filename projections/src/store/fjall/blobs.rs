@@ -1,7 +1,7 @@
 //! The index of blobs in a keyspace beside the projections. No digest covers it: where a blob lies differs from node
 //! to node, and the packs say it too.
 //!
-//! Keys: `01` the index itself (log id, number of writes); `02 [number u64]` the trail of the last writes, as in
+//! Keys: `01` the index itself (log id, number of writes, highest pack); `02 [number u64]` the trail of the last writes, as in
 //! [`crate::key::TRAIL`]; `10 [blob 16]` a blob's place in its encoded form; `11 [pack u32]` a pack that was indexed.
 
 use super::{FjallStore, Health, check_marks, failed};
@@ -25,6 +25,7 @@ const PACK: u8 = 0x11;
 struct IndexRow {
     log_id: LogId,
     writes: u64,
+    highest_pack: u32,
 }
 
 impl Row for IndexRow {
@@ -61,7 +62,7 @@ pub(super) fn open(
 ) -> Result<FjallBlobIndex, StoreError> {
     let stored = keyspace.get([META]).map_err(failed)?;
     let state = match stored {
-        None => IndexRow { log_id, writes: 0 },
+        None => IndexRow { log_id, ..IndexRow::default() },
         Some(stored) => IndexRow::from_stored(&stored)?,
     };
     if state.log_id != log_id {
@@ -78,12 +79,13 @@ impl FjallBlobIndex {
         BlobIndexError(self.health.failed(error).to_string())
     }
 
-    /// Writes or removes a row together with its number.
-    fn write(&self, key: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), BlobIndexError> {
+    /// Writes or removes a row together with its number, and remembers the pack that it speaks of.
+    fn write(&self, key: Vec<u8>, value: Option<Vec<u8>>, pack: u32) -> Result<(), BlobIndexError> {
         // ORDER: numbers reach the journal in their order, or what a crash leaves would not be a beginning of the
         // calls; so the lock covers the write, which goes to the system's cache only.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = IndexRow { writes: state.writes.saturating_add(1), ..state.clone() };
+        let (writes, highest_pack) = (state.writes.saturating_add(1), state.highest_pack.max(pack));
+        let next = IndexRow { writes, highest_pack, ..state.clone() };
         let stored = next.to_stored().map_err(|error| BlobIndexError(damaged(&error)))?;
         let mut batch = self.database.batch();
         batch.insert(&self.keyspace, [META], Slice::from(stored));
@@ -120,19 +122,23 @@ impl BlobIndex for FjallBlobIndex {
     }
 
     fn put(&self, blob: BlobId, place: &BlobPlace) -> Result<(), BlobIndexError> {
-        self.write(blob_key(blob), Some(place.encode()))
+        self.write(blob_key(blob), Some(place.encode()), place.highest_pack())
     }
 
     fn remove(&self, blob: BlobId) -> Result<(), BlobIndexError> {
-        self.write(blob_key(blob), None)
+        self.write(blob_key(blob), None, 0)
     }
 
     fn mark_indexed(&self, pack: u32) -> Result<(), BlobIndexError> {
-        self.write(pack_key(pack), Some(Vec::new()))
+        self.write(pack_key(pack), Some(Vec::new()), pack)
     }
 
     fn is_indexed(&self, pack: u32) -> Result<bool, BlobIndexError> {
         self.keyspace.contains_key(pack_key(pack)).map_err(|error| self.failed(error))
+    }
+
+    fn highest_pack(&self) -> Result<u32, BlobIndexError> {
+        Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner).highest_pack)
     }
 }
 

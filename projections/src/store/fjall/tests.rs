@@ -350,12 +350,22 @@ mod blobs {
         index.remove(two).unwrap();
         index.remove(two).unwrap();
         index.mark_indexed(3).unwrap();
+        let highest = index.highest_pack().unwrap();
+        assert!(highest >= 3);
+        index
+            .put(
+                two,
+                &BlobPlace { extents: vec![ExtentPlace { pack: 9, ..place(7).extents[0] }], ..place(7) },
+            )
+            .unwrap();
+        index.remove(two).unwrap();
         drop((index, store));
         let (store, discarded) = recover(&folder(&parent), &log);
         let index = store.blobs();
         assert_eq!(discarded, None);
         assert_eq!((index.get(one).unwrap(), index.get(two).unwrap()), (Some(place(6)), None));
         assert_eq!((index.is_indexed(3).unwrap(), index.is_indexed(4).unwrap()), (true, false));
+        assert_eq!(index.highest_pack().unwrap(), 9, "also of a blob that is gone");
         index.put(two, &place(7)).unwrap();
         index.put(BlobId([0; 16]), &place(7)).unwrap();
         assert_eq!(index.list(None, 9).unwrap(), [BlobId([0; 16]), one, two]);

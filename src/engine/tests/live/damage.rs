@@ -44,7 +44,7 @@ impl Live {
         self.files("").into_iter().filter(bad).collect()
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.running.take().unwrap().shutdown();
     }
 

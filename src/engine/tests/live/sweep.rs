@@ -192,3 +192,22 @@ fn a_pack_that_the_sweep_emptied_lends_its_number_to_no_other() {
         live.reopen();
     }
 }
+
+#[test]
+fn a_pack_that_was_lost_does_not_give_its_number_to_new_content() {
+    let (mut live, stream) = Live::with_bucket();
+    live.put(stream, "old", &pattern(SIZE)).unwrap();
+    let (orphan, place) = live.orphan();
+    let lost = place.extents.last().unwrap().pack;
+    live.stop();
+    let name = format!("packs/{}", pack_file(lost).name);
+    std::fs::remove_file(live.folder.path().join("data").join(name)).unwrap();
+    live.reopen();
+    live.put(stream, "new", &pattern(SIZE)).unwrap();
+    // What was there goes, by deletion and by the sweep, and leaves what is there now alone.
+    live.submit(delete(stream, "old")).unwrap();
+    live.wait_until_gone(orphan);
+    live.reopen();
+    assert_eq!(live.sweep_below(u32::MAX), Turn::Done);
+    assert!(live.get(stream, "new", 0..u64::MAX) == Some(pattern(SIZE)));
+}
