@@ -1,15 +1,18 @@
-"""A load whose every acknowledgement is written down, to be compared with what a server holds after kill -9."""
+"""A load whose every acknowledgement is written down, to be compared with what a server holds after a crash or another fault."""
 
 import hashlib
 import random
 import threading
+import time
 
 from botocore.exceptions import BotoCoreError, ClientError
 from test_objects import KIB, MIB
 
 BUCKET = "crash"
+VERSIONED = "crash-versions"
 SIZES = [0, 100, 4 * KIB, 64 * KIB, 65 * KIB, 300 * KIB, MIB]
 PART = 5 * MIB
+VERSIONS = 6  # of a key, before one is removed for good
 
 
 class Place:
@@ -26,6 +29,30 @@ class Place:
     def settle(self, found, name):
         assert found in self.possible, f"{name}: {found} is none of {self.possible}"
         self.possible = {found}
+
+
+class History(Place):
+    """The versions of a key. One that was never answered has no known id (`None`) and takes the one that is found."""
+
+    def __init__(self):
+        self.possible = {()}
+
+    def settle(self, found, name):
+        """`found`: (versions, markers, latest), each newest first, since a listing tells no order between the two kinds."""
+        versions, markers, latest = found
+        known = {entry[0] for state in self.possible for entry in state}
+        new = [entry[0] for entry in (*versions, *markers) if entry[0] not in known]
+        named = {tuple((entry[0] or (new[0] if new else None), entry[1]) for entry in state) for state in self.possible}
+        fitting = {state for state in named if seen_as(state) == found}
+        assert fitting, f"{name}: {found} is none of {named}"
+        self.possible = fitting
+
+
+def seen_as(history):
+    """What a listing shows of a history."""
+    versions = tuple(entry for entry in history if entry[1])
+    markers = tuple(entry for entry in history if not entry[1])
+    return versions, markers, history[0][0] if history else None
 
 
 class Upload:
@@ -46,7 +73,7 @@ class Lost(Exception):
 
 
 class SlowDown(Exception):
-    """The server refused for lack of room: nothing may have changed."""
+    """The server refused (503, or 507 in a fault): nothing may have changed."""
 
 
 def state_of(body, part=None):
@@ -60,24 +87,27 @@ def state_of(body, part=None):
 
 class Worker(threading.Thread):
     """Owns its keys and its bucket, so that what was acknowledged last is known without a clock. Ends at the first
-    call whose outcome is unknown; `failure` is what must not happen before (or because of) a kill."""
+    change whose outcome is unknown; `failure` is what must not happen before (or because of) the fault. Once `killed` is set,
+    the fault has begun: then answers of 5xx are allowed, wrong ones never are."""
 
     def __init__(self, number, seed, client=None, killed=None, before=None):
         super().__init__(name=f"worker {number}")
         self.number, self.random = number, random.Random(seed)
         self.client, self.killed = client, killed
         self.keys = before.keys if before else {f"w{number}/{key}": Place() for key in range(12)}
+        # Of each key in the bucket with versions, newest first: (version id, state), where a delete marker's state is `None`.
+        self.histories = before.histories if before else {f"w{number}/{key}": History() for key in range(2)}
         self.bucket_name = f"crash-own-{number}"
         self.bucket = before.bucket if before else Place()
         self.uploads = before.uploads if before else {}
         self.failure = None
-        self.acknowledged = 0
+        self.acknowledged = self.refused = self.unknown = self.failed_reads = 0
 
     def run(self):
+        acts = [self.own_bucket, self.multipart, self.delete, self.version, self.read, self.put]
         try:
             while True:
-                dice = self.random.random()
-                act = self.own_bucket if dice < 0.2 else self.multipart if dice < 0.25 else self.delete if dice < 0.45 else self.put
+                [act] = self.random.choices(acts, [20, 5, 20, 10, 10, 35])
                 try:
                     act()
                 except SlowDown:
@@ -88,13 +118,19 @@ class Worker(threading.Thread):
             self.failure = error
 
     def call(self, method, **arguments):
-        """One request. Only a connection that ends after the kill has begun is forgiven, and S3's own SlowDown."""
+        """One request. Before the fault only S3's own SlowDown is forgiven."""
         try:
             answer = getattr(self.client, method)(**arguments)
         except ClientError as error:
             code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
-            if (status, code) == (503, "SlowDown"):
+            begun = self.killed.is_set()
+            if (status, code) == (503, "SlowDown") or (begun and status in (503, 507)):
+                self.refused += 1
+                if begun and method in ("create_bucket", "delete_bucket"):
+                    raise Lost from error  # docs/status.md: refused between its halves, it may still take effect
                 raise SlowDown from error
+            if begun and status >= 500:
+                raise Lost from error
             raise
         except BotoCoreError as error:
             if self.killed.is_set():
@@ -111,6 +147,9 @@ class Worker(threading.Thread):
         except SlowDown:
             place.possible = before
             raise
+        except Lost:
+            self.unknown += 1
+            raise
         place.possible = {state}
         return answer
 
@@ -126,6 +165,37 @@ class Worker(threading.Thread):
     def delete(self):
         name = self.random.choice(list(self.keys))
         self.change(self.keys[name], None, "delete_object", Bucket=BUCKET, Key=name)
+
+    def read(self):
+        """What was acknowledged last is what a GET shows at once; in a fault it may fail, and must not lie."""
+        name = self.random.choice(list(self.keys))
+        try:
+            found = content_of(lambda: self.call("get_object", Bucket=BUCKET, Key=name))
+        except (Lost, SlowDown, BotoCoreError):
+            if not self.killed.is_set():
+                raise
+            self.failed_reads += 1
+        else:
+            self.keys[name].settle(found, name)
+
+    def version(self):
+        """Puts a version or a delete marker, and removes one for good where there are many."""
+        name = self.random.choice(list(self.histories))
+        place, (before,) = self.histories[name], self.histories[name].possible
+        where = {"Bucket": VERSIONED, "Key": name}
+        if len(before) >= VERSIONS:
+            gone = self.random.choice(before)
+            rest = tuple(entry for entry in before if entry != gone)
+            self.change(place, rest, "delete_object", VersionId=gone[0], **where)
+            return
+        if self.random.random() < 0.25:
+            state = None
+            answer = self.change(place, ((None, state), *before), "delete_object", **where)
+        else:
+            body = self.body()
+            state = state_of(body)
+            answer = self.change(place, ((None, state), *before), "put_object", Body=body, **where)
+        place.possible = {((answer["VersionId"], state), *before)}
 
     def multipart(self):
         name = self.random.choice(list(self.keys))
@@ -175,18 +245,38 @@ def listing(client, bucket):
     return {entry["Key"]: (entry["ETag"].strip('"'), entry["Size"]) for page in pages for entry in page.get("Contents", [])}
 
 
-def found_at(client, bucket, key, listed):
-    """The state a key holds, the same in GET and in the listing; `None` where the listing lacks it and GET does too."""
+def content_of(get):
+    """The state that a GET shows; `None` where the key is absent."""
     try:
-        answer = client.get_object(Bucket=bucket, Key=key)
+        answer = get()
     except ClientError as error:
-        assert error.response["Error"]["Code"] == "NoSuchKey", error
-        assert key not in listed, f"{key} is listed, and absent"
+        if error.response["Error"]["Code"] != "NoSuchKey":
+            raise
         return None
     body = answer["Body"].read()
-    found = hashlib.md5(body).hexdigest(), answer["ETag"].strip('"'), len(body)
-    assert listed.get(key) == found[1:], f"{key}: listed as {listed.get(key)}, holds {found}"
+    return hashlib.md5(body).hexdigest(), answer["ETag"].strip('"'), len(body)
+
+
+def found_at(client, bucket, key, listed):
+    """The state a key holds, the same in GET and in the listing; `None` where the listing lacks it and GET does too."""
+    found = content_of(lambda: client.get_object(Bucket=bucket, Key=key))
+    assert listed.get(key) == (found and found[1:]), f"{key}: listed as {listed.get(key)}, holds {found}"
     return found
+
+
+def prepare(client):
+    """Makes the buckets that all workers share."""
+    client.create_bucket(Bucket=BUCKET)
+    client.create_bucket(Bucket=VERSIONED)
+    client.put_bucket_versioning(Bucket=VERSIONED, VersioningConfiguration={"Status": "Enabled"})
+
+
+def wait_for(workers, seconds):
+    """Lets them work for so long; returns the names of those that ended meanwhile."""
+    deadline = time.monotonic() + seconds
+    for worker in workers:
+        worker.join(max(0, deadline - time.monotonic()))
+    return [worker.name for worker in workers if not worker.is_alive()]
 
 
 def check(client, workers):
@@ -205,8 +295,28 @@ def check(client, workers):
             found = found_at(client, own, "only", inside) or ()
         worker.bucket.settle(found, own)
     assert not listed, f"phantoms: {listed}"
-    assert names <= {BUCKET, *(worker.bucket_name for worker in workers)}, names
+    assert names <= {BUCKET, VERSIONED, *(worker.bucket_name for worker in workers)}, names
+    check_versions(client, workers)
     check_uploads(client, workers)
+
+
+def check_versions(client, workers):
+    found = {}
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=VERSIONED):
+        for kind, entries in enumerate((page.get("Versions", []), page.get("DeleteMarkers", []))):
+            for entry in entries:
+                where = {"Bucket": VERSIONED, "Key": entry["Key"], "VersionId": entry["VersionId"]}
+                state = None if kind else content_of(lambda: client.get_object(**where))
+                of_key = found.setdefault(entry["Key"], ([], [], []))
+                of_key[kind].append((entry["VersionId"], state))
+                if entry["IsLatest"]:
+                    of_key[2].append(entry["VersionId"])
+    for worker in workers:
+        for name, place in worker.histories.items():
+            versions, markers, latest = found.pop(name, ([], [], [None]))
+            assert len(latest) == 1, f"{name} has the latest versions {latest}"
+            place.settle((tuple(versions), tuple(markers), latest[0]), name)
+    assert not found, f"phantoms: {found}"
 
 
 def check_uploads(client, workers):

@@ -48,7 +48,24 @@ class Server:
         return f"{prefix}-{os.getpid()}-{next(_names)}"
 
     def start(self, *, same_ports=False):
-        """Starts on free ports, or on those it had before, where its clients wait for it."""
+        """Starts on free ports, or on those it had before, where its clients wait for it; returns when it is ready."""
+        lines, reader = self.launch(same_ports=same_ports)
+        guard = threading.Timer(START_SECONDS, self.kill)
+        guard.start()
+        try:
+            for line in self.process.stdout:
+                event = json.loads(line)
+                if event.get("event") == "ready":
+                    self.ready = event
+                    return self
+        finally:
+            guard.cancel()
+        self.process.wait()
+        reader.join(START_SECONDS)  # what it said last may still be in the pipe
+        raise RuntimeError(f"no ready line, exit code {self.process.returncode}:\n{''.join(lines)}")
+
+    def launch(self, *, same_ports=False):
+        """Starts it and waits for nothing; returns the lines of its log and the thread that collects them."""
         command = self.wrapper + [str(BINARY), "serve", "--data-dir", str(self.data_dir)]
         for listener in ("s3", "console", "metrics"):
             port = self.address(listener)[1] if same_ports else 0
@@ -66,19 +83,7 @@ class Server:
         self.log = lines
         reader = threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True)
         reader.start()
-        guard = threading.Timer(START_SECONDS, self.kill)
-        guard.start()
-        try:
-            for line in self.process.stdout:
-                event = json.loads(line)
-                if event.get("event") == "ready":
-                    self.ready = event
-                    return self
-        finally:
-            guard.cancel()
-        self.process.wait()
-        reader.join(START_SECONDS)  # what it said last may still be in the pipe
-        raise RuntimeError(f"no ready line, exit code {self.process.returncode}:\n{''.join(lines)}")
+        return lines, reader
 
     def kill(self):
         """kill -9 of the whole process group, as a crash."""

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from crash_workload import BUCKET, Worker, check
+from crash_workload import Worker, check, prepare, wait_for
 from siltstone import Server, digest, run, verify
 
 ROUNDS = int(os.environ.get("SILTSTONE_CRASH_ROUNDS", "20"))
@@ -20,7 +20,7 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path):
     dice = random.Random(seed)
     server = Server(tmp_path / "data").start()
     workers = [Worker(number, dice.random()) for number in range(WORKERS)]
-    server.client().create_bucket(Bucket=BUCKET)
+    prepare(server.client())
     acknowledged = 0
     for _ in range(ROUNDS):
         killed = threading.Event()
@@ -52,14 +52,6 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path):
     verify(tmp_path / "data")
     checked = run("projection", "verify", tmp_path / "data")
     assert checked.returncode == 0, checked.stdout + checked.stderr
-
-
-def wait_for(workers, seconds):
-    """Lets them work for so long; returns the names of those that ended meanwhile."""
-    deadline = time.monotonic() + seconds
-    for worker in workers:
-        worker.join(max(0, deadline - time.monotonic()))
-    return [worker.name for worker in workers if not worker.is_alive()]
 
 
 def fill(server, count=300):
