@@ -4,6 +4,7 @@
 
 use super::body::{BodySource, BodyStream, BodyWatch};
 use super::copy_source::{AuthorisedSource, COPY_SOURCE, CopySource};
+use super::date::HttpDate;
 use super::domains::Domains;
 use super::error::{S3Error, S3ErrorCode};
 use super::operation::Operation;
@@ -12,11 +13,12 @@ use super::response::{Report, ResponseBody, S3Response};
 use super::{Observation, OpenBucket, S3State, permission};
 use crate::auth::{AuthError, Authenticated, Verified};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
+    CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
 };
 use http::request::Parts;
 use http::{Method, Response, Version};
 use siltstone_log::event::{AccessDenied, Actor, Door};
+use siltstone_log::hlc::Hlc;
 use siltstone_log::name::{BucketName, ObjectKey, ObjectKeyError};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -104,7 +106,7 @@ pub async fn handle(
         duration_ms = observation.nanos / 1_000_000,
         "S3 request"
     );
-    let mut response = finish(answer, &head, &ids);
+    let mut response = finish(answer, &head, &ids, HttpDate(Hlc::from_millis(state.clock.wall_millis())));
     // Two lengths in one head are the start of request smuggling; hyper lets chunked win, so nothing may follow it.
     if !emptied || sent_in_chunks {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -322,7 +324,12 @@ fn evidence(head: &RequestHead, known: &Known, code: S3ErrorCode) -> AccessDenie
     }
 }
 
-fn finish(mut answer: S3Response, head: &RequestHead, ids: &RequestId) -> Response<ResponseBody> {
+fn finish(
+    mut answer: S3Response,
+    head: &RequestHead,
+    ids: &RequestId,
+    now: HttpDate,
+) -> Response<ResponseBody> {
     if head.method == Method::HEAD {
         let body = std::mem::replace(&mut answer.body, ResponseBody::empty());
         if let (Some(len @ 1..), false) = (body.remaining(), answer.headers.contains_key(CONTENT_LENGTH)) {
@@ -332,6 +339,10 @@ fn finish(mut answer: S3Response, head: &RequestHead, ids: &RequestId) -> Respon
     let mut response = Response::new(answer.body);
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
+    // The HTTP library's own date stands still when the wall clock goes back, and SDKs correct their clocks by it.
+    if let Ok(now) = HeaderValue::from_str(&now.to_string()) {
+        response.headers_mut().insert(DATE, now);
+    }
     for (name, value) in [("x-amz-request-id", &ids.id), ("x-amz-id-2", &ids.host_id)] {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(HeaderName::from_static(name), value);

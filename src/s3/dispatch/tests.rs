@@ -3,7 +3,9 @@ use crate::auth::Identity;
 use crate::s3::S3State;
 use crate::s3::body::BodySource;
 use crate::s3::request::RequestHead;
-use crate::s3::testing::{ACCESS_KEY, EMPTY, Recorder, Signer, head, identity, sha256_hex, state, state_of};
+use crate::s3::testing::{
+    ACCESS_KEY, EMPTY, FixedClock, NOW_SECONDS, Recorder, Signer, head, identity, sha256_hex, state, state_of,
+};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -174,6 +176,18 @@ async fn permission_is_asked_for_the_operation_and_the_owner_of_the_bucket() {
             assert_eq!(actor.account, Some(AccountId([1; 16])));
             assert_ne!(evidence.operation, "");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_dated_by_the_clock_even_after_it_went_back() {
+    let (mut state, _) = state(root());
+    for (seconds, shown) in
+        [(NOW_SECONDS, "00:00:00"), (NOW_SECONDS + 600, "00:10:00"), (NOW_SECONDS + 60, "00:01:00")]
+    {
+        Arc::get_mut(&mut state).unwrap().clock = Arc::new(FixedClock((seconds * 1000).into()));
+        let answer = send_to(&state, signed("GET", "/bucket/k"), b"").await;
+        assert_eq!(answer.headers["date"], format!("Fri, 24 May 2013 {shown} GMT"));
     }
 }
 
