@@ -80,6 +80,11 @@ mutants: .ci/toolchain.done ## planted bugs: each must be caught
 crash: setup debug ## kill -9 under load, $(ROUNDS) rounds
 	SILTSTONE_CRASH_ROUNDS=$(ROUNDS) $(PYTEST) -s tests/blackbox/test_crash.py -k kill_9
 
+.PHONY: torture
+torture: setup debug ## eleven kinds of faults under load, $(ROUNDS) rounds (SEED=… ROUND=… repeat one)
+	$(VENV)/bin/python tests/blackbox/torture.py --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) \
+		$(if $(ROUND),--round $(ROUND)) --json target/torture.json
+
 .PHONY: fuzz
 fuzz: .ci/toolchain.done ## parsers on mutations of their corpora, $(SECONDS) seconds each
 	@seed=$${SILTSTONE_FUZZ_SEED:-$$(date +%s)}; echo "SILTSTONE_FUZZ_SEED=$$seed"; \
@@ -153,6 +158,7 @@ deny: $(DENY) ## licences, duplicates and origins of dependencies
 nightly: setup debug mutants deny ## the long forms
 	$(MAKE) sim SEEDS=20000
 	$(MAKE) crash ROUNDS=1000
+	$(MAKE) torture ROUNDS=200
 	$(MAKE) restic SCALE=20
 	$(MAKE) big
 	$(MAKE) fuzz SECONDS=300
