@@ -104,9 +104,7 @@ def unreadable_disk(bench):
                 except (ClientError, BotoCoreError):
                     pass
     bench.server.kill()
-    # The disk has come to its senses: what QUARANTINE remembers is looked at again, and is whole.
-    repaired = run("log", "repair", bench.data)
-    assert repaired.returncode == 0, repaired.stdout + repaired.stderr
+    come_to_its_senses(bench)
 
 
 def slow_disk(bench):
@@ -209,10 +207,21 @@ def rot(bench):
                 place.settle(found, key)
             except (ClientError, BotoCoreError) as error:
                 assert key == name, f"{key} suffers from {sought}: {error}"
+    if in_log:
+        deadline = time.monotonic() + 10
+        while not (bench.data / "log" / "QUARANTINE").exists():
+            assert time.monotonic() < deadline, "what a reader met is not remembered"
+            time.sleep(0.02)
     assert bench.server.stop() == 0
     assert file.stat().st_size == size, f"{file} was truncated"
     flip(file, at)
-    repaired = run("log", "repair", bench.data)
+    come_to_its_senses(bench)
+
+
+def come_to_its_senses(bench):
+    """The disk is whole again, but `log/QUARANTINE` may remember what a reader met: a repair ends that. It gives up nothing
+    that can be read, as the comparison after it shows."""
+    repaired = run("log", "repair", bench.data, "--accept-loss")
     assert repaired.returncode == 0, repaired.stdout + repaired.stderr
     verify(bench.data)
 
