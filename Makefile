@@ -72,6 +72,10 @@ clients: setup debug ## the same journey with every client there is (ARGS for py
 sim: debug ## simulation: $(SEEDS) seeds
 	$(SIM) sweep --from 1 --count $(SEEDS)
 
+.PHONY: exhaustive
+exhaustive: debug ## simulation: every crash of one run of 200 operations: about four minutes of processor time
+	$(SIM) exhaustive
+
 .PHONY: mutants
 mutants: .ci/toolchain.done ## planted bugs: each must be caught
 	cargo run --locked -p siltstone-simulation --features mutants -- mutants
@@ -157,6 +161,7 @@ deny: $(DENY) ## licences, duplicates and origins of dependencies
 .PHONY: nightly
 nightly: setup debug mutants deny ## the long forms
 	$(MAKE) sim SEEDS=20000
+	$(MAKE) exhaustive
 	$(MAKE) crash ROUNDS=1000
 	$(MAKE) torture ROUNDS=200
 	$(MAKE) restic SCALE=20

@@ -1,5 +1,7 @@
 //! The command line. Exit codes: 0 all promises kept, 1 failed, 2 usage, 9 a promise was not kept.
 
+mod exhaustive;
+
 use clap::{Args, Parser, Subcommand};
 use siltstone_simulation::fault::{Plan, Scenario};
 use siltstone_simulation::scenario::{self, Outcome, run_until};
@@ -32,6 +34,8 @@ enum Command {
     Run(RunArgs),
     /// Runs many seeds.
     Sweep(SweepArgs),
+    /// Crashes one run after each of its disk operations, with every subset of its newest unsynced changes.
+    Exhaustive(exhaustive::ExhaustiveArgs),
     /// Runs seeds in two processes each and compares their traces.
     Meta(MetaArgs),
     /// Looks for the smallest plan of a failing seed that breaks the same promise.
@@ -123,6 +127,7 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run_one(&args),
         Command::Sweep(args) => sweep(&args),
+        Command::Exhaustive(args) => exhaustive::exhaustive(&args),
         Command::Meta(args) => meta(&args),
         Command::Shrink(args) => shrink(&args),
         Command::Mutants(args) => mutants::run(args.seeds),
@@ -240,9 +245,12 @@ struct Totals {
     failed: Option<(Plan, String)>,
 }
 
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 fn sweep(args: &SweepArgs) -> ExitCode {
-    let jobs =
-        args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    let jobs = args.jobs.unwrap_or_else(processors);
     let sweep = Sweep { next: AtomicU64::new(0), done: AtomicU64::new(0), total: Mutex::default() };
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {

@@ -101,3 +101,27 @@ fn m28_sweeping_nothing_is_caught() {
 fn m29_leaving_what_is_left_of_blobs_given_back_by_half_is_caught() {
     is_caught(Mutant::KeepRemains);
 }
+
+/// What the exhaustive mode finds in its first operations where a bug is planted: the checker, and the last line.
+fn enumerated(arguments: &[&str]) -> (Option<i32>, String, Vec<String>) {
+    let output =
+        std::process::Command::new(env!("CARGO_BIN_EXE_siltstone-sim")).args(arguments).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let violation = text.lines().find(|line| line.starts_with("VIOLATION ")).unwrap_or_default().to_owned();
+    let last = text.lines().last().unwrap_or_default();
+    let command =
+        last.split(" # ").next().unwrap_or_default().split(' ').skip(1).map(str::to_owned).collect();
+    (output.status.code(), violation, command)
+}
+
+#[test]
+fn the_exhaustive_mode_catches_m1_and_m2_and_its_last_line_repeats_the_crash() {
+    for mutant in ["M1", "M2"] {
+        let (code, violation, command) =
+            enumerated(&["exhaustive", "--operations", "20", "--mutant", mutant]);
+        assert_eq!(code, Some(9), "{mutant} survived");
+        assert!(command.iter().any(|word| word == "--survivors"), "{mutant}: {violation} {command:?}");
+        let arguments: Vec<&str> = command.iter().map(String::as_str).collect();
+        assert_eq!(enumerated(&arguments), (code, violation, command.clone()), "{mutant}");
+    }
+}

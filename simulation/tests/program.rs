@@ -99,3 +99,15 @@ fn a_seed_that_keeps_its_promises_cannot_be_shrunk() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("breaks no promise"));
 }
+
+#[test]
+fn the_exhaustive_mode_counts_what_it_tried_and_one_crash_can_be_tried_alone() {
+    let output = sim(&["exhaustive", "--operations", "4", "--from", "30", "--to", "36", "--jobs", "2"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    assert!(stdout(&output).starts_with("crash points 7 ("), "{}", stdout(&output));
+    let output = sim(&["exhaustive", "--operations", "4", "--from", "34", "--to", "34", "--survivors", "0"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    assert!(stdout(&output).lines().next().unwrap().ends_with(", states 1"), "{}", stdout(&output));
+    let output = sim(&["exhaustive", "--operations", "4", "--from", "99999", "--to", "99999"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+}

@@ -4,6 +4,8 @@ mod full;
 mod rot;
 mod rounds;
 
+pub(crate) use rounds::MOST_EVENTS;
+
 use crate::fault::{Plan, Scenario};
 use crate::invariants::Violation;
 use crate::sometimes::Counters;
@@ -54,7 +56,7 @@ pub fn run_until(plan: &Plan, trace: Trace, until: Option<u64>) -> Outcome {
     Outcome { counters: world.counters, violation: result.err(), trace: world.trace }
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without words".to_owned())

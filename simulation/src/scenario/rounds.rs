@@ -22,7 +22,7 @@ const MOST_ROUNDS: u64 = 120;
 const SERVES_WITHIN: u64 = 60_000_000_000;
 
 /// More events than any round needs: what goes on for longer is stuck.
-pub(super) const MOST_EVENTS: u64 = 400_000;
+pub(crate) const MOST_EVENTS: u64 = 400_000;
 
 /// How a stretch of events ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,7 +206,7 @@ impl World {
     }
 
     /// The last start: nothing fails any more, and everything is compared.
-    pub(super) fn last_look(&mut self) -> Checked {
+    pub(crate) fn last_look(&mut self) -> Checked {
         let healed = self.clock.monotonic_nanos();
         self.disk.options.failed_sync_one_in = 0;
         self.disk.options.failed_write_one_in = 0;

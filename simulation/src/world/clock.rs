@@ -26,6 +26,17 @@ impl SimClock {
     }
 }
 
+impl SimClock {
+    /// Clocks of their own that show the same time.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let apart = Self::default();
+        apart.advance_to(self.nanos.load(Ordering::Relaxed));
+        apart.jump(self.wall_offset_millis.load(Ordering::Relaxed));
+        apart
+    }
+}
+
 impl Clock for SimClock {
     fn wall_millis(&self) -> u64 {
         let elapsed = self.nanos.load(Ordering::Relaxed) / 1_000_000;

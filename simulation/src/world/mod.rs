@@ -6,6 +6,7 @@
 pub mod boot;
 pub mod client;
 pub mod clock;
+pub mod cut;
 pub mod disk;
 pub mod history;
 pub mod node;
@@ -371,7 +372,9 @@ impl World {
 
     fn cut_power(&mut self) -> Result<(), Violation> {
         let failed = |error: String| Violation::new("simulation", error);
-        let behind = self.store.lose_power(&mut self.faults).map_err(|error| failed(error.to_string()))?;
+        let left = self.store.after_power_cut(&mut self.faults);
+        let (store, behind) = left.map_err(|error| failed(error.to_string()))?;
+        self.store = store;
         self.counters.sometimes(State::ProjectionsBehind, behind);
         self.index =
             self.index.after_power_cut(&mut self.faults).map_err(|error| failed(error.to_string()))?;

@@ -32,19 +32,24 @@ impl SimStore {
         *self = Self::default();
     }
 
-    /// Power is cut: each space keeps some of its commits, and none after one that it lost. Says whether any was lost.
-    pub fn lose_power(&mut self, random: &mut Random) -> Result<bool, StoreError> {
+    /// What a power cut leaves: of each space some of its commits, and none after one that is lost. Says whether any is.
+    pub fn after_power_cut(&self, random: &mut Random) -> Result<(Self, bool), StoreError> {
         let mut lost = false;
-        let before = std::mem::take(self);
+        let mut left = Self::default();
         for space in Space::ALL {
-            let commits = space.pick(&before.commits);
+            let commits = space.pick(&self.commits);
             let kept = if random.coin() { commits.len() } else { random.index(commits.len() + 1) };
             lost |= kept < commits.len();
             for batch in commits.iter().take(kept) {
-                self.commit(batch.clone())?;
+                left.commit(batch.clone())?;
             }
         }
-        Ok(lost)
+        Ok((left, lost))
+    }
+
+    /// How many batches it was made of.
+    pub fn committed(&self) -> usize {
+        self.commits.iter().map(Vec::len).sum()
     }
 }
 
@@ -80,6 +85,11 @@ impl SimIndex {
         let left = Self::default();
         calls.iter().take(kept).try_for_each(|call| left.note(call.clone()))?;
         Ok(Arc::new(left))
+    }
+
+    /// How many calls it was made of.
+    pub fn called(&self) -> usize {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 

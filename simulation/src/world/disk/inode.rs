@@ -40,7 +40,8 @@ impl Fate {
 pub(super) struct Inode {
     cache: Sparse,
     durable: Sparse,
-    pending: Vec<Change>,
+    /// Each with the number of the operation that made it, [`super::SimDisk::changes`].
+    pending: Vec<(u64, Change)>,
     /// Changes that syncs have taken off the front of `pending`, so that a number names a change for good.
     settled: u64,
     /// Pages that take no space: punched, or never allocated.
@@ -55,9 +56,9 @@ pub(super) struct Unreadable;
 
 impl Inode {
     /// A new file whose bytes are allocated and read as zeros, its length not durable yet.
-    pub(super) fn allocated(len: u64) -> Self {
+    pub(super) fn allocated(operation: u64, len: u64) -> Self {
         let mut inode = Self::default();
-        inode.change(Change::Length(len));
+        inode.change(operation, Change::Length(len));
         inode
     }
 
@@ -77,35 +78,35 @@ impl Inode {
         (beyond + filled) * PAGE
     }
 
-    fn change(&mut self, change: Change) {
+    fn change(&mut self, operation: u64, change: Change) {
         apply(&mut self.cache, &change);
-        self.pending.push(change);
+        self.pending.push((operation, change));
     }
 
-    pub(super) fn write(&mut self, offset: u64, data: &[Bytes]) {
+    pub(super) fn write(&mut self, operation: u64, offset: u64, data: &[Bytes]) {
         let mut at = offset;
         for bytes in data.iter().filter(|bytes| !bytes.is_empty()) {
             let end = at + bytes.len() as u64;
             if end > self.cache.len() {
-                self.change(Change::Length(end));
+                self.change(operation, Change::Length(end));
             }
-            self.change(Change::Write { offset: at, data: bytes.clone() });
+            self.change(operation, Change::Write { offset: at, data: bytes.clone() });
             at = end;
         }
         let written: Vec<u64> = self.holes.range(offset / PAGE..at.div_ceil(PAGE)).copied().collect();
         self.holes.retain(|page| !written.contains(page));
     }
 
-    pub(super) fn punch(&mut self, offset: u64, len: u64) {
+    pub(super) fn punch(&mut self, operation: u64, offset: u64, len: u64) {
         let end = offset.saturating_add(len).min(self.len());
         if end > offset {
-            self.change(Change::Zero { offset, len: end - offset });
+            self.change(operation, Change::Zero { offset, len: end - offset });
             self.holes.extend(offset.div_ceil(PAGE)..end / PAGE);
         }
     }
 
-    pub(super) fn truncate(&mut self, len: u64) {
-        self.change(Change::Length(len));
+    pub(super) fn truncate(&mut self, operation: u64, len: u64) {
+        self.change(operation, Change::Length(len));
         self.holes.split_off(&len.div_ceil(PAGE));
     }
 
@@ -117,7 +118,7 @@ impl Inode {
     fn take_through(&mut self, mark: u64) -> Vec<Change> {
         let count = size(mark.saturating_sub(self.settled)).min(self.pending.len());
         self.settled += count as u64;
-        self.pending.drain(..count).collect()
+        self.pending.drain(..count).map(|(_, change)| change).collect()
     }
 
     /// Makes the changes up to a mark durable.
@@ -156,7 +157,7 @@ impl Inode {
     }
 
     fn drop_clean_pages(&mut self, pages: Range<u64>) {
-        let dirty: BTreeSet<u64> = self.pending.iter().flat_map(touched).collect();
+        let dirty: BTreeSet<u64> = self.pending.iter().flat_map(|(_, change)| touched(change)).collect();
         for page in pages.filter(|page| !dirty.contains(page)) {
             self.cache.copy_page(&self.durable, page);
         }
@@ -166,6 +167,25 @@ impl Inode {
     pub(super) fn lose_power(&mut self, fate: Fate, random: &mut Random) {
         let changes = self.take_through(u64::MAX);
         settle(&mut self.durable, &changes, fate, random);
+        self.forget_cache();
+    }
+
+    /// The operations that made the unsynced changes, in the changes' order.
+    pub(super) fn pending(&self) -> impl Iterator<Item = u64> {
+        self.pending.iter().map(|(operation, _)| *operation)
+    }
+
+    /// Power is cut, and of the unsynced changes exactly those survive that are asked for by their index.
+    pub(super) fn lose_power_but(&mut self, survives: impl Fn(usize) -> bool) {
+        for (index, change) in self.take_through(u64::MAX).iter().enumerate() {
+            if survives(index) {
+                apply(&mut self.durable, change);
+            }
+        }
+        self.forget_cache();
+    }
+
+    fn forget_cache(&mut self) {
         self.cache = self.durable.clone();
         self.holes.split_off(&self.len().div_ceil(PAGE));
     }

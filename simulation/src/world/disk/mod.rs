@@ -5,6 +5,7 @@
 //! not. A sync may fail once, and then the lost bytes count as written. Bits may rot, sectors become unreadable,
 //! space run out. Every choice comes from the disk's own dice.
 
+mod cut;
 mod inode;
 mod sparse;
 
@@ -71,20 +72,21 @@ enum NameChange {
 struct Names {
     cache: BTreeMap<Arc<str>, InodeNumber>,
     durable: BTreeMap<Arc<str>, InodeNumber>,
-    pending: Vec<NameChange>,
+    /// Each with the number of the operation that made it.
+    pending: Vec<(u64, NameChange)>,
     settled: u64,
 }
 
 impl Names {
-    fn change(&mut self, change: NameChange) {
+    fn change(&mut self, operation: u64, change: NameChange) {
         apply_name(&mut self.cache, &change);
-        self.pending.push(change);
+        self.pending.push((operation, change));
     }
 
     fn take_through(&mut self, mark: u64) -> Vec<NameChange> {
         let count = sparse::size(mark.saturating_sub(self.settled)).min(self.pending.len());
         self.settled += count as u64;
-        self.pending.drain(..count).collect()
+        self.pending.drain(..count).map(|(_, change)| change).collect()
     }
 }
 
@@ -126,6 +128,8 @@ pub struct SimDisk {
     /// Space that something else on the volume takes.
     taken: u64,
     failed_syncs: u64,
+    /// Operations carried out that change what is there, or what of it is durable.
+    changes: u64,
 }
 
 impl SimDisk {
@@ -139,6 +143,7 @@ impl SimDisk {
             next_inode: 1,
             taken: 0,
             failed_syncs: 0,
+            changes: 0,
         }
     }
 
@@ -223,6 +228,8 @@ impl SimDisk {
     /// Carries an operation out.
     pub fn complete(&mut self, in_flight: &InFlight) -> DiskResult {
         let InFlight { op, covers, inode, fails, .. } = in_flight;
+        let operation = self.changes + u64::from(cut::is_change(op) || cut::is_sync(op));
+        self.changes = operation;
         match op {
             DiskOp::Create { file, len, leave_free } => self.create(op, file, *len, *leave_free),
             DiskOp::Write { file, offset, data } => self.write(op, file, *offset, data, *fails),
@@ -253,21 +260,21 @@ impl SimDisk {
             DiskOp::Rename { file, to } => {
                 let inode = self.number(file).ok_or_else(|| error(op, DiskErrorKind::NotFound, file))?;
                 let change = NameChange::Rename { from: file.name.clone(), to: to.clone(), inode };
-                self.folders.entry(file.folder).or_default().change(change);
+                self.folders.entry(file.folder).or_default().change(operation, change);
                 Ok(DiskReply::Done)
             }
             DiskOp::Remove { file } => {
                 self.existing(op, file)?;
                 let change = NameChange::Unlink { name: file.name.clone() };
-                self.folders.entry(file.folder).or_default().change(change);
+                self.folders.entry(file.folder).or_default().change(operation, change);
                 Ok(DiskReply::Done)
             }
             DiskOp::Punch { file, offset, len } => {
-                self.existing(op, file)?.punch(*offset, *len);
+                self.existing(op, file)?.punch(operation, *offset, *len);
                 Ok(DiskReply::Done)
             }
             DiskOp::Truncate { file, len } => {
-                self.existing(op, file)?.truncate(*len);
+                self.existing(op, file)?.truncate(operation, *len);
                 Ok(DiskReply::Done)
             }
             DiskOp::FreeSpace { .. } => Ok(DiskReply::Free(self.free())),
@@ -289,9 +296,9 @@ impl SimDisk {
         }
         let inode = self.next_inode;
         self.next_inode += 1;
-        self.inodes.insert(inode, Inode::allocated(len));
+        self.inodes.insert(inode, Inode::allocated(self.changes, len));
         let change = NameChange::Link { name: file.name.clone(), inode };
-        self.folders.entry(file.folder).or_default().change(change);
+        self.folders.entry(file.folder).or_default().change(self.changes, change);
         Ok(DiskReply::Done)
     }
 
@@ -305,12 +312,13 @@ impl SimDisk {
     ) -> DiskResult {
         let free = self.free();
         let kept = if fails { self.random.index(data.len() + 1) } else { data.len() };
+        let operation = self.changes;
         let inode = self.existing(op, file)?;
         let len = data.iter().map(|bytes| bytes.len() as u64).sum();
         if inode.growth(offset, len) > free {
             return Err(error(op, DiskErrorKind::NoSpace, file));
         }
-        inode.write(offset, data.get(..kept).unwrap_or(data));
+        inode.write(operation, offset, data.get(..kept).unwrap_or(data));
         if fails { Err(error(op, DiskErrorKind::Io, file)) } else { Ok(DiskReply::Done) }
     }
 
@@ -332,7 +340,7 @@ impl SimDisk {
             .folders
             .values()
             .flat_map(|names| {
-                let pending = names.pending.iter().filter_map(|change| match change {
+                let pending = names.pending.iter().filter_map(|(_, change)| match change {
                     NameChange::Link { inode, .. } | NameChange::Rename { inode, .. } => Some(*inode),
                     NameChange::Unlink { .. } => None,
                 });

@@ -253,3 +253,40 @@ fn the_operations_answer_as_the_real_disk_does() {
         assert_eq!(disk.execute(op).unwrap_err().kind, DiskErrorKind::NotFound);
     }
 }
+
+#[test]
+fn a_cut_leaves_exactly_the_changes_that_are_named() {
+    let mut disk = disk(1);
+    create(&mut disk, "a", 4096);
+    write(&mut disk, "a", 0, &[1; 4]);
+    disk.execute(DiskOp::Create { file: file("b"), len: 4096, leave_free: 0 }).unwrap();
+    write(&mut disk, "a", 2, &[2; 4]);
+    let under_way =
+        disk.disk.begin(DiskOp::Write { file: file("b"), offset: 0, data: vec![Bytes::from_static(b"xy")] });
+    let sync = disk.disk.begin(DiskOp::Sync { file: file("a") });
+    let disk = disk.disk.with_changes_under_way([&under_way, &sync].into_iter());
+    let pending = disk.pending();
+    // The write of `a`, the name and the length of `b`, the later write of `a`, and the one under way.
+    assert_eq!(pending.len(), 5);
+    let mut seen = std::collections::BTreeSet::new();
+    for subset in 0..1 << pending.len() {
+        let survives = |bit: usize| subset >> bit & 1 == 1;
+        let survivors: Vec<_> =
+            (0..pending.len()).filter(|bit| survives(*bit)).map(|bit| pending[bit]).collect();
+        let mut left = disk.clone();
+        left.cut_power_but(&survivors);
+        assert!(left.pending().is_empty());
+        let mut expected = [0u8; 6];
+        (0..4).filter(|_| survives(0)).for_each(|at| expected[at] = 1);
+        (2..6).filter(|_| survives(3)).for_each(|at| expected[at] = 2);
+        assert_eq!(left.durable_bytes(&file("a"), 0, 6), expected, "{subset:05b}");
+        let files = left.files(Folder::Log);
+        assert_eq!(files.len(), if survives(1) { 2 } else { 1 }, "{subset:05b}");
+        let b = left.durable_bytes(&file("b"), 0, 2);
+        let bytes: &[u8] = if survives(4) { b"xy" } else { b"\0\0" };
+        let b_expected: &[u8] = if survives(1) && survives(2) { bytes } else { b"" };
+        assert_eq!(b, b_expected, "{subset:05b}");
+        seen.insert((expected, files, b));
+    }
+    assert_eq!(seen.len(), 4 * 4, "four states of one file, four of the other: no name, no length, old, new");
+}
