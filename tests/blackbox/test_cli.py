@@ -220,7 +220,9 @@ def test_tail_follows_a_running_server_from_segment_to_segment(tmp_path):
     client = server.client()
     client.create_bucket(Bucket="live")
     command = [BINARY, "log", "tail", server.data_dir, "--follow", "-n", "1", "--event", "ObjectPut", "--json"]
-    follower = subprocess.Popen(command, stdout=subprocess.PIPE)
+    # Whoever runs the tests in the background may have them ignore SIGINT, which children inherit.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    follower = subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=heed)
     try:
         found = b""
         for number in range(60):
