@@ -88,12 +88,13 @@ def state_of(body, part=None):
 class Worker(threading.Thread):
     """Owns its keys and its bucket, so that what was acknowledged last is known without a clock. Ends at the first
     change whose outcome is unknown; `failure` is what must not happen before (or because of) the fault. Once `killed` is set,
-    the fault has begun: then answers of 5xx are allowed, wrong ones never are."""
+    the fault has begun: then answers of 5xx are allowed, wrong ones never are. An answer that a power cut of its `volume`
+    overtook counts as none."""
 
-    def __init__(self, number, seed, client=None, killed=None, before=None):
+    def __init__(self, number, seed, client=None, killed=None, before=None, volume=None):
         super().__init__(name=f"worker {number}")
         self.number, self.random = number, random.Random(seed)
-        self.client, self.killed = client, killed
+        self.client, self.killed, self.volume = client, killed, volume
         self.keys = before.keys if before else {f"w{number}/{key}": Place() for key in range(12)}
         # Of each key in the bucket with versions, newest first: (version id, state), where a delete marker's state is `None`.
         self.histories = before.histories if before else {f"w{number}/{key}": History() for key in range(2)}
@@ -119,6 +120,7 @@ class Worker(threading.Thread):
 
     def call(self, method, **arguments):
         """One request. Before the fault only S3's own SlowDown is forgiven."""
+        sent = time.monotonic()
         try:
             answer = getattr(self.client, method)(**arguments)
         except ClientError as error:
@@ -136,6 +138,8 @@ class Worker(threading.Thread):
             if self.killed.is_set():
                 raise Lost from error
             raise
+        if self.volume is not None and self.volume.was_cut_since(sent):
+            raise Lost
         self.acknowledged += 1
         return answer
 

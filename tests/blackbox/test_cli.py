@@ -204,9 +204,9 @@ def test_tail_shows_the_last_records(stopped):
 
 
 def read_until(stream, wanted, seconds=30):
-    """Lines until one has the wanted text; fails when it does not come in time."""
+    """Whole lines until one has the wanted text, with nothing behind it; fails when it does not come in time."""
     guard, found = time.monotonic() + seconds, b""
-    while wanted not in found:
+    while wanted not in found or not found.endswith(b"\n"):
         ready, _, _ = select.select([stream], [], [], max(0, guard - time.monotonic()))
         assert ready, found
         piece = os.read(stream, 1 << 16)

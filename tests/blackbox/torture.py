@@ -64,7 +64,7 @@ class Bench:
         begun = threading.Event()
         self.client, self.ready = self.server.client(retries={"total_max_attempts": 1}), True
         self.workers = [
-            Worker(before.number, self.dice.random(), self.server.client(retries={"total_max_attempts": 1}), begun, before)
+            Worker(before.number, self.dice.random(), self.server.client(retries={"total_max_attempts": 1}), begun, before, self.volume)
             for before in self.workers
         ]
         for worker in self.workers:
