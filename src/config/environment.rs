@@ -1,5 +1,6 @@
 //! The process's environment, read here and nowhere else.
 
+use super::secret;
 use super::value::InvalidValue;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -114,13 +115,9 @@ impl Environment {
         match (self.get(name), self.get(&variable)) {
             (Some(_), Some(_)) => Err(SecretError::Both(name.to_owned())),
             (Some(value), None) => Ok(Some(Zeroizing::new(value.to_owned()))),
-            (None, Some(path)) => match std::fs::read_to_string(path) {
-                Ok(text) => {
-                    let text = Zeroizing::new(text);
-                    Ok(Some(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())))
-                }
-                Err(error) => Err(SecretError::Unreadable { variable, path: path.to_owned(), error }),
-            },
+            (None, Some(path)) => secret::read_file(path.as_ref())
+                .map(Some)
+                .map_err(|error| SecretError::Unreadable { variable, path: path.to_owned(), error }),
             (None, None) => Ok(None),
         }
     }

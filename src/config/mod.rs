@@ -7,6 +7,7 @@ pub mod environment;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod schema;
+pub mod secret;
 pub mod settings;
 mod suggest;
 pub mod value;

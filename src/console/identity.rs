@@ -200,18 +200,13 @@ fn existing_user(rows: &dyn Rows, user: &str) -> Result<UserRow, Problem> {
     identity::user(rows, user).map_err(unreadable)?.ok_or_else(|| Rejection::NoSuchUser.into())
 }
 
-/// A user that exists, as it is shown.
-async fn shown_user(call: &Call<'_>, name: String) -> Result<Value, Problem> {
+async fn get_user(call: &Call<'_>, name: String) -> Answer {
     call.read(move |rows| {
         let user = existing_user(rows, &name)?;
         let account = identity::account(rows, user.account).map_err(unreadable)?;
-        Ok(show_user(&name, user.status, user.account, account.as_ref()))
+        Ok((StatusCode::OK, show_user(&name, user.status, user.account, account.as_ref())))
     })
     .await
-}
-
-async fn get_user(call: &Call<'_>, name: String) -> Answer {
-    Ok((StatusCode::OK, shown_user(call, name).await?))
 }
 
 async fn create_user(call: &Call<'_>) -> Answer {
