@@ -1,13 +1,14 @@
-//! Generates `docs/cli.md` from the commands themselves: `SILTSTONE_BLESS=1 cargo test -p siltstone --lib cli_page` writes
-//! it again.
+//! Generates `docs/cli.md` and, for each first word, a page in `docs/cli/` from the commands themselves:
+//! `SILTSTONE_BLESS=1 cargo test -p siltstone --lib cli_page` writes them again.
 
 use super::Cli;
 use super::documents::every_command;
 use clap::{Arg, Command, CommandFactory};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 const INTRODUCTION: &str = "# Command line
-Every command with its arguments. Generated from `src/cli`; `SILTSTONE_BLESS=1 cargo test -p siltstone --lib cli_page` writes it again.
+Every command with its arguments. Generated from `src/cli`; `SILTSTONE_BLESS=1 cargo test -p siltstone --lib cli_page` writes it again, and the pages it names.
 
 Data goes to stdout, everything else to stderr. `-o` chooses the form of the data: a table for people, or `json`, `ndjson` (a line for each value) or `yaml`
 for programs; `--json` is short for `-o json` wherever there is `-o`, and `--help` is everywhere. Control characters in names are escaped in tables. Nothing is coloured but help and errors of the command line,
@@ -34,32 +35,41 @@ What destroys asks at a terminal, and needs `--yes` everywhere else.
 /// Arguments that the introduction describes once for all commands.
 const EVERYWHERE: [&str; 2] = ["help", "json"];
 
-fn page() -> String {
-    let commands = every_command(Cli::command());
-    let mut page = INTRODUCTION.to_owned();
-    for (name, command) in &commands {
-        let depth = command.get_bin_name().unwrap_or(name).matches(' ').count();
-        let (shown, about) = (command.get_bin_name().unwrap_or(name), about(command));
-        let group = command.has_subcommands();
-        let shown = if group { format!("`{shown}`") } else { format!("[`{shown}`](#{name})") };
-        writeln!(page, "{}- {shown}: {about}", "  ".repeat(depth)).unwrap();
-    }
-    for (name, command) in commands.iter().filter(|(_, command)| !command.has_subcommands()) {
+/// The pages by their paths: the list of all commands, and one page for all that begin with the same word.
+fn pages() -> BTreeMap<String, String> {
+    let (mut list, mut pages) = (INTRODUCTION.to_owned(), BTreeMap::new());
+    for (name, command) in &every_command(Cli::command()) {
         let shown = command.get_bin_name().unwrap_or(name);
-        write!(page, "\n## {shown}\n{}\n", about(command)).unwrap();
-        let usage = command.clone().render_usage().to_string();
-        write!(page, "\n```\n{}\n```\n", usage.trim_start_matches("Usage: ")).unwrap();
-        if let Some(more) = command.get_after_help() {
-            write!(page, "\n{more}\n").unwrap();
-        }
-        let told = |arg: &&Arg| !arg.is_hide_set() && !EVERYWHERE.contains(&arg.get_id().as_str());
-        let mut rows = command.get_arguments().filter(told).map(row).peekable();
-        if rows.peek().is_some() {
-            page.push_str("\n| argument | meaning | default |\n|---|---|---|\n");
-            rows.for_each(|row| page.push_str(&row));
+        let mut words = shown.split(' ');
+        let (depth, first) = (words.clone().count() - 1, words.nth(1).unwrap_or(shown));
+        let group = command.has_subcommands();
+        let linked = if group { format!("`{shown}`") } else { format!("[`{shown}`](cli/{first}.md#{name})") };
+        writeln!(list, "{}- {linked}: {}", "  ".repeat(depth), about(command)).unwrap();
+        if !group {
+            let page = pages.entry(format!("docs/cli/{first}.md"));
+            let page = page
+                .or_insert_with(|| format!("# siltstone {first}\nGenerated, like [the list](../cli.md).\n"));
+            page.push_str(&section(shown, command));
         }
     }
-    page
+    pages.insert("docs/cli.md".to_owned(), list);
+    pages
+}
+
+fn section(shown: &str, command: &Command) -> String {
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ");
+    let mut section = format!("\n## {shown}\n{}\n\n```\n{usage}\n```\n", about(command));
+    if let Some(more) = command.get_after_help() {
+        write!(section, "\n{more}\n").unwrap();
+    }
+    let told = |arg: &&Arg| !arg.is_hide_set() && !EVERYWHERE.contains(&arg.get_id().as_str());
+    let mut rows = command.get_arguments().filter(told).map(row).peekable();
+    if rows.peek().is_some() {
+        section.push_str("\n| argument | meaning | default |\n|---|---|---|\n");
+        rows.for_each(|row| section.push_str(&row));
+    }
+    section
 }
 
 fn about(command: &Command) -> String {
@@ -90,8 +100,16 @@ fn row(arg: &Arg) -> String {
 }
 
 #[test]
-fn the_cli_page_is_what_the_code_says() {
-    crate::bless::bless_or_compare("docs/cli.md", page());
+fn every_cli_page_is_what_the_code_says() {
+    let pages = pages();
+    for (path, page) in &pages {
+        crate::bless::bless_or_compare(path, page);
+    }
+    #[expect(clippy::disallowed_methods, reason = "a folder of the repository")]
+    let kept = std::fs::read_dir(crate::bless::root().join("docs/cli")).unwrap();
+    let kept = kept.map(|file| format!("docs/cli/{}", file.unwrap().file_name().display()));
+    let left_over: Vec<String> = kept.filter(|path| !pages.contains_key(path)).collect();
+    assert!(left_over.is_empty(), "pages of commands that there are no more: {left_over:?}");
 }
 
 #[test]
