@@ -169,6 +169,9 @@ nightly: setup debug mutants deny ## the long forms
 	$(MAKE) fuzz SECONDS=300
 	$(MAKE) fuzz-coverage FUZZ_SECONDS=120
 	$(MAKE) clients
+	$(MAKE) build
+	$(MAKE) perf-test-all perf-test-soak
+	$(MAKE) bench
 
 .PHONY: clean
 clean: ## remove what was built

@@ -35,12 +35,13 @@ step "format" one cargo fmt --all --check
 step "structure" one python3 .ci/structure.py
 step "coverage page" one python3 .ci/coverage.py
 step "build" one cargo build --workspace --locked
-step "lints" one cargo clippy --workspace --all-targets --locked -- -D warnings
-step "units and properties" cargo cargo test --workspace --locked --no-fail-fast
+# Determinism first: without it no seed repeats what it found.
 step "simulation is deterministic" one target/debug/siltstone-sim meta --seed 1
 step "simulation, fixed seeds" one target/debug/siltstone-sim sweep --from 1 --count 200
 fresh=$(( 16#$(git rev-parse HEAD 2>/dev/null | cut -c1-8 || echo 1) ))
 step "simulation, fresh seeds from $fresh" one target/debug/siltstone-sim sweep --from "$fresh" --count 100
+step "lints" one cargo clippy --workspace --all-targets --locked -- -D warnings
+step "units and properties" cargo cargo test --workspace --locked --no-fail-fast
 step "planted bugs" one cargo run --locked -q -p siltstone-simulation --features mutants -- mutants
 step "black box" pytest "${PYTEST[@]}" tests/blackbox
 step "clients, installation" one .ci/clients.sh short
