@@ -47,14 +47,30 @@ pub struct Limits {
     pub free_floor: u64,
 }
 
+/// Free bytes of the volumes of a data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreeSpace {
+    /// Where content goes: the lesser of what log and packs have.
+    pub content: u64,
+    /// Where rows go. Their store does not survive a full volume: it writes nothing more before a restart.
+    pub rows: u64,
+}
+
+impl FreeSpace {
+    /// The system does not say: then nothing is refused for it.
+    pub const UNKNOWN: Self = Self { content: u64::MAX, rows: u64::MAX };
+}
+
 /// Counts what is under way.
 #[derive(Debug)]
 pub struct Admission {
     limits: Limits,
     bytes: AtomicU64,
     requests: AtomicU64,
-    /// Free bytes as the poller saw them, less what was written since.
-    free: AtomicU64,
+    /// Free bytes for content as the poller saw them, less what was written since.
+    content_free: AtomicU64,
+    /// Free bytes for rows as the poller saw them.
+    rows_free: AtomicU64,
     /// Bytes that requests under way were promised room for. ORDER: raised before the check, so that two requests cannot
     /// both be promised the last room.
     promised: AtomicU64,
@@ -64,12 +80,13 @@ pub struct Admission {
 
 impl Admission {
     /// Starts with nothing under way and the given free bytes on the disk.
-    pub fn new(limits: Limits, free: u64) -> Arc<Self> {
+    pub fn new(limits: Limits, free: FreeSpace) -> Arc<Self> {
         Arc::new(Self {
             limits,
             bytes: AtomicU64::new(0),
             requests: AtomicU64::new(0),
-            free: AtomicU64::new(free),
+            content_free: AtomicU64::new(free.content),
+            rows_free: AtomicU64::new(free.rows),
             promised: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             reads: Arc::new(Semaphore::new(
@@ -90,7 +107,8 @@ impl Admission {
             Need::Store { bytes } => {
                 promise.bytes = bytes;
                 let promised = self.promised.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-                if self.free().saturating_sub(promised) < self.limits.free_floor {
+                let FreeSpace { content, rows } = self.free();
+                if content.saturating_sub(promised).min(rows) < self.limits.free_floor {
                     return Err(Unavailable::NoSpace);
                 }
                 bytes.min(self.limits.per_request)
@@ -127,18 +145,21 @@ impl Admission {
     }
 
     /// What the poller saw on the disk.
-    pub fn set_free(&self, bytes: u64) {
-        self.free.store(bytes, Ordering::Relaxed);
+    pub fn set_free(&self, free: FreeSpace) {
+        self.content_free.store(free.content, Ordering::Relaxed);
+        self.rows_free.store(free.rows, Ordering::Relaxed);
     }
 
     /// Free bytes at the last look.
-    pub fn free(&self) -> u64 {
-        self.free.load(Ordering::Relaxed)
+    pub fn free(&self) -> FreeSpace {
+        let read = |free: &AtomicU64| free.load(Ordering::Relaxed);
+        FreeSpace { content: read(&self.content_free), rows: read(&self.rows_free) }
     }
 
     /// Whether the disk has room for what stores bytes.
     pub fn has_space(&self) -> bool {
-        self.free() >= self.limits.free_floor
+        let FreeSpace { content, rows } = self.free();
+        content.min(rows) >= self.limits.free_floor
     }
 
     /// Lets nothing in any more.
@@ -183,7 +204,7 @@ impl Drop for Promise {
         if *self.kept.get_mut() {
             // What was promised is written, as far as anyone knows before the poller's next look.
             let less = |free: u64| Some(free.saturating_sub(self.bytes));
-            let _ = self.admission.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            let _ = self.admission.content_free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
         self.admission.promised.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -242,8 +263,12 @@ mod tests {
     fn admission() -> Arc<Admission> {
         Admission::new(
             Limits { bytes: 100, read_bytes: 1 << 20, requests: 3, per_request: 60, free_floor: 1000 },
-            5000,
+            free(5000),
         )
+    }
+
+    fn free(content: u64) -> FreeSpace {
+        FreeSpace { content, rows: u64::MAX }
     }
 
     #[test]
@@ -262,15 +287,15 @@ mod tests {
     fn room_is_promised_once_and_what_was_written_counts_until_the_disk_is_looked_at_again() {
         let limits =
             Limits { bytes: 1 << 20, requests: 9, per_request: 1, free_floor: 1000, read_bytes: 1 << 20 };
-        let admission = Admission::new(limits, 5000);
+        let admission = Admission::new(limits, free(5000));
         let first = admission.admit(Need::Store { bytes: 3000 }).unwrap();
         assert_eq!(admission.admit(Need::Store { bytes: 1001 }).unwrap_err(), Unavailable::NoSpace);
         let second = admission.admit(Need::Store { bytes: 1000 }).unwrap();
         drop(first);
         assert_eq!(admission.admit(Need::Store { bytes: 1 }).unwrap_err(), Unavailable::NoSpace);
         drop(second);
-        assert_eq!(admission.free(), 1000, "a refusal takes nothing away");
-        admission.set_free(5000);
+        assert_eq!(admission.free(), free(1000), "a refusal takes nothing away");
+        admission.set_free(free(5000));
         assert_eq!(admission.admit(Need::Store { bytes: 4000 }).map(drop), Ok(()));
     }
 
@@ -287,10 +312,19 @@ mod tests {
     fn a_nearly_full_disk_refuses_what_stores_and_lets_the_rest_in() {
         let admission = admission();
         assert_eq!(admission.admit(Need::Store { bytes: 4001 }).unwrap_err(), Unavailable::NoSpace);
-        admission.set_free(999);
+        admission.set_free(free(999));
         assert!(!admission.has_space());
         assert_eq!(admission.admit(Need::Store { bytes: 0 }).unwrap_err(), Unavailable::NoSpace);
         assert_eq!(admission.admit(Need::Manage).map(drop), Ok(()));
+        admission.set_free(FreeSpace { content: 5000, rows: 1000 });
+        assert_eq!(
+            admission.admit(Need::Store { bytes: 4000 }).map(drop),
+            Ok(()),
+            "content takes no room of rows"
+        );
+        admission.set_free(FreeSpace { content: 5000, rows: 999 });
+        assert!(!admission.has_space());
+        assert_eq!(admission.admit(Need::Store { bytes: 0 }).unwrap_err(), Unavailable::NoSpace);
         admission.close();
         assert_eq!(admission.admit(Need::Manage).unwrap_err(), Unavailable::ShuttingDown);
     }

@@ -33,7 +33,7 @@ pub mod sweep;
 mod tests;
 mod view;
 
-pub use admission::{Limits, Need, Permit, ReadPermit};
+pub use admission::{FreeSpace, Limits, Need, Permit, ReadPermit};
 pub use command::{Action, Command};
 pub use content::{ContentReader, ContentSink, Placement, SharedContent, StagedContent};
 pub use history::{HistoryConfig, HistoryUsage, Reason as ExpiryReason};
@@ -229,7 +229,7 @@ impl Engine {
             applied,
             in_flight_bytes,
             in_flight_requests,
-            free_bytes: self.shared.admission.free(),
+            free: self.shared.admission.free(),
             has_space: self.shared.admission.has_space(),
             projections_stuck,
             history: self.shared.history.read(),

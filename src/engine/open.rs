@@ -1,7 +1,7 @@
 //! Start and stop. Order: lock → log recovery → projections → packs → threads → what a crash left half done.
 
 use super::access::AccessLimiter;
-use super::admission::{Admission, Limits};
+use super::admission::{Admission, FreeSpace, Limits};
 use super::bucket_protocol::{self, Unfinished};
 use super::catch_up::{CatchUp, CatchUpError};
 use super::command::{Action, Command, StartNode};
@@ -21,7 +21,7 @@ use siltstone_log::driver::{LogClient, LogThread};
 use siltstone_log::event::{Actor, Door, NodeStarted, TailDiscarded};
 use siltstone_log::hlc::HlcClock;
 use siltstone_log::host::real::{RealClock, RealDisk, RealEntropy};
-use siltstone_log::host::{Clock, Entropy, draw};
+use siltstone_log::host::{Clock, Entropy, Folder, draw};
 use siltstone_log::id::{Hash, Position, Seq, StreamId};
 use siltstone_log::layout::{DataDir, LayoutError};
 use siltstone_log::pack::recovery::{PackRecoveryError, recover_packs};
@@ -41,7 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{Builder, JoinHandle};
 
 /// The folder of the projections in a data directory.
-pub const PROJECTIONS: &str = "projections";
+pub const PROJECTIONS: &str = Folder::Projections.name();
 /// Bytes of memory for the rows that were read last.
 const ROW_CACHE_BYTES: u64 = 16 << 20;
 
@@ -362,7 +362,7 @@ fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError
     let Channels { calls, inboxes, notices } = channels(&config);
     let last = Position(recovered.next_position.get().saturating_sub(1));
     let progress = Arc::new(Progress::new(last, follower.applied()));
-    let free = poller::free_bytes(&disk).unwrap_or(u64::MAX);
+    let free = poller::free_space(&disk).unwrap_or(FreeSpace::UNKNOWN);
     let admission = Admission::new(config.limits, free);
 
     let (batches, batch_inbox) = unbounded();

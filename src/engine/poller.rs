@@ -2,7 +2,7 @@
 //! of refused requests, and repeats what was refused between the halves of creating and deleting buckets.
 
 use super::Engine;
-use super::admission::Admission;
+use super::admission::{Admission, FreeSpace};
 use super::command::{Command, RecordSuppressed};
 use super::damage::FoundDamage;
 use super::shard::ReplyTo;
@@ -15,14 +15,14 @@ use std::time::Duration;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Free bytes: the lesser of what log and packs have, which may lie on different volumes. None where the system does
-/// not say.
-pub(super) fn free_bytes(disk: &RealDisk) -> Option<u64> {
+/// What is free on the volumes of log, packs and projections, which may be three. None where the system does not say.
+pub(super) fn free_space(disk: &RealDisk) -> Option<FreeSpace> {
     let free = |folder| match disk.execute(&DiskOp::FreeSpace { folder }) {
         Ok(DiskReply::Free(bytes)) => Some(bytes),
         Ok(DiskReply::Done | DiskReply::Data(_) | DiskReply::Files(_)) | Err(_) => None,
     };
-    free(Folder::Log).into_iter().chain(free(Folder::Packs)).min()
+    let content = free(Folder::Log).into_iter().chain(free(Folder::Packs)).min()?;
+    Some(FreeSpace { content, rows: free(Folder::Projections).unwrap_or(u64::MAX) })
 }
 
 /// Runs until the other side of `stop` is dropped, or the engine is.
@@ -34,7 +34,7 @@ pub(super) fn run(
     stop: &Receiver<()>,
 ) {
     while stop.recv_timeout(PERIOD) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
-        if let Some(free) = free_bytes(disk) {
+        if let Some(free) = free_space(disk) {
             admission.set_free(free);
         }
         if let Err(error) = damage.write_down(disk) {

@@ -1,5 +1,6 @@
 //! How far the node is, and whether it is well.
 
+use super::admission::FreeSpace;
 use super::history::HistoryUsage;
 use super::outcome::Fault;
 use super::recent::ChangeCount;
@@ -79,8 +80,8 @@ pub struct EngineStatus {
     pub in_flight_bytes: u64,
     /// Requests under way.
     pub in_flight_requests: u64,
-    /// Free bytes on the disk.
-    pub free_bytes: u64,
+    /// Free bytes on the volumes.
+    pub free: FreeSpace,
     /// Whether the disk has room for what stores bytes.
     pub has_space: bool,
     /// What all buckets hold, live and past, as it was last counted.

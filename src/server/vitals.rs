@@ -63,7 +63,7 @@ impl Vitals {
             Check {
                 name: "disk_space",
                 ok: status.has_space,
-                detail: format!("{} bytes free", status.free_bytes),
+                detail: format!("{} bytes free", status.free.content.min(status.free.rows)),
             },
         ]
     }
@@ -73,7 +73,7 @@ impl Vitals {
         let mut sample = Sample { started: self.started, segments: self.segments(), ..Sample::default() };
         if let Some(engine) = self.engine.get() {
             let status = engine.status();
-            sample.disk_free = Some(status.free_bytes);
+            sample.disk_free = Some(status.free.content.min(status.free.rows));
             sample.log_head = Some(status.durable.get());
             sample.s3_inflight = status.in_flight_requests;
             if let Some(usage) = status.history {

@@ -146,7 +146,7 @@ metrics! {
     swept_bytes: IntCounter = "swept_bytes_total", [], "Bytes of blobs found after the start that nothing names.";
     sweep_complete: IntGauge = "sweep_complete", [],
         "1 once every blob of earlier starts was looked at; it stays 0 while records of the log cannot be read.";
-    disk_free: IntGauge = "disk_free_bytes", [], "Free bytes on the volume of the data directory.";
+    disk_free: IntGauge = "disk_free_bytes", [], "Free bytes for content, or for the projections where those lie on a volume with less.";
     auth_failures: IntCounterVec = "auth_failures_total", ["reason"], "Requests refused because of who sent them, by error code.";
 }
 

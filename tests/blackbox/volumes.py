@@ -62,3 +62,38 @@ class Volume:
         with filler.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, max(1, left.f_bavail * left.f_frsize - leave))
         return filler
+
+
+class ThinVolume:
+    """An ext4 file system without a journal on a device that has less than it seems to: what finds no room there any more is
+    lost when it is written back, and a sync tells so once. Mounted inside of `with`; `path` is where."""
+
+    def __init__(self, folder, *, store, seen):
+        self.below, self.path, self.store, self.seen = Path(folder) / "below", Path(folder) / "volume", store, seen
+
+    def __enter__(self):
+        for folder in (self.below, self.path):
+            folder.mkdir(parents=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={self.store}", "tmpfs", str(self.below)], check=True)
+        with (self.below / "image").open("wb") as image:
+            image.truncate(self.seen)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-O", "^has_journal", str(self.below / "image")], check=True)
+        self.mount()
+        return self
+
+    def mount(self):
+        options = "loop,errors=continue,noinit_itable"
+        subprocess.run(["mount", "-o", options, str(self.below / "image"), str(self.path)], check=True)
+
+    def heal(self):
+        """The device has room from now on; what it lost is lost. The page cache is forgotten."""
+        subprocess.run(["mount", "-o", f"remount,size={2 * self.seen}", str(self.below)], check=True)
+        subprocess.run(["umount", str(self.path)], check=True)
+        # Without a journal the maps of free blocks may be behind the files; 1 says that this was mended.
+        checked = subprocess.run(["fsck.ext4", "-fy", str(self.below / "image")], capture_output=True, text=True)
+        assert checked.returncode in (0, 1), checked.stdout
+        self.mount()
+
+    def __exit__(self, *_):
+        subprocess.run(["umount", "-l", str(self.path)], check=False)
+        subprocess.run(["umount", "-l", str(self.below)], check=True)

@@ -16,6 +16,8 @@ pub enum Folder {
     Log,
     /// `packs/`: large content.
     Packs,
+    /// `projections/`: files of their store, which go around this interface; only its free space is asked for here.
+    Projections,
     /// `snapshots/`: verified copies of projections.
     Snapshots,
     /// `keys/`: mode 0700, files 0600.
@@ -24,11 +26,12 @@ pub enum Folder {
 
 impl Folder {
     /// The folder's name below the data directory; empty for the directory itself.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Root => "",
             Self::Log => "log",
             Self::Packs => "packs",
+            Self::Projections => "projections",
             Self::Snapshots => "snapshots",
             Self::Keys => "keys",
         }

@@ -220,7 +220,7 @@ impl World {
         let sweeper = Sweeper::new(&packs, self.schedule.index(4) + 1);
         let packs = PackWriter::new(&packs, self.pack_config());
         let stuck = format!("{:?}", follower.status());
-        let admission = Admission::new(self.limits(), self.disk.free());
+        let admission = Admission::new(self.limits(), self.free_space());
         self.node = Some(Node::new(recovered, writer, packs, follower, admission, sweeper));
         self.event("running", &json!({"projections": stuck}));
         self.sweep_later();

@@ -11,7 +11,7 @@ use siltstone::engine::bucket_protocol::{SecondHalf, unfinished};
 use siltstone::engine::command::{Command, StartNode};
 use siltstone::engine::outcome::{EngineError, Fault, Receipt};
 use siltstone::engine::stream_task::{Refusal, TaskEffect, TaskInput};
-use siltstone::engine::{Action, Permit, Unavailable};
+use siltstone::engine::{Action, FreeSpace, Permit, Unavailable};
 use siltstone_log::event::{Actor, Door, NodeStarted, TailDiscarded};
 use siltstone_log::host::{Completion, DiskError, DiskOp, DiskResult, Ticket};
 use siltstone_log::id::{Position, Seq, StreamId};
@@ -393,9 +393,14 @@ impl World {
         self.after(delay, Happening::Poll);
     }
 
+    /// Rows are kept in memory here.
+    pub(super) fn free_space(&self) -> FreeSpace {
+        FreeSpace { content: self.disk.free(), rows: u64::MAX }
+    }
+
     /// What the engine's poller does: looks how much is free, and repeats what was refused by half.
     pub(crate) fn poll(&mut self) -> Checked {
-        let free = self.disk.free();
+        let free = self.free_space();
         let Some(node) = &self.node else { return Ok(()) };
         node.admission.set_free(free);
         let mut repeated = Vec::new();

@@ -4,7 +4,7 @@
 use super::{Begin, Count, Demand, Head, HistoryConfig, Plan, Reason, Step, WindowEnd, head, plan};
 use crate::engine::command::Command;
 use crate::engine::outcome::{EngineError, Unavailable};
-use crate::engine::poller::free_bytes;
+use crate::engine::poller::free_space;
 use crate::engine::shard::{CommandResult, ReplyTo};
 use crate::engine::{Engine, Shared};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
@@ -161,7 +161,8 @@ impl HistoryWorker {
             return Ok((Vec::new(), true));
         }
         self.count(engine, &view)?;
-        let free = free_bytes(&self.disk);
+        // What is forgotten here makes room for content, and none for rows.
+        let free = free_space(&self.disk).map(|free| free.content);
         let window = self.config.window_millis;
         let (end, limit) = self.started.get_or_insert_with(|| {
             let newest = engine.recovered().max_hlc;

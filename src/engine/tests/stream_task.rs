@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::admission::{Admission, Limits, Need};
+use crate::engine::admission::{Admission, FreeSpace, Limits, Need};
 use crate::engine::command::{Conditions, EtagMatch, PutObject};
 use crate::engine::content::{BlobGuard, Fate, StagedBlob, StagedContent};
 use crate::engine::outcome::{Fault, Rejection, Unavailable};
@@ -42,7 +42,7 @@ fn a_refusal_that_saw_rows_which_are_not_durable_waits_for_them() {
 fn what_was_admitted_is_given_back_when_the_record_is_durable_or_refused_and_not_before() {
     let mut world = World::with_bucket();
     let limits = Limits { bytes: 100, read_bytes: 0, requests: 9, per_request: 60, free_floor: 0 };
-    let admission = Admission::new(limits, 5000);
+    let admission = Admission::new(limits, FreeSpace::UNKNOWN);
     let send = |world: &mut World, object| {
         let permit = admission.admit(Need::Store { bytes: 40 }).unwrap();
         let command = Command::new(Actor::server(Door::S3), put(object, "e"), &RealEntropy);
