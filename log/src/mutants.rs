@@ -40,11 +40,13 @@ pub enum Mutant {
     SweepNothing,
     /// What is left of blobs given back by half stays.
     KeepRemains,
+    /// Rows that were built past records which cannot be read do not remember that they lack them.
+    ForgetLacking,
 }
 
 impl Mutant {
     /// Every mutant, by the number it has in the simulation's report.
-    pub const ALL: [(&'static str, Self); 18] = [
+    pub const ALL: [(&'static str, Self); 19] = [
         ("M1", Self::AckBeforeSync),
         ("M2", Self::NoFolderSync),
         ("M3", Self::RetrySync),
@@ -63,6 +65,7 @@ impl Mutant {
         ("M27", Self::SweepPast),
         ("M28", Self::SweepNothing),
         ("M29", Self::KeepRemains),
+        ("M33", Self::ForgetLacking),
     ];
 }
 

@@ -2,6 +2,7 @@
 
 use crate::digest::Digest;
 use crate::key::{self, StateKey, SystemKey};
+use crate::lacking::LackingRow;
 use crate::rows::{Row, RowError};
 use crate::store::{Space, StoreError};
 use bytes::Bytes;
@@ -184,12 +185,17 @@ impl Row for CursorRow {
 
 /// The key of a stream's cursor.
 pub fn cursor_key(stream: StreamId) -> Vec<u8> {
-    [&[key::CURSOR], stream.as_bytes().as_slice()].concat()
+    stream_key(key::CURSOR, stream)
 }
 
-/// The stream of a cursor's key.
-pub fn cursor_stream(key: &[u8]) -> Result<StreamId, RowError> {
-    key.strip_prefix(&[key::CURSOR])
+/// The key of this kind that a stream has.
+pub(crate) fn stream_key(kind: u8, stream: StreamId) -> Vec<u8> {
+    [&[kind], stream.as_bytes().as_slice()].concat()
+}
+
+/// The stream of a key of this kind.
+pub(crate) fn stream_of_key(kind: u8, key: &[u8]) -> Result<StreamId, RowError> {
+    key.strip_prefix(&[kind])
         .and_then(|rest| rest.try_into().ok())
         .map(StreamId)
         .ok_or_else(|| RowError::key(key))
@@ -223,6 +229,7 @@ pub struct Batch {
     log_id: LogId,
     rows: BTreeMap<Vec<u8>, PendingRow>,
     cursors: BTreeMap<StreamId, Cursor>,
+    lacking: BTreeMap<StreamId, LackingRow>,
     applied: Position,
     bytes: usize,
 }
@@ -235,6 +242,7 @@ impl Batch {
             log_id,
             rows: BTreeMap::new(),
             cursors: BTreeMap::new(),
+            lacking: BTreeMap::new(),
             applied: Position(0),
             bytes: 0,
         }
@@ -255,9 +263,9 @@ impl Batch {
         self.bytes
     }
 
-    /// Whether it neither changes a row nor moves a cursor.
+    /// Whether it changes no row, moves no cursor, and says of no stream that its rows lack something.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.cursors.is_empty()
+        self.rows.is_empty() && self.cursors.is_empty() && self.lacking.is_empty()
     }
 
     /// Every record up to here is applied once the batch is committed.
@@ -301,6 +309,11 @@ impl Batch {
         self.cursors.insert(stream, cursor);
     }
 
+    /// Says all that a stream's rows were built without.
+    pub(crate) fn lack(&mut self, stream: StreamId, lacking: LackingRow) {
+        self.lacking.insert(stream, lacking);
+    }
+
     /// Says up to where everything is applied.
     pub fn set_applied(&mut self, position: Position) {
         self.applied = self.applied.max(position);
@@ -322,7 +335,7 @@ impl Batch {
             commits: old.commits.saturating_add(1),
             applied: old.applied.max(self.applied),
         };
-        let mut writes = Vec::with_capacity(self.rows.len() + self.cursors.len() + 3);
+        let mut writes = Vec::with_capacity(self.rows.len() + self.cursors.len() + self.lacking.len() + 3);
         for (stream, cursor) in &self.cursors {
             writes.push((cursor_key(*stream), Some(CursorRow(*cursor).to_stored()?)));
         }
@@ -331,6 +344,9 @@ impl Batch {
             writes.push((trail_key(old), None));
         }
         writes.push((trail_key(meta.commits), Some(Bytes::new())));
+        for (stream, lacking) in &self.lacking {
+            writes.push((stream_key(key::LACKING, *stream), Some(lacking.to_stored()?)));
+        }
         for (key, pending) in self.rows {
             if let Some(before) = &pending.before {
                 meta.digest.subtract(before);

@@ -7,9 +7,10 @@
 //!
 //! Next hop: [`crate::fold`] for one record, [`crate::store::Store::commit`] for what comes out.
 
-use crate::changes::{Batch, Changes, Cursor, CursorRow, cursor_stream};
+use crate::changes::{Batch, Changes, Cursor, CursorRow, stream_of_key};
 use crate::fold::{self, FoldError, Origin};
 use crate::key;
+use crate::lacking::{self, LackingRow};
 use crate::overlay::Overlay;
 use crate::rows::Row;
 use crate::store::{Rows, Space, StoreError, meta, prefix_range};
@@ -18,7 +19,7 @@ use siltstone_log::event::{DecodeError, Event};
 use siltstone_log::id::{LogId, Position, Seq, StreamId};
 use siltstone_log::mutants::{Mutant, active};
 use siltstone_log::record::Record;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Positions applied since a space's last commit after which it is told, though none of its rows changed. Until then
 /// a restart reads them again.
@@ -51,8 +52,9 @@ impl Pace {
 pub enum FollowerInput {
     /// Committed records in log order, following those before without a gap in position.
     Records(Vec<Record>),
-    /// Positions that cannot be read follow: records that are missing there are no gap.
-    PassOver(AcceptedLoss),
+    /// Positions that cannot be read follow: records that are missing there are no gap. Of these streams the rows lack
+    /// records for it, and remember that with whatever they say from behind it; of none where it was given up.
+    PassOver(AcceptedLoss, BTreeSet<StreamId>),
     /// Let go of everything that was collected, and note the position in every space: before a stop.
     Flush,
     /// A commit it asked for has failed.
@@ -128,6 +130,8 @@ pub struct Follower {
     status: Status,
     losses: Vec<AcceptedLoss>,
     streams: BTreeMap<StreamId, Progress>,
+    /// What the rows of each stream were built without.
+    lacking: BTreeMap<StreamId, LackingRow>,
     applied: Position,
     /// What each space has been told of, and nothing after this is folded into it.
     spaces: [SpaceProgress; 2],
@@ -148,11 +152,15 @@ impl Follower {
         losses: Vec<AcceptedLoss>,
         pace: Pace,
     ) -> Result<Self, StoreError> {
-        let mut streams = BTreeMap::new();
+        let (mut streams, mut lacking) = (BTreeMap::new(), BTreeMap::new());
         for space in Space::ALL {
             for cursor in cursors(rows, space) {
                 let (stream, cursor) = cursor?;
                 streams.insert(stream, Progress { cursor, position: Position(0) });
+            }
+            for row in lacking::rows_of(rows, space) {
+                let (stream, row) = row?;
+                lacking.insert(stream, row);
             }
         }
         let progress = |space| -> Result<SpaceProgress, StoreError> {
@@ -161,7 +169,7 @@ impl Follower {
         };
         let spaces = [progress(Space::System)?, progress(Space::State)?];
         let applied = spaces.iter().map(|space| space.committed).min().unwrap_or_default();
-        Ok(Self { log_id, pace, status: Status::Following, losses, streams, applied, spaces })
+        Ok(Self { log_id, pace, status: Status::Following, losses, streams, lacking, applied, spaces })
     }
 
     /// Folds nothing into a space that lies after this position: to compare with a store that has not got further.
@@ -208,7 +216,7 @@ impl Follower {
                     self.stop(stuck, out);
                 }
             }
-            FollowerInput::PassOver(loss) => self.losses.push(loss),
+            FollowerInput::PassOver(loss, streams) => self.pass_over(loss, streams),
             FollowerInput::Flush => self.release(true, out),
             FollowerInput::CommitFailed(error) => {
                 let stuck = Stuck {
@@ -219,6 +227,17 @@ impl Follower {
                     error: error.into(),
                 };
                 self.stop(stuck, out);
+            }
+        }
+    }
+
+    fn pass_over(&mut self, loss: AcceptedLoss, streams: BTreeSet<StreamId>) {
+        self.losses.push(loss);
+        for stream in streams {
+            if let Some(space) = Space::of(stream).filter(|_| !active(Mutant::ForgetLacking)) {
+                let lacking = self.lacking.entry(stream).or_default();
+                lacking.add(loss);
+                space.pick_mut(&mut self.spaces).batch.lack(stream, lacking.clone());
             }
         }
     }
@@ -322,7 +341,7 @@ pub fn cursors(
     let (from, to) = prefix_range(vec![key::CURSOR]);
     rows.range(space, from, to).map(|row| {
         let (key, stored) = row?;
-        Ok((cursor_stream(&key)?, CursorRow::from_stored(&stored)?.0))
+        Ok((stream_of_key(key::CURSOR, &key)?, CursorRow::from_stored(&stored)?.0))
     })
 }
 

@@ -15,6 +15,8 @@ pub const CURSOR: u8 = 0x00;
 pub const META: u8 = 0x01;
 /// Kind byte of the commit trail (both spaces): `02 [commit number u64]`, without a value.
 pub const TRAIL: u8 = 0x02;
+/// Kind byte of what the rows were built without (both spaces): `03 [stream 16]`.
+pub const LACKING: u8 = 0x03;
 /// Rows from this kind byte on count in the digest.
 pub const FIRST_COUNTED: u8 = 0x10;
 

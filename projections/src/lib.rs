@@ -41,6 +41,7 @@ mod fuzz;
 pub mod fuzz_targets;
 pub mod identity;
 pub mod key;
+pub mod lacking;
 mod list;
 pub mod multipart;
 pub mod names;

@@ -9,6 +9,7 @@ use crate::store::{RowIter, Rows, Space, Store, StoreError, meta};
 use bytes::Bytes;
 use siltstone_log::id::{LogId, Position, StreamId};
 use siltstone_log::record::Record;
+use std::collections::BTreeSet;
 
 /// Rows from which on a batch goes in by ingestion: below, its tables would be too small.
 const INGEST_FROM: usize = 10_000;
@@ -61,9 +62,9 @@ impl<'a> Rebuild<'a> {
         self.step(FollowerInput::Records(records))
     }
 
-    /// Passes over positions that cannot be read and come next.
-    pub fn pass_over(&mut self, loss: AcceptedLoss) -> Result<(), RebuildError> {
-        self.step(FollowerInput::PassOver(loss))
+    /// Passes over positions that cannot be read and come next, of which the rows lack these streams' records.
+    pub fn pass_over(&mut self, loss: AcceptedLoss, lacking: BTreeSet<StreamId>) -> Result<(), RebuildError> {
+        self.step(FollowerInput::PassOver(loss, lacking))
     }
 
     /// The last record of each stream that was taken, whether that is stored or not.

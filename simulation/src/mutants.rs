@@ -41,7 +41,7 @@ pub fn scenario_for(mutant: Mutant) -> Scenario {
         | Mutant::KeepRemains => Scenario::CrashRecovery,
         Mutant::ForgetSecondHalf => Scenario::FullDisk,
         Mutant::RetrySync => Scenario::FailedFsync,
-        Mutant::TruncateAtDamage | Mutant::ForgetLostEnd => Scenario::DiskRot,
+        Mutant::TruncateAtDamage | Mutant::ForgetLostEnd | Mutant::ForgetLacking => Scenario::DiskRot,
     }
 }
 

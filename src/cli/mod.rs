@@ -117,6 +117,15 @@ fn dispatch(command: Command, env: &Environment, out: Out<'_>) -> Result<ExitCod
     }
 }
 
+/// Runs a command line in a test. Says what it came to, and what it wrote.
+#[cfg(test)]
+pub(crate) fn told(words: &[&str]) -> (Result<ExitCode, CliError>, String) {
+    let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+    let mut out = Vec::new();
+    let result = dispatch(cli.command, &Environment::of_process(), &mut out);
+    (result, String::from_utf8_lossy(&out).into_owned())
+}
+
 /// A runtime for the commands that talk to a server.
 fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)

@@ -6,7 +6,7 @@ use super::output::{Format, OutputArgs, print_list, print_object};
 use super::progress::{Extent, Progress, ProgressArgs};
 use super::{CliError, Out};
 use crate::engine::PROJECTIONS;
-use crate::engine::catch_up::CatchUp;
+use crate::engine::catch_up::{CatchUp, set_apart};
 use crate::engine::damage::FoundDamage;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -48,17 +48,17 @@ pub fn run(command: ProjectionCommand, out: Out<'_>) -> Result<ExitCode, CliErro
     match command {
         ProjectionCommand::Verify(args) => run_verify(&args, out),
         ProjectionCommand::Rebuild(args) => {
-            let locked = Locked::open(&args.dir)?.recovered()?;
+            let mut locked = Locked::open(&args.dir)?.recovered()?;
             let live = locked.path(PROJECTIONS);
             discard_projections(&live)?;
             let opened = open(&locked, &live)?;
-            follow(&locked, &opened.store, args.progress)?;
+            follow(&mut locked, &opened.store, args.progress)?;
             show_digests(args.output.format(), &opened.store, out)
         }
         ProjectionCommand::Digest(args) => {
-            let locked = Locked::open(&args.dir)?.recovered()?;
+            let mut locked = Locked::open(&args.dir)?.recovered()?;
             let opened = open(&locked, &locked.path(PROJECTIONS))?;
-            follow(&locked, &opened.store, args.progress)?;
+            follow(&mut locked, &opened.store, args.progress)?;
             show_digests(args.output.format(), &opened.store, out)
         }
     }
@@ -69,8 +69,8 @@ fn open(locked: &Locked, folder: &Path) -> Result<Opened, CliError> {
 }
 
 /// Applies what the live store does not have yet. What cannot be read goes into quarantine, as at a start.
-fn follow(locked: &Locked, store: &dyn Store, shown: ProgressArgs) -> Result<(), CliError> {
-    let damage = FoundDamage::new(locked.log.log_id, &locked.log.quarantine);
+fn follow(locked: &mut Locked, store: &dyn Store, shown: ProgressArgs) -> Result<(), CliError> {
+    let damage = set_apart(&locked.disk, &mut locked.log, store)?;
     catch_up(locked, store, Some(&damage), None, shown)
 }
 

@@ -3,20 +3,22 @@
 //!
 //! What cannot be read is passed over, so that what follows it is seen. Rows that were built past it lack records: to
 //! decide upon them could free bytes that a lost record still refers to, which a repair may bring back, or give a name
-//! twice. So their streams go into quarantine first, and take no writes until a repair.
+//! twice. So their streams go into quarantine first, and take no writes until a repair. The rows themselves remember
+//! it (`projections/src/lacking.rs`), so that the quarantine outlives its file.
 
 use super::damage::FoundDamage;
 use siltstone_log::host::DiskError;
 use siltstone_log::host::real::RealDisk;
-use siltstone_log::id::{Head, LogId, Position, Seq, StreamId};
+use siltstone_log::id::{LogId, Position, StreamId};
 use siltstone_log::reader::{ReadError, ReadItem, Replay, Unreadable};
 use siltstone_log::recovery::Recovered;
-use siltstone_log::witness::{QuarantinedRange, Touched};
+use siltstone_log::witness::QuarantinedRange;
 use siltstone_projections::follower::AcceptedLoss;
+use siltstone_projections::lacking::{self, Lacking};
 use siltstone_projections::rebuild::{Rebuild, RebuildError};
 use siltstone_projections::store::StoreError;
-use siltstone_projections::{Cursor, Pace, Rows, Space, Store};
-use std::collections::{BTreeMap, BTreeSet};
+use siltstone_projections::{Cursor, Pace, Rows, Store};
+use std::collections::BTreeSet;
 use std::io;
 
 /// Why projections could not be brought up to date.
@@ -69,11 +71,11 @@ pub(crate) struct Passed {
 
 impl Pass<'_> {
     /// Does it. `progress` hears of each item before it is applied; `note` of each range that cannot be read and that
-    /// nobody has given up, with what was applied before it.
+    /// nobody has given up, with what was applied before it, and says of which streams the rows lack records for it.
     pub fn run(
         self,
         mut progress: impl FnMut(&ReadItem),
-        mut note: impl FnMut(Unreadable, &Rebuild<'_>) -> Result<(), CatchUpError>,
+        mut note: impl FnMut(Unreadable, &Rebuild<'_>) -> Result<BTreeSet<StreamId>, CatchUpError>,
     ) -> Result<Passed, CatchUpError> {
         let mut losses = self.losses;
         let mut rebuild = Rebuild::new(self.store, self.log_id, losses.clone(), Pace::REBUILD)?;
@@ -98,12 +100,13 @@ impl Pass<'_> {
                     }
                     ReadItem::Unreadable(range) if range.first > self.until => break,
                     ReadItem::Unreadable(range) => {
+                        let mut lacking = BTreeSet::new();
                         if !range.accepted {
                             unreadable += range.last.get().saturating_sub(range.first.get()) + 1;
-                            note(range, &rebuild)?;
+                            lacking = note(range, &rebuild)?;
                         }
                         losses.push((range.first, range.last));
-                        rebuild.pass_over((range.first, range.last))?;
+                        rebuild.pass_over((range.first, range.last), lacking)?;
                     }
                 }
             }
@@ -139,12 +142,15 @@ impl CatchUp<'_> {
             no_further_than: self.no_further_than,
             until: Position(self.recovered.next_position.get().saturating_sub(1)),
         };
-        let mut noted: Vec<AcceptedLoss> = Vec::new();
-        let passed = pass.run(progress, |range, rebuild| {
-            if !noted.iter().any(|(first, last)| *first <= range.first && range.last <= *last) {
-                noted.extend(self.note(range, rebuild.cursors())?);
+        let mut noted = Vec::new();
+        let passed = pass.run(progress, |met, rebuild| {
+            let is_noted = |noted: &[QuarantinedRange]| {
+                noted.iter().any(|range| range.first <= met.first && met.last <= range.last)
+            };
+            if !is_noted(&noted) {
+                noted.extend(self.note(met, rebuild.cursors())?);
             }
-            Ok(())
+            Ok(lacking::for_range(&noted, (met.first, met.last)))
         });
         Ok(passed?.losses)
     }
@@ -157,8 +163,8 @@ impl CatchUp<'_> {
         &self,
         met: Unreadable,
         applied: impl Iterator<Item = (StreamId, Cursor)>,
-    ) -> Result<Vec<AcceptedLoss>, CatchUpError> {
-        let Some(damage) = self.damage else { return Ok(vec![(met.first, met.last)]) };
+    ) -> Result<Vec<QuarantinedRange>, CatchUpError> {
+        let Some(damage) = self.damage else { return Ok(Vec::new()) };
         let mut lacking = Lacking::new(applied);
         // What could not be read once is passed over, so it counts as lost even if the disk gives it now.
         lacking.lost(met.first, met.last);
@@ -174,99 +180,26 @@ impl CatchUp<'_> {
             }
         }
         let ranges = lacking.finish(&self.recovered.heads);
-        let noted = ranges.iter().map(|range| (range.first, range.last)).collect();
-        for range in ranges {
-            damage.add(range);
+        for range in &ranges {
+            damage.add(range.clone());
         }
         damage.write_down(self.disk)?;
-        Ok(noted)
+        Ok(ranges)
     }
 }
 
-/// Finds out which streams have records in ranges that cannot be read: those that go on with a gap, and those that end
-/// before their head.
-struct Lacking {
-    /// The last record of each stream, and where it was; at zero where it was applied earlier.
-    last: BTreeMap<StreamId, (Seq, Position)>,
-    ranges: Vec<(Position, Position, BTreeSet<StreamId>)>,
-}
-
-impl Lacking {
-    /// Begins behind the records that were applied last.
-    fn new(applied: impl Iterator<Item = (StreamId, Cursor)>) -> Self {
-        Self {
-            last: applied.map(|(stream, cursor)| (stream, (cursor.seq, Position(0)))).collect(),
-            ranges: Vec::new(),
-        }
+/// Begins from rows that are there: what they remember to lack goes into quarantine, and into its file where that has
+/// lost it, before anything is decided upon them.
+pub(crate) fn set_apart(
+    disk: &RealDisk,
+    recovered: &mut Recovered,
+    rows: &dyn Rows,
+) -> Result<FoundDamage, CatchUpError> {
+    let damage = FoundDamage::new(recovered.log_id, &recovered.quarantine);
+    for range in lacking::not_in(rows, &recovered.quarantine)? {
+        damage.add(range);
     }
-
-    fn lost(&mut self, first: Position, last: Position) {
-        self.ranges.push((first, last, BTreeSet::new()));
-    }
-
-    fn record(&mut self, stream: StreamId, seq: Seq, position: Position) {
-        let (last, after) = self.last.get(&stream).copied().unwrap_or_default();
-        if seq > last {
-            if seq != last.next() {
-                self.touch(stream, after);
-            }
-            self.last.insert(stream, (seq, position));
-        }
-    }
-
-    fn touch(&mut self, stream: StreamId, after: Position) {
-        for (_, _, streams) in self.ranges.iter_mut().filter(|(first, ..)| *first > after) {
-            streams.insert(stream);
-        }
-    }
-
-    fn finish(mut self, heads: &BTreeMap<StreamId, Head>) -> Vec<QuarantinedRange> {
-        // No row rests on evidence and telemetry.
-        for (stream, head) in heads.iter().filter(|(stream, _)| Space::of(**stream).is_some()) {
-            let (last, after) = self.last.get(stream).copied().unwrap_or_default();
-            if last < head.seq {
-                self.touch(*stream, after);
-            }
-        }
-        let of_rows = |stream: &StreamId| Space::of(*stream).is_some();
-        let ranges = self.ranges.into_iter().map(|(first, last, streams)| QuarantinedRange {
-            first,
-            last,
-            touched: Touched::Only(streams.into_iter().filter(of_rows).collect()),
-            reason: "the records cannot be read, and the projections were built without them".to_owned(),
-        });
-        ranges.collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use siltstone_log::id::Hash;
-
-    #[test]
-    fn streams_with_a_gap_or_an_end_before_their_head_lack_records_and_others_do_not() {
-        let [gap, cut, whole, later] = [1, 2, 3, 4].map(|n| StreamId([n; 16]));
-        let mut lacking = Lacking::new(std::iter::empty());
-        let mut record = |stream, seq, at| lacking.record(stream, Seq(seq), Position(at));
-        for (stream, at) in [(gap, 1), (cut, 2), (whole, 3), (StreamId::ACCESS, 4)] {
-            record(stream, 1, at);
-        }
-        lacking.lost(Position(5), Position(6));
-        let mut record = |stream, seq, at| lacking.record(stream, Seq(seq), Position(at));
-        record(gap, 3, 7);
-        record(whole, 2, 8);
-        record(StreamId::ACCESS, 3, 9);
-        lacking.lost(Position(10), Position(10));
-        let heads = [(gap, 3), (cut, 2), (whole, 2), (later, 1), (StreamId::ACCESS, 4)];
-        let heads = heads.map(|(stream, seq)| (stream, Head { seq: Seq(seq), hash: Hash::default() }));
-        let found = lacking.finish(&heads.into());
-        let found: Vec<_> = found.into_iter().map(|range| (range.first, range.last, range.touched)).collect();
-        let only = |streams: &[StreamId]| Touched::Only(streams.iter().copied().collect());
-        let expected = [
-            (Position(5), Position(6), only(&[gap, cut, later])),
-            (Position(10), Position(10), only(&[cut, later])),
-        ];
-        assert_eq!(found, expected);
-    }
+    damage.write_down(disk)?;
+    recovered.quarantine = damage.ranges();
+    Ok(damage)
 }

@@ -5,7 +5,7 @@ use siltstone_log::host::DiskError;
 use siltstone_log::host::real::RealDisk;
 use siltstone_log::id::{LogId, Position};
 use siltstone_log::script::Script;
-use siltstone_log::witness::{QuarantinedRange, Touched, store_quarantine};
+use siltstone_log::witness::{QuarantinedRange, Touched, add_range, store_quarantine};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -42,25 +42,21 @@ impl FoundDamage {
     /// Notes a range, or the streams that refuse writes for one that is known already.
     pub(crate) fn add(&self, range: QuarantinedRange) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let covers = |known: &&mut QuarantinedRange| known.first <= range.first && range.last <= known.last;
         let refuses = match &range.touched {
             Touched::Only(streams) => !streams.is_empty(),
             Touched::AllExcept(_) => true,
         };
-        if let Some(covering) = known.ranges.iter_mut().find(covers) {
-            let more = covering.touched.add(&range.touched);
-            known.unwritten |= more;
-            return;
-        }
+        let before = known.ranges.len();
         // A range that streams refuse writes for is never dropped.
-        if known.ranges.len() >= MOST && !refuses {
+        if before >= MOST && !refuses {
             return;
         }
-        let QuarantinedRange { first, last, reason, .. } = &range;
-        tracing::error!(%first, %last, %reason, "records of the log cannot be read; see `siltstone log verify`");
-        known.ranges.push(range);
-        known.ranges.sort_by_key(|range| (range.first, range.last));
-        known.unwritten = true;
+        let (first, last, reason) = (range.first, range.last, range.reason.clone());
+        let more = add_range(&mut known.ranges, range);
+        known.unwritten |= more;
+        if known.ranges.len() > before {
+            tracing::error!(%first, %last, %reason, "records of the log cannot be read; see `siltstone log verify`");
+        }
     }
 
     /// Every range that is known.

@@ -3,7 +3,7 @@
 use super::access::AccessLimiter;
 use super::admission::{Admission, FreeSpace, Limits};
 use super::bucket_protocol::{self, Unfinished};
-use super::catch_up::{CatchUp, CatchUpError};
+use super::catch_up::{CatchUp, CatchUpError, set_apart};
 use super::command::{Action, Command, StartNode};
 use super::content::{BlobKeeper, Sources, Staging};
 use super::damage::FoundDamage;
@@ -260,7 +260,7 @@ fn open_parts(data_dir: DataDir, config: &EngineConfig) -> Result<Parts, OpenErr
     }
     let blobs: Arc<dyn BlobIndex> = Arc::new(opened.store.blobs());
     let store: Arc<dyn Store> = Arc::new(CachedStore::new(opened.store, ROW_CACHE_BYTES));
-    let damage = Arc::new(FoundDamage::new(recovered.log_id, &recovered.quarantine));
+    let damage = Arc::new(set_apart(&disk, &mut recovered, &*store)?);
     let catch_up = CatchUp {
         disk: &disk,
         recovered: &recovered,

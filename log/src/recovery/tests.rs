@@ -489,6 +489,7 @@ fn megabytes_that_the_disk_cannot_read_are_quarantined_and_the_rest_is_kept() {
             actor: crate::event::Actor::server(crate::event::Door::Offline),
             salt: crate::id::Salt([8; 16]),
             wall_millis: 5,
+            remembered: Vec::new(),
         };
         let script = Script::new(|io| crate::repair::repair(io, config));
         let report = run_with_bad_sectors(script, &disk, &segment, bad.clone()).unwrap();

@@ -19,7 +19,7 @@ use crate::recovery::{Recovered, RecoveryConfig, RecoveryError, Streams, plan, r
 use crate::scan::{Lost, Scan, ScanConfig, ScanItem};
 use crate::script::Io;
 use crate::segment::{AcceptedLoss, FORMAT_VERSION, HEADER_BYTES, SegmentHeader, SegmentName, Tally};
-use crate::witness::{QuarantinedRange, store_quarantine};
+use crate::witness::{QuarantinedRange, add_range, store_quarantine};
 use bytes::Bytes;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +35,8 @@ pub struct RepairConfig {
     pub salt: Salt,
     /// Wall-clock milliseconds since the Unix epoch.
     pub wall_millis: u64,
+    /// What is lost as far as something beside the log remembers: the rows of projections that were built without it.
+    pub remembered: Vec<QuarantinedRange>,
 }
 
 /// What a repair would have to do.
@@ -100,16 +102,28 @@ pub enum RepairError {
 /// Records of a repair in one batch; there are seldom more than a few.
 const RECORDS_A_BATCH: usize = 1000;
 
-/// Looks for everything that a repair would give up or write anew; changes nothing.
-pub async fn survey(io: Io, recovery: RecoveryConfig) -> Result<Damage, RepairError> {
-    let planned = plan(&io, &recovery).await?;
-    find_damage(&io, planned.recovered.quarantine).await
+/// Looks for everything that a repair would give up or write anew, `remembered` as in [`RepairConfig`]; changes nothing.
+pub async fn survey(
+    io: Io,
+    recovery: RecoveryConfig,
+    remembered: Vec<QuarantinedRange>,
+) -> Result<Damage, RepairError> {
+    let quarantine = plan(&io, &recovery).await?.recovered.quarantine;
+    find_damage(&io, quarantine, remembered).await
 }
 
-/// What recovery found, which trusts the footers of sealed segments, and what is found where every byte is read.
-async fn find_damage(io: &Io, quarantine: Vec<QuarantinedRange>) -> Result<Damage, RepairError> {
+/// What recovery found, which trusts the footers of sealed segments, what is remembered elsewhere, and what is found where
+/// every byte is read.
+async fn find_damage(
+    io: &Io,
+    quarantine: Vec<QuarantinedRange>,
+    remembered: Vec<QuarantinedRange>,
+) -> Result<Damage, RepairError> {
     let report = verify_with(io, true, None).await?;
     let mut ranges = quarantine;
+    for range in remembered {
+        add_range(&mut ranges, range);
+    }
     for found in report.damaged {
         if !ranges.iter().any(|known| known.first <= found.first && found.last <= known.last) {
             ranges.push(found);
@@ -122,7 +136,8 @@ async fn find_damage(io: &Io, quarantine: Vec<QuarantinedRange>) -> Result<Damag
 /// Gives up what cannot be read, in sealed segments as well as at the end. Does nothing where nothing is damaged.
 pub async fn repair(io: Io, config: RepairConfig) -> Result<RepairReport, RepairError> {
     let mut recovered = recover(io.clone(), config.recovery).await?;
-    let damage = find_damage(&io, std::mem::take(&mut recovered.quarantine)).await?;
+    let quarantine = std::mem::take(&mut recovered.quarantine);
+    let damage = find_damage(&io, quarantine, config.remembered.clone()).await?;
     let mut report = RepairReport { ranges: damage.ranges.clone(), ..RepairReport::default() };
     if damage.is_none() {
         return Ok(report);
@@ -139,7 +154,7 @@ pub async fn repair(io: Io, config: RepairConfig) -> Result<RepairReport, Repair
     repair.rewrite_all().await?;
     store_quarantine(&io, config.recovery.log_id, &[]).await?;
     let after = recover(io.clone(), config.recovery).await?;
-    let left = find_damage(&io, after.quarantine).await?;
+    let left = find_damage(&io, after.quarantine, Vec::new()).await?;
     let range = left.ranges.first().map(ToString::to_string);
     match range.or_else(|| left.findings.first().map(ToString::to_string)) {
         Some(left) => Err(RepairError::StillDamaged(left)),

@@ -14,6 +14,7 @@ fn repair_disk(disk: &MemDisk) -> Result<RepairReport, RepairError> {
         actor: Actor::server(Door::Offline),
         salt: Salt([8; 16]),
         wall_millis: 5,
+        remembered: Vec::new(),
     };
     Script::new(|io| repair(io, config)).run(&mut disk.clone())
 }
@@ -138,7 +139,7 @@ fn a_missing_segment_and_a_lost_end_are_given_up() {
 }
 
 fn survey_disk(disk: &MemDisk) -> Damage {
-    Script::new(|io| survey(io, recovery_config())).run(&mut disk.clone()).unwrap()
+    Script::new(|io| survey(io, recovery_config(), Vec::new())).run(&mut disk.clone()).unwrap()
 }
 
 /// A log that was stopped cleanly: every segment is sealed, so that recovery reads footers only.
@@ -223,6 +224,7 @@ fn an_interrupted_repair_is_done_again() {
             actor: Actor::server(Door::Offline),
             salt: Salt([8; 16]),
             wall_millis: 5,
+            remembered: Vec::new(),
         };
         let mut script = Script::new(|io| repair(io, config));
         let mut step = script.resume(None);
@@ -267,6 +269,7 @@ fn nothing_is_given_up_that_was_not_listed_and_recorded() {
             actor: Actor::server(Door::Offline),
             salt: Salt([8; 16]),
             wall_millis: 5,
+            remembered: Vec::new(),
         };
         let mut script = Script::new(|io| repair(io, config));
         let mut step = script.resume(None);

@@ -6,6 +6,6 @@ mod quarantine;
 
 pub use checkpoint::{CHECKPOINT_BYTES, Checkpoint, SLOT_BYTES, checkpoint_file};
 pub use quarantine::{
-    QuarantineError, QuarantinedRange, Touched, decode_quarantine, encode_quarantine, is_refused,
+    QuarantineError, QuarantinedRange, Touched, add_range, decode_quarantine, encode_quarantine, is_refused,
     load_quarantine, quarantine_file, store_quarantine,
 };

@@ -65,6 +65,17 @@ pub fn is_refused(ranges: &[QuarantinedRange], stream: StreamId) -> bool {
     ranges.iter().any(|range| range.touched.contains(stream))
 }
 
+/// Adds a range, or the streams that refuse writes for one that is known already. Says whether that is more.
+pub fn add_range(ranges: &mut Vec<QuarantinedRange>, range: QuarantinedRange) -> bool {
+    let covers = |known: &&mut QuarantinedRange| known.first <= range.first && range.last <= known.last;
+    if let Some(covering) = ranges.iter_mut().find(covers) {
+        return covering.touched.add(&range.touched);
+    }
+    ranges.push(range);
+    ranges.sort_by_key(|range| (range.first, range.last));
+    true
+}
+
 /// Why the file could not be read. It is a witness: the ranges that recovery finds itself count without it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QuarantineError {

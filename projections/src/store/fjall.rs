@@ -17,6 +17,7 @@ pub use blobs::FjallBlobIndex;
 pub use witness::applied_witness;
 
 use crate::changes::{Batch, SpaceMeta, TRAIL_LENGTH, trail_key};
+use crate::lacking;
 use crate::overlay::is_empty_range;
 use crate::store::{KeyRange, LogState, RowIter, Rows, Space, Store, StoreError, check_fit, meta};
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Sl
 use siltstone_log::host::real::RealDisk;
 use siltstone_log::host::{DiskOp, DiskReply, Folder};
 use siltstone_log::id::LogId;
+use siltstone_log::witness::QuarantinedRange;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::ops::Bound;
@@ -136,14 +138,37 @@ impl FjallStore {
         Ok(Opened { store, discarded: Some(Discarded { moved_to, reason }) })
     }
 
+    /// What the projections in a folder remember to lack beyond what is known ([`lacking::not_in`]). Those that cannot be
+    /// used, or belong to another log, remember nothing: the next start builds them anew.
+    pub fn lacking(
+        folder: &Path,
+        log_id: LogId,
+        known: &[QuarantinedRange],
+    ) -> Result<Vec<QuarantinedRange>, StoreError> {
+        if !folder.is_dir() || folder.join(CONDEMNED).exists() {
+            return Ok(Vec::new());
+        }
+        let found = caught(|| {
+            let store = Self::open_database(folder, log_id)?;
+            for space in Space::ALL {
+                let found = meta(&store, space)?;
+                if found != SpaceMeta::default() && found.log_id != log_id {
+                    return Ok(Vec::new());
+                }
+            }
+            lacking::not_in(&store, known)
+        });
+        match found {
+            Err(StoreError::Damaged(_)) => Ok(Vec::new()),
+            found => found,
+        }
+    }
+
     fn open_checked(folder: &Path, log: &LogState<'_>) -> Result<Self, StoreError> {
         if folder.join(CONDEMNED).exists() {
             return Err(StoreError::Damaged("they were marked as damaged".to_owned()));
         }
-        // fjall expects some of its own bytes to be whole and panics where they are not. Nothing of it outlives that.
-        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_database(folder, log.log_id)));
-        let store =
-            opened.unwrap_or_else(|_| Err(StoreError::Damaged("fjall gave up on them".to_owned())))?;
+        let store = caught(|| Self::open_database(folder, log.log_id))?;
         Space::ALL.into_iter().try_for_each(|space| check(&store, space, log))?;
         Ok(store)
     }
@@ -174,6 +199,12 @@ impl FjallStore {
     pub fn disk_bytes(&self) -> u64 {
         self.database.disk_space().unwrap_or_default()
     }
+}
+
+/// fjall expects some of its own bytes to be whole and panics where they are not. Nothing of it outlives that.
+fn caught<T>(read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let read = catch_unwind(AssertUnwindSafe(read));
+    read.unwrap_or_else(|_| Err(StoreError::Damaged("fjall gave up on them".to_owned())))
 }
 
 /// Renames the folder out of the way, and removes what was put aside before. Where the volume has no room for a second

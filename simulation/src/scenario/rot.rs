@@ -179,7 +179,7 @@ impl World {
                 node_id: self.node_id,
                 projection_witness: self.projection_witness(),
             };
-            let survey = Script::new(move |io| survey(io, recovery));
+            let survey = Script::new(move |io| survey(io, recovery, Vec::new()));
             let damage = survey.run(&mut InstantDisk::new(self.observer()));
             let damage = damage.map_err(|error| Violation::new("damage can be listed", error.to_string()))?;
             // As `siltstone log repair` does, and durably: rows built past a range lack what the repair finds in it again,
@@ -190,6 +190,7 @@ impl World {
                 actor: Actor::server(Door::Offline),
                 salt: Salt(self.faults.bytes()),
                 wall_millis: self.clock.wall_millis(),
+                remembered: Vec::new(),
             };
             let mut script = Script::new(|io| repair(io, config));
             let mut step = script.resume(None);

@@ -15,6 +15,7 @@ use siltstone_log::repair::{Damage, RepairConfig, RepairReport, repair, survey};
 use siltstone_log::script::Script;
 use siltstone_log::segment::AcceptedLoss;
 use siltstone_log::witness::{QuarantinedRange, Touched};
+use siltstone_projections::store::fjall::FjallStore;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -82,8 +83,13 @@ fn show_damage(damage: &Damage, format: Format, out: Out<'_>) -> Result<(), CliE
 pub fn run(args: &RepairArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     let locked = data::Locked::open(&args.dir)?;
     let recovery = locked.recovery;
+    // What the projections were built without is lost to them even if the disk gives it again and the file that said so is
+    // gone: they have to be built anew.
+    let log_id = locked.dir.format().log_id;
+    let remembered = FjallStore::lacking(&locked.path(PROJECTIONS), log_id, &locked.log.quarantine)?;
+    let known = remembered.clone();
     let mut progress = Progress::begin(args.progress, "survey", data::log_bytes(&locked.disk)?);
-    let survey = Script::new(move |io| survey(io, recovery));
+    let survey = Script::new(move |io| survey(io, recovery, known));
     let damage = survey.run(&mut Counted::new(locked.disk.clone(), &mut progress));
     progress.end();
     let damage = damage?;
@@ -101,6 +107,7 @@ pub fn run(args: &RepairArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
         actor: Actor::server(Door::Offline),
         salt: Salt(draw(&RealEntropy)),
         wall_millis: RealClock::default().wall_millis(),
+        remembered,
     };
     let report = if damage.is_none() {
         RepairReport::default()

@@ -14,7 +14,7 @@ use siltstone_log::layout::DataDir;
 use siltstone_projections::store::fjall::FjallStore;
 use siltstone_projections::store::{LogState, meta};
 use siltstone_projections::{SCHEMA, Space};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf, absolute};
 
@@ -53,7 +53,7 @@ pub fn run(args: &ReplayArgs, out: Out<'_>) -> Result<ExitCode, CliError> {
     let extent = Extent::of(data::segments(&disk)?);
     let mut progress = Progress::begin(args.progress, "replay", extent.total());
     let pass = Pass { disk: &disk, log_id, store: &store, losses: Vec::new(), no_further_than: None, until };
-    let built = pass.run(|item| progress.set(extent.read(item)), |_, _| Ok(()))?;
+    let built = pass.run(|item| progress.set(extent.read(item)), |_, _| Ok(BTreeSet::new()))?;
     progress.end();
     let mut value = json!({
         "schema": SCHEMA,

@@ -4,6 +4,8 @@
 
 use super::readers::blob_of;
 use super::{Live, config, pattern};
+use crate::cli::exit::ExitCode;
+use crate::cli::told;
 use crate::engine::catch_up::CatchUp;
 use crate::engine::damage::FoundDamage;
 use crate::engine::outcome::{EngineError, Unavailable};
@@ -19,6 +21,7 @@ use siltstone_log::recovery::RecoveryConfig;
 use siltstone_log::repair::{RepairConfig, RepairReport, repair};
 use siltstone_log::script::Script;
 use siltstone_projections::key::CURSOR;
+use siltstone_projections::lacking;
 use siltstone_projections::objects;
 use siltstone_projections::store::fjall::{applied_witness, condemn};
 use siltstone_projections::store::mem::MemStore;
@@ -64,21 +67,32 @@ impl Live {
             actor: Actor::server(Door::Offline),
             salt: Salt([8; 16]),
             wall_millis: 5,
+            remembered: Vec::new(),
         };
         Script::new(|io| repair(io, config)).run(&mut RealDisk::new(self.data())).unwrap()
     }
 
+    /// `siltstone log repair` with these flags: its exit code, and what it says.
+    fn repair_command(&self, flags: &[&str]) -> (ExitCode, String) {
+        let data = self.data();
+        let words = ["siltstone", "log", "repair", data.to_str().unwrap(), "--progress", "off"];
+        let (result, said) = told(&[&words, flags].concat());
+        (result.unwrap_or_else(|error| error.exit_code()), said)
+    }
+
+    /// The segments that have `wanted` in them.
+    fn segments_with(&self, wanted: &[u8]) -> Vec<PathBuf> {
+        let has = |path: &PathBuf| std::fs::read(path).unwrap().windows(wanted.len()).any(|at| at == wanted);
+        self.files("log").into_iter().filter(has).collect()
+    }
+
     /// Flips a bit in the frame of the batch that has `wanted` in it.
     fn damage_batch_of(&self, wanted: &[u8]) {
-        for path in self.files("log") {
-            let mut content = std::fs::read(&path).unwrap();
-            if let Some(at) = content.windows(wanted.len()).position(|window| window == wanted) {
-                content[at / 4096 * 4096 + 9] ^= 0x10;
-                std::fs::write(path, content).unwrap();
-                return;
-            }
-        }
-        panic!("no segment holds it");
+        let path = &self.segments_with(wanted)[0];
+        let mut content = std::fs::read(path).unwrap();
+        let at = content.windows(wanted.len()).position(|window| window == wanted).unwrap();
+        content[at / 4096 * 4096 + 9] ^= 0x10;
+        std::fs::write(path, content).unwrap();
     }
 
     /// Damages records in a sealed segment and starts on projections that are built past them.
@@ -166,7 +180,8 @@ fn what_could_not_be_read_once_is_written_down_even_if_the_disk_gives_it_the_sec
     let catch_up = CatchUp { disk: &disk, recovered, store: &store, damage, no_further_than: None };
     let last = Position(recovered.next_position.get() - 1);
     let met = Unreadable { first: Position(1), last, accepted: false };
-    assert_eq!(catch_up.note(met, std::iter::empty()).unwrap(), [(met.first, met.last)]);
+    let noted = catch_up.note(met, std::iter::empty()).unwrap();
+    assert_eq!(lacking::for_range(&noted, (met.first, met.last)), [StreamId::SYSTEM, stream].into());
     live.reopen();
     let quarantine = &live.engine().recovered().quarantine;
     assert!(quarantine.iter().any(|range| range.touched.contains(stream)), "{quarantine:?}");
@@ -255,4 +270,100 @@ fn ranges_that_cannot_be_read_cost_a_rebuild_no_flush_whether_they_were_given_up
     let before = live.digests();
     let (given_up, digests) = live.cost_of_a_rebuild();
     assert_eq!((given_up, digests), (whole, before));
+}
+
+#[test]
+fn rows_that_were_built_past_damage_guard_themselves_whatever_becomes_of_the_quarantine_file() {
+    let (mut live, stream) = Live::with_bucket();
+    for object in ["early", "lost-object", "behind"] {
+        live.put(stream, object, b"v").unwrap();
+    }
+    live.rebuild_past(&["lost-object"]);
+    let known = |live: &Live| ["early", "lost-object", "behind"].map(|object| live.knows(stream, object));
+    live.assert_set_apart(stream, "after the rebuild");
+    assert_eq!(known(&live), [true, false, true]);
+    let file = live.data().join("log/QUARANTINE");
+    let whole = std::fs::read(&file).unwrap();
+    for at in 0..whole.len() {
+        live.stop();
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        std::fs::write(&file, flipped).unwrap();
+        live.reopen();
+        live.assert_set_apart(stream, &format!("byte {at}"));
+        assert_eq!(live.sweep_below(u32::MAX), Turn::Refused, "byte {at}");
+        assert_eq!(std::fs::read(&file).unwrap(), whole, "byte {at}: the file is made good");
+    }
+    live.stop();
+    std::fs::remove_file(&file).unwrap();
+    live.reopen();
+    live.assert_set_apart(stream, "without the file");
+    // Both at once: the damage is still there, and is met again.
+    live.stop();
+    std::fs::remove_file(&file).unwrap();
+    std::fs::remove_dir_all(live.data().join(PROJECTIONS)).unwrap();
+    live.reopen();
+    live.assert_set_apart(stream, "without the file and the rows");
+    let before = live.digests();
+    live.engine().shutdown();
+    assert_eq!(live.repair().given_up.len(), 1);
+    live.reopen();
+    assert!(live.engine().recovered().quarantine.is_empty(), "what was accepted is over");
+    assert_eq!((known(&live), live.digests()[1]), ([true, false, true], before[1]));
+    live.put(stream, "lost-object", b"again").unwrap();
+    live.reopen();
+    assert!(live.engine().recovered().quarantine.is_empty());
+}
+
+#[test]
+fn rows_that_were_built_past_damage_stay_set_apart_when_an_unsealed_segment_reads_well_again() {
+    let (mut live, stream) = Live::with_bucket();
+    for object in ["early", "lost-object", "behind"] {
+        live.put(stream, object, b"v").unwrap();
+    }
+    live.stop();
+    // As after an unclean stop: the segment has no footer, and is read through at each start.
+    let [segment] = live.segments_with(b"lost-object").try_into().unwrap();
+    let mut content = std::fs::read(&segment).unwrap();
+    let end = content.len() - 1;
+    content[end] ^= 1;
+    std::fs::write(&segment, &content).unwrap();
+    let whole = content;
+    live.rebuild_past(&["lost-object"]);
+    live.assert_set_apart(stream, "after the rebuild");
+    live.stop();
+    std::fs::write(&segment, whole).unwrap();
+    for start in 0..3 {
+        live.reopen();
+        live.assert_set_apart(stream, &format!("start {start}"));
+        assert!(live.knows(stream, "behind") && !live.knows(stream, "lost-object"), "start {start}");
+    }
+    live.engine().shutdown();
+    assert_eq!(live.repair().given_up.len(), 0, "everything can be read");
+    live.reopen();
+    assert!(live.engine().recovered().quarantine.is_empty());
+    assert!(live.knows(stream, "lost-object"), "the rows are built anew, and nothing is lost");
+    live.put(stream, "more", b"v").unwrap();
+}
+
+#[test]
+fn a_repair_asks_the_rows_what_they_lack_where_the_disk_is_whole_again_and_the_quarantine_file_is_gone() {
+    let (mut live, stream) = Live::with_bucket();
+    for object in ["early", "lost-object", "behind"] {
+        live.put(stream, object, b"v").unwrap();
+    }
+    live.rebuild_past(&["lost-object"]);
+    live.assert_set_apart(stream, "after the rebuild");
+    live.stop();
+    live.damage_batch_of(b"lost-object"); // the same bit again: the disk has come to its senses
+    std::fs::remove_file(live.data().join("log/QUARANTINE")).unwrap();
+    let (code, said) = live.repair_command(&[]);
+    assert_eq!(code, ExitCode::Conflict, "{said}");
+    assert!(said.contains("the projections were built without them"), "{said}");
+    let (code, said) = live.repair_command(&["--accept-loss"]);
+    assert_eq!(code, ExitCode::Ok, "{said}");
+    live.reopen();
+    assert!(live.engine().recovered().quarantine.is_empty());
+    assert!(live.knows(stream, "lost-object"), "nothing was lost, and the rows have it again");
+    live.put(stream, "more", b"v").unwrap();
 }
