@@ -30,6 +30,10 @@ states! {
     TornTail "torn tail seen";
     /// Recovery put a range into quarantine.
     Quarantine "quarantine seen";
+    /// Rows were built past records that cannot be read.
+    BuiltPastDamage "rows built past damage";
+    /// A start found in the rows alone that they lack records.
+    RowsRemember "what rows lack told by themselves";
     /// The last batch rotted after a crash, and the projections' witness told.
     RottenTail "rot of the last batch found through the projections";
     /// A reader said that it cannot read records.

@@ -102,6 +102,11 @@ fn m29_leaving_what_is_left_of_blobs_given_back_by_half_is_caught() {
     is_caught(Mutant::KeepRemains);
 }
 
+#[test]
+fn m33_rows_that_forget_what_they_were_built_without_are_caught() {
+    is_caught(Mutant::ForgetLacking);
+}
+
 /// What the exhaustive mode finds in its first operations where a bug is planted: the checker, and the last line.
 fn enumerated(arguments: &[&str]) -> (Option<i32>, String, Vec<String>) {
     let output =

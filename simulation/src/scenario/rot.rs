@@ -8,14 +8,15 @@ use crate::world::boot::read_log;
 use crate::world::disk::{InstantDisk, SECTOR};
 use serde_json::json;
 use siltstone_log::event::{Actor, Door};
-use siltstone_log::host::{Clock, FilePath, Folder};
+use siltstone_log::host::{Clock, DiskOp, FilePath, Folder};
 use siltstone_log::id::{Position, Salt};
 use siltstone_log::reader::ReadItem;
 use siltstone_log::recovery::RecoveryConfig;
 use siltstone_log::repair::{RepairConfig, RepairReport, repair, survey};
 use siltstone_log::script::{Script, Step};
 use siltstone_log::segment::SegmentName;
-use siltstone_log::witness::is_refused;
+use siltstone_log::witness::{QuarantinedRange, is_refused, quarantine_file};
+use siltstone_projections::lacking;
 
 /// Where damage may fall. On a single node a damaged last batch cannot be told from a torn one without a witness, so
 /// the newest batch and the newest witness are the last good copies that damage is kept off (the fault atlas).
@@ -151,6 +152,7 @@ impl World {
         self.bring_up()?;
         self.settle_and_audit()?;
         let quarantine = self.node.as_ref().map(|node| node.recovered.quarantine.clone()).unwrap_or_default();
+        self.lost_through = quarantine.iter().map(|range| range.last).max();
         let before = self.counters.acknowledged;
         self.work(self.plan.operations, false)?;
         self.audit()?;
@@ -179,7 +181,9 @@ impl World {
                 node_id: self.node_id,
                 projection_witness: self.projection_witness(),
             };
-            let survey = Script::new(move |io| survey(io, recovery, Vec::new()));
+            let remembered = self.remembered()?;
+            let known = remembered.clone();
+            let survey = Script::new(move |io| survey(io, recovery, known));
             let damage = survey.run(&mut InstantDisk::new(self.observer()));
             let damage = damage.map_err(|error| Violation::new("damage can be listed", error.to_string()))?;
             // As `siltstone log repair` does, and durably: rows built past a range lack what the repair finds in it again,
@@ -190,7 +194,7 @@ impl World {
                 actor: Actor::server(Door::Offline),
                 salt: Salt(self.faults.bytes()),
                 wall_millis: self.clock.wall_millis(),
-                remembered: Vec::new(),
+                remembered,
             };
             let mut script = Script::new(|io| repair(io, config));
             let mut step = script.resume(None);
@@ -223,6 +227,48 @@ impl World {
                 }
             }
         }
+    }
+
+    fn remove(&mut self, file: FilePath) -> Checked {
+        let folder = file.folder;
+        for op in [DiskOp::Remove { file }, DiskOp::SyncFolder { folder }] {
+            let in_flight = self.disk.begin(op);
+            let done = self.disk.complete(&in_flight);
+            done.map_err(|error| Violation::new("simulation", error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// What the rows say that they lack, which `siltstone log repair` asks as well.
+    fn remembered(&self) -> Result<Vec<QuarantinedRange>, Violation> {
+        // Rows that are condemned already are not asked.
+        if self.condemned {
+            return Ok(Vec::new());
+        }
+        let known = lacking::not_in(self.store.rows(), &[]);
+        known.map_err(|error| Violation::new("projections", error.to_string()))
+    }
+
+    /// The last copy but one of what the log has lost is lost too: `log/QUARANTINE`, which is deletable, goes or rots. Not
+    /// where it alone remembers an end of the log: a single node that loses all its witnesses cannot know of that.
+    /// Says whether it did.
+    fn forget_quarantine(&mut self) -> Result<bool, Violation> {
+        let file = quarantine_file();
+        let is_there = self.disk.files(Folder::Log).iter().any(|(name, _)| **name == *file.name);
+        let last = self.last_record().map(|last| last.position);
+        let end_is_lost = self.lost_through > last;
+        if !is_there || end_is_lost || self.faults.once_in(4) {
+            return Ok(false);
+        }
+        let gone = self.faults.coin();
+        if gone {
+            self.remove(file)?;
+        } else {
+            let bit = u8::try_from(self.faults.below(8)).unwrap_or(0);
+            self.disk.flip_bit(&file, self.faults.below(8), bit);
+        }
+        self.event("rot", &json!({"file": "log/QUARANTINE", "gone": gone}));
+        Ok(true)
     }
 
     fn repaired(&mut self, report: &RepairReport) {
@@ -277,8 +323,15 @@ pub(super) fn rot_and_report(world: &mut World) -> Checked {
         }
     }
     world.rot();
+    if world.faults.coin() {
+        world.lose_projections();
+    }
     world.quarantined_round()?;
     world.stop_cleanly()?;
+    if world.forget_quarantine()? && !world.faults.once_in(4) {
+        world.quarantined_round()?;
+        world.stop_cleanly()?;
+    }
     world.repair()?;
     world.repaired_round()
 }

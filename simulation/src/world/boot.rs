@@ -11,16 +11,19 @@ use serde_json::json;
 use siltstone::engine::Limits;
 use siltstone::engine::admission::Admission;
 use siltstone::engine::sweep::Sweeper;
-use siltstone_log::host::DiskResult;
-use siltstone_log::id::Position;
+use siltstone_log::host::{DiskError, DiskResult};
+use siltstone_log::id::{Position, Seq, StreamId};
 use siltstone_log::pack::recovery::{PackRecoveryError, RecoveredPacks, recover_packs};
 use siltstone_log::pack::{BlobIndex, PackConfig, PackWriter};
 use siltstone_log::reader::{LogReader, ReadError, ReadItem, Unreadable};
 use siltstone_log::recovery::{Recovered, RecoveryConfig, RecoveryError, recover};
 use siltstone_log::script::{Io, Script, Step};
+use siltstone_log::witness::{QuarantinedRange, add_range, store_quarantine};
 use siltstone_log::writer::{Writer, WriterConfig};
+use siltstone_projections::lacking::{self, Lacking};
 use siltstone_projections::store::{LogState, check_fit};
 use siltstone_projections::{Follower, FollowerEffect, FollowerInput, Pace, Space, StoreError};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How far a start has come.
@@ -31,6 +34,17 @@ pub(crate) enum Boot {
     Packs(Script<Result<RecoveredPacks, PackRecoveryError>>, Recovered),
     /// The projections read what they lack.
     Replay(Script<Result<Vec<ReadItem>, ReadError>>, Recovered, RecoveredPacks),
+    /// What cannot be read of that is written down.
+    Note(Script<Result<(), DiskError>>, Box<Replayed>),
+}
+
+/// A start that has read all it needs.
+pub(crate) struct Replayed {
+    recovered: Recovered,
+    packs: RecoveredPacks,
+    items: Vec<ReadItem>,
+    /// The streams that lack records for what of these cannot be read.
+    lacking: Vec<QuarantinedRange>,
 }
 
 /// Reads the log from a position to its end.
@@ -80,6 +94,7 @@ impl World {
                 Boot::Log(script) => advance(script, result.take()),
                 Boot::Packs(script, _) => advance(script, result.take()),
                 Boot::Replay(script, ..) => advance(script, result.take()),
+                Boot::Note(script, _) => advance(script, result.take()),
             };
             match submitted {
                 Advance::Submit(op) => {
@@ -89,7 +104,9 @@ impl World {
                 }
                 Advance::Log(Ok(recovered)) => self.log_recovered(recovered)?,
                 Advance::Packs(Ok(packs)) => self.packs_recovered(boot, packs)?,
-                Advance::Replay(Ok(items)) => return self.run_node(boot, items),
+                Advance::Replay(Ok(items)) => return self.replayed(boot, items),
+                Advance::Note(Ok(())) => return self.noted(boot),
+                Advance::Note(Err(error)) => self.start_failed(StartFailure::Log(error.into())),
                 Advance::Log(Err(error)) => self.start_failed(StartFailure::Log(error)),
                 Advance::Packs(Err(error)) => self.start_failed(StartFailure::Packs(error)),
                 Advance::Replay(Err(error)) => self.start_failed(StartFailure::Read(error)),
@@ -161,15 +178,9 @@ impl World {
 
     /// What cannot be read is passed over: its streams take no writes, and reads show what there is.
     fn follower(&self, recovered: &Recovered) -> Result<Follower, Violation> {
-        let losses = self.known_losses(recovered);
+        let losses = recovered.quarantine.iter().map(|range| (range.first, range.last)).collect();
         Follower::new(self.store.rows(), recovered.log_id, losses, Pace::Live)
             .map_err(|error| Violation::new("projections", error.to_string()))
-    }
-
-    /// Every range of the log that cannot be read, wherever this start begins to read.
-    fn known_losses(&self, recovered: &Recovered) -> Vec<(Position, Position)> {
-        let quarantine = recovered.quarantine.iter().map(|range| (range.first, range.last));
-        quarantine.chain(self.unreadable().iter().map(|range| (range.first, range.last))).collect()
     }
 
     /// What a reader of the whole log is told that it cannot read.
@@ -192,15 +203,63 @@ impl World {
         quarantine || self.unreadable().iter().any(|range| !range.accepted)
     }
 
-    fn run_node(&mut self, boot: Boot, items: Vec<ReadItem>) -> Result<(), Violation> {
-        let Boot::Replay(_, recovered, packs) = boot else { return Ok(()) };
-        let mut follower = self.follower(&recovered)?;
-        self.lost_records |= !self.known_losses(&recovered).is_empty();
-        let mut effects = Vec::new();
-        for item in items {
-            if let ReadItem::Records(records) = item {
-                follower.handle(self.store.rows(), FollowerInput::Records(records), &mut effects);
+    /// What `src/engine/catch_up.rs` does: streams whose rows lack records are set apart, those of which the rows remember
+    /// it and those that this start builds past what it cannot read, durably before it does.
+    fn replayed(&mut self, boot: Boot, items: Vec<ReadItem>) -> Result<(), Violation> {
+        let Boot::Replay(_, mut recovered, packs) = boot else { return Ok(()) };
+        let remembered = lacking::not_in(self.store.rows(), &recovered.quarantine)
+            .map_err(|error| Violation::new("projections", error.to_string()))?;
+        self.counters.sometimes(State::RowsRemember, !remembered.is_empty());
+        let mut found = Lacking::new(self.follower(&recovered)?.cursors());
+        for item in &items {
+            match item {
+                ReadItem::Records(records) => {
+                    for record in records {
+                        found.record(record.stream, record.seq, record.place.position);
+                    }
+                }
+                ReadItem::Unreadable(range) if !range.accepted => found.lost(range.first, range.last),
+                ReadItem::Unreadable(_) => {}
             }
+        }
+        let lacking = found.finish(&recovered.heads);
+        let all = remembered.into_iter().chain(lacking.iter().cloned());
+        // All of them: each may be more.
+        let more = all.filter(|range| add_range(&mut recovered.quarantine, range.clone())).count() > 0;
+        let (log_id, ranges) = (self.log_id, recovered.quarantine.clone());
+        let replayed = Box::new(Replayed { recovered, packs, items, lacking });
+        if !more {
+            return self.run_node(*replayed);
+        }
+        let note = Script::new(move |io| async move { store_quarantine(&io, log_id, &ranges).await });
+        self.boot = Some(Boot::Note(note, replayed));
+        self.boot_step(None)
+    }
+
+    fn noted(&mut self, boot: Boot) -> Result<(), Violation> {
+        let Boot::Note(_, replayed) = boot else { return Ok(()) };
+        self.run_node(*replayed)
+    }
+
+    fn run_node(&mut self, replayed: Replayed) -> Result<(), Violation> {
+        let Replayed { recovered, packs, items, lacking } = replayed;
+        let mut follower = self.follower(&recovered)?;
+        self.lost_records |= !recovered.quarantine.is_empty() || !self.unreadable().is_empty();
+        let mut holes = Holes::new(&follower);
+        let inputs = items.into_iter().map(|item| match item {
+            ReadItem::Records(records) => (FollowerInput::Records(records), false),
+            ReadItem::Unreadable(Unreadable { first, last, accepted: true }) => {
+                (FollowerInput::PassOver((first, last), BTreeSet::new()), false)
+            }
+            ReadItem::Unreadable(Unreadable { first, last, accepted: false }) => {
+                let streams = lacking::for_range(&lacking, (first, last));
+                (FollowerInput::PassOver((first, last), streams), true)
+            }
+        });
+        let mut effects = Vec::new();
+        for (input, lost) in inputs.chain([(FollowerInput::Flush, false)]) {
+            self.store.note_holes(&holes.with(&input, lost));
+            follower.handle(self.store.rows(), input, &mut effects);
             for effect in effects.drain(..) {
                 match effect {
                     FollowerEffect::Commit(batch) => {
@@ -215,6 +274,10 @@ impl World {
                 }
             }
         }
+        let ends: Vec<(StreamId, Seq)> =
+            recovered.heads.iter().map(|(stream, head)| (*stream, head.seq)).collect();
+        self.store.note_holes(&holes.before_their_ends(&ends));
+        self.counters.sometimes(State::BuiltPastDamage, self.store.has_holes());
         let writer = Writer::new(&recovered, self.writer_config());
         // Small pages, so that what there is takes several.
         let sweeper = Sweeper::new(&packs, self.schedule.index(4) + 1);
@@ -260,11 +323,50 @@ impl World {
     }
 }
 
+/// The checker's own view of which streams' rows lack records: those that a pass applies with a gap in them, or not up to
+/// their end, where something before that could not be read and was not given up.
+struct Holes {
+    last: BTreeMap<StreamId, (Seq, usize)>,
+    /// How many such ranges the pass has met.
+    met: usize,
+}
+
+impl Holes {
+    fn new(follower: &Follower) -> Self {
+        Self { last: follower.cursors().map(|(stream, cursor)| (stream, (cursor.seq, 0))).collect(), met: 0 }
+    }
+
+    /// The streams that get a hole by what comes next.
+    fn with(&mut self, input: &FollowerInput, is_lost: bool) -> Vec<StreamId> {
+        self.met += usize::from(is_lost);
+        let FollowerInput::Records(records) = input else { return Vec::new() };
+        let met = self.met;
+        let jumps = records.iter().filter(|record| {
+            let (last, then) = self.last.get(&record.stream).copied().unwrap_or_default();
+            if record.seq > last {
+                self.last.insert(record.stream, (record.seq, met));
+            }
+            record.seq.get() > last.get() + 1 && then < met
+        });
+        jumps.map(|record| record.stream).collect()
+    }
+
+    /// The streams of which the pass has not seen the end.
+    fn before_their_ends(&self, ends: &[(StreamId, Seq)]) -> Vec<StreamId> {
+        let unseen = ends.iter().filter(|(stream, end)| {
+            let (last, then) = self.last.get(stream).copied().unwrap_or_default();
+            last < *end && then < self.met
+        });
+        unseen.map(|(stream, _)| *stream).collect()
+    }
+}
+
 enum Advance {
     Submit(siltstone_log::host::DiskOp),
     Log(Result<Recovered, RecoveryError>),
     Packs(Result<RecoveredPacks, PackRecoveryError>),
     Replay(Result<Vec<ReadItem>, ReadError>),
+    Note(Result<(), DiskError>),
 }
 
 trait Outcome: Sized {
@@ -286,6 +388,12 @@ impl Outcome for Result<RecoveredPacks, PackRecoveryError> {
 impl Outcome for Result<Vec<ReadItem>, ReadError> {
     fn done(self) -> Advance {
         Advance::Replay(self)
+    }
+}
+
+impl Outcome for Result<(), DiskError> {
+    fn done(self) -> Advance {
+        Advance::Note(self)
     }
 }
 

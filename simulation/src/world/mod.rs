@@ -133,6 +133,8 @@ pub struct World {
     /// Whether records could not be read at a start, or were given up: a stream may then end with numbers that no
     /// reader sees.
     pub lost_records: bool,
+    /// The last position that was in quarantine.
+    pub lost_through: Option<Position>,
     /// Whether the projections are not to be used again, as a repair has it.
     pub condemned: bool,
     /// Positions whose body or content a repair gave up.
@@ -182,6 +184,7 @@ impl World {
             next_op: 1,
             rotten: false,
             lost_records: false,
+            lost_through: None,
             condemned: false,
             emptied: BTreeSet::new(),
             start_failure: None,
@@ -362,12 +365,17 @@ impl World {
             self.cut_power()?;
         }
         if self.faults.percent(self.plan.lost_projections_percent) {
-            self.store.clear();
-            self.index = Arc::new(SimIndex::default());
-            self.counters.reach(State::Rebuilt);
-            self.event("projections-lost", &json!({}));
+            self.lose_projections();
         }
         Ok(())
+    }
+
+    /// The projections and the index of blobs are deleted, as anybody may.
+    pub(crate) fn lose_projections(&mut self) {
+        self.store.clear();
+        self.index = Arc::new(SimIndex::default());
+        self.counters.reach(State::Rebuilt);
+        self.event("projections-lost", &json!({}));
     }
 
     fn cut_power(&mut self) -> Result<(), Violation> {

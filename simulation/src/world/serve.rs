@@ -173,6 +173,10 @@ impl World {
                 let message = format!("stream {} took record {}", record.stream, record.seq);
                 return Err(Violation::new("a quarantined stream takes no writes", message));
             }
+            if self.store.has_hole(record.stream) {
+                let message = format!("stream {} took record {}", record.stream, record.seq);
+                return Err(Violation::new("rows that lack records take no writes", message));
+            }
             node.note_durable(record.stream, record.seq);
         }
         node.committed.push_back(batch);

@@ -2,7 +2,7 @@
 //! take their last commits, or all of them; each is a prefix of what was committed.
 
 use super::random::Random;
-use siltstone_log::id::BlobId;
+use siltstone_log::id::{BlobId, StreamId};
 use siltstone_log::pack::{BlobIndex, BlobIndexError, BlobPlace, MemoryBlobIndex};
 use siltstone_projections::store::mem::MemStore;
 use siltstone_projections::{Batch, Space, Store, StoreError};
@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct SimStore {
     store: MemStore,
     commits: [Vec<Batch>; 2],
+    /// The streams whose rows lack records, each with the first commit that is built on that.
+    holes: Vec<(StreamId, usize)>,
 }
 
 impl SimStore {
@@ -25,6 +27,26 @@ impl SimStore {
     pub fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         batch.space().pick_mut(&mut self.commits).push(batch.clone());
         self.store.commit(batch)
+    }
+
+    /// Notes streams whose rows lack records from the next commit on.
+    pub fn note_holes(&mut self, streams: &[StreamId]) {
+        for stream in streams {
+            if let Some(space) = Space::of(*stream) {
+                let next = space.pick(&self.commits).len() + 1;
+                self.holes.push((*stream, next));
+            }
+        }
+    }
+
+    /// Whether a stream's rows lack records that nobody has given up.
+    pub fn has_hole(&self, stream: StreamId) -> bool {
+        self.holes.iter().any(|(known, _)| *known == stream)
+    }
+
+    /// Whether any stream's rows do.
+    pub fn has_holes(&self) -> bool {
+        !self.holes.is_empty()
     }
 
     /// Throws everything away.
@@ -43,6 +65,9 @@ impl SimStore {
             for batch in commits.iter().take(kept) {
                 left.commit(batch.clone())?;
             }
+            let holes =
+                self.holes.iter().filter(|(stream, from)| Space::of(*stream) == Some(space) && *from <= kept);
+            left.holes.extend(holes);
         }
         Ok((left, lost))
     }
