@@ -222,7 +222,7 @@ fn of_recovery(error: &RecoveryError) -> ExitCode {
 fn of_store(error: &StoreError) -> ExitCode {
     match error {
         StoreError::Io(_) | StoreError::NotInMemory => ExitCode::Failed,
-        StoreError::Damaged(_) | StoreError::Ahead(_) => ExitCode::Integrity,
+        StoreError::Damaged(_) | StoreError::Ahead(_) | StoreError::OnlyCopy { .. } => ExitCode::Integrity,
     }
 }
 

@@ -47,7 +47,8 @@ impl<'a> LogState<'a> {
 /// Checks a space of a store against a log. Rows that remember records which are in quarantine now fit: they hold what
 /// was acknowledged, and building them anew would forget it. Rows without anything fit every log.
 ///
-/// [`StoreError::Ahead`] accuses the log, [`StoreError::Damaged`] the rows.
+/// [`StoreError::Ahead`] accuses the log, [`StoreError::Damaged`] the rows; [`StoreError::OnlyCopy`] accuses the log of rows
+/// that cannot be read.
 pub fn check_fit(rows: &dyn Rows, space: Space, log: &LogState<'_>) -> Result<(), StoreError> {
     let damaged = |reason: String| Err(StoreError::Damaged(format!("{space}: {reason}")));
     let found = meta(rows, space)?;
@@ -55,11 +56,14 @@ pub fn check_fit(rows: &dyn Rows, space: Space, log: &LogState<'_>) -> Result<()
         let first = rows.range(space, Bound::Unbounded, Bound::Unbounded).next();
         return first.map_or(Ok(()), |_| damaged("rows without their record".to_owned()));
     }
-    if found.schema != SCHEMA {
-        return damaged(format!("schema {}, not {SCHEMA}", found.schema));
-    }
     if found.log_id != log.log_id {
         return damaged(format!("of log {}, not {}", found.log_id, log.log_id));
+    }
+    if found.schema != SCHEMA {
+        return match log.quarantine.iter().map(|range| range.first).min() {
+            Some(lost) if lost <= found.applied => Err(StoreError::OnlyCopy { schema: found.schema, lost }),
+            Some(_) | None => damaged(format!("schema {}, not {SCHEMA}", found.schema)),
+        };
     }
     if found.applied >= log.next_position {
         return Err(StoreError::Ahead(found.applied));

@@ -96,6 +96,19 @@ pub enum StoreError {
     /// log that has lost something.
     #[error("the projections are at position {0}, and the log ends before it")]
     Ahead(Position),
+    /// They are of another schema, which this program cannot read, and hold records from this position on that the log
+    /// has lost: they may be the only copy of what was acknowledged. To build them anew would forget it.
+    #[error(
+        "the projections are of {schema}, which this program does not read, and may alone remember what the log has lost \
+         at position {lost}; the program that wrote them can go on with them. To give that up: \
+         `siltstone log repair DIR --accept-loss`"
+    )]
+    OnlyCopy {
+        /// Their schema.
+        schema: String,
+        /// The first position that the log has lost.
+        lost: Position,
+    },
     /// A reader who may not wait for the disk asked for what is not in memory.
     #[error("the row is not in memory")]
     NotInMemory,

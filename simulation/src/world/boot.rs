@@ -153,7 +153,10 @@ impl World {
                 StoreError::Ahead(_) => {
                     Violation::new("the log never ends before the projections", error.to_string())
                 }
-                StoreError::Damaged(_) | StoreError::Io(_) | StoreError::NotInMemory => {
+                StoreError::Damaged(_)
+                | StoreError::OnlyCopy { .. }
+                | StoreError::Io(_)
+                | StoreError::NotInMemory => {
                     Violation::new("I1 projections hold durable records only", error.to_string())
                 }
             })?;

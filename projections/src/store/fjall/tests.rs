@@ -163,6 +163,43 @@ fn what_the_system_refuses_is_no_damage_and_puts_nothing_aside() {
     assert_eq!(recover(&folder(&parent), &log).1, None);
 }
 
+/// Makes the projections those of an older program.
+fn make_older(folder: &Path) {
+    let store = FjallStore::open_database(folder, LOG).ok().unwrap();
+    let old = SpaceMeta { schema: "older".into(), ..meta(&store, Space::State).unwrap() };
+    let stored = crate::rows::Row::to_stored(&old).unwrap();
+    store.spaces[1].insert([key::META], Slice::from(stored)).unwrap();
+}
+
+#[test]
+fn projections_of_another_schema_that_may_alone_remember_what_the_log_lost_are_kept_until_that_is_given_up() {
+    let (parent, full, cut) = (tempfile::tempdir().unwrap(), history(20), history(15));
+    drop(recover(&folder(&parent), &full));
+    make_older(&folder(&parent));
+    let lost = |first| QuarantinedRange {
+        first: Position(first),
+        last: Position(full.records.len() as u64),
+        touched: Touched::AllExcept([].into()),
+        reason: "rot".to_owned(),
+    };
+    let first = cut.records.len() as u64 + 1;
+    let (remembered, later) = ([lost(first)], [lost(full.records.len() as u64 + 1)]);
+    let log = LogState { quarantine: &remembered, heads: &cut.heads, ..state(&full) };
+    let expected = StoreError::OnlyCopy { schema: "older".into(), lost: Position(first) };
+    for _ in 0..2 {
+        let refused = FjallStore::open(&folder(&parent), &log).err().unwrap();
+        assert_eq!(refused, expected);
+        assert!(refused.to_string().contains("siltstone log repair DIR --accept-loss"));
+        assert!(!folder(&parent).with_extension("bad-1").exists(), "nothing was put aside");
+    }
+    // A loss that the rows never had, and one that is given up, keep nothing.
+    let never_had = LogState { quarantine: &later, ..state(&full) };
+    assert!(FjallStore::open(&folder(&parent), &never_had).unwrap().discarded.is_some());
+    make_older(&folder(&parent));
+    condemn(&folder(&parent)).unwrap();
+    assert!(FjallStore::open(&folder(&parent), &log).unwrap().discarded.is_some());
+}
+
 #[test]
 fn projections_of_another_log_or_schema_are_put_aside() {
     let (parent, log) = (tempfile::tempdir().unwrap(), history(3));
@@ -173,11 +210,7 @@ fn projections_of_another_log_or_schema_are_put_aside() {
     drop(opened.store);
 
     drop(recover(&folder(&parent), &log));
-    let store = FjallStore::open_database(&folder(&parent), LOG).ok().unwrap();
-    let old = SpaceMeta { schema: "older".into(), ..meta(&store, Space::State).unwrap() };
-    let stored = crate::rows::Row::to_stored(&old).unwrap();
-    store.spaces[1].insert([key::META], Slice::from(stored)).unwrap();
-    drop(store);
+    make_older(&folder(&parent));
     let opened = open(&folder(&parent), &log);
     assert!(opened.discarded.unwrap().reason.contains("schema older"));
     assert_eq!(meta(&opened.store, Space::State).unwrap(), SpaceMeta::default());
