@@ -353,8 +353,41 @@ fn changed(count: u32, by: i64) -> u32 {
     u32::try_from(changed).unwrap_or(u32::MAX)
 }
 
+/// What the rows of a stream count for together, read one by one.
+fn recount(rows: &dyn Rows, stream: StreamId) -> Result<Usage, FoldError> {
+    let mut usage = Usage::default();
+    count::<ObjectRow>(rows, StateKey::current_under(stream, ""), &mut usage)?;
+    count::<VersionRow>(rows, StateKey::versions_under(stream, ""), &mut usage)?;
+    count::<PastRow>(rows, StateKey::past_of_bucket(stream), &mut usage)?;
+    count::<UploadRow>(rows, StateKey::uploads_under(stream, ""), &mut usage)?;
+    count::<PartRow>(rows, StateKey::parts_of_bucket(stream), &mut usage)?;
+    let (from, to) = prefix_range(StateKey::blobs());
+    for row in rows.range(Space::State, from, to) {
+        let (key, stored) = row?;
+        if matches!(StateKey::decode(&key)?, StateKey::Blob(_, of) if of == stream) {
+            usage.combine(&BlobRow::from_stored(&stored)?.usage(), u64::saturating_add);
+        }
+    }
+    Ok(usage)
+}
+
+fn count<R: Counted>(rows: &dyn Rows, prefix: Vec<u8>, usage: &mut Usage) -> Result<(), FoldError> {
+    let (from, to) = prefix_range(prefix);
+    for row in rows.range(Space::State, from, to) {
+        usage.combine(&R::from_stored(&row?.1)?.usage(), u64::saturating_add);
+    }
+    Ok(())
+}
+
 pub(crate) fn created(fold: &mut StateFold<'_>, event: &BucketCreated) -> Result<(), FoldError> {
-    let slot = fold.read::<BucketRow>(&StateKey::Bucket(fold.origin().stream))?;
+    let Origin { stream, seq, .. } = *fold.origin();
+    let slot = fold.read::<BucketRow>(&StateKey::Bucket(stream))?;
+    let usage = match &slot.row {
+        Some(old) => old.usage,
+        None if seq == Seq(1) => Usage::default(),
+        // The bucket is made again whose first record was lost and given up; what came after it is there.
+        None => recount(fold.rows(), stream)?,
+    };
     let bucket = BucketRow {
         name: event.name.clone(),
         owner: event.owner,
@@ -363,7 +396,7 @@ pub(crate) fn created(fold: &mut StateFold<'_>, event: &BucketCreated) -> Result
         state: BucketState::Open,
         versioning: Versioning::Unversioned,
         tags: Vec::new(),
-        usage: slot.row.as_ref().map(|old| old.usage).unwrap_or_default(),
+        usage,
     };
     fold.fold.put(slot, &bucket)
 }

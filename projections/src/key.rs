@@ -232,6 +232,11 @@ impl<'a> StateKey<'a> {
         out
     }
 
+    /// What the keys of all deleted or replaced versions of a bucket begin with.
+    pub fn past_of_bucket(stream: StreamId) -> Vec<u8> {
+        start(0x18, &stream, 0)
+    }
+
     /// What the keys of all deleted or replaced versions of all buckets begin with, in the order of their removal.
     pub fn expiries() -> Vec<u8> {
         vec![0x19]

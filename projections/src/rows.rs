@@ -18,7 +18,7 @@ use siltstone_log::name::{BucketName, ObjectKey};
 use siltstone_log::record::Place;
 
 /// Names the rows' layout and the folds' meaning. A store with another label is rebuilt.
-pub const SCHEMA: &str = "siltstone-projections/6";
+pub const SCHEMA: &str = "siltstone-projections/7";
 
 /// A stored key or row is not what this program writes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -194,6 +194,25 @@ proptest! {
         }
     }
 
+    /// Their first record was lost and given up, and a client or recovery makes them again.
+    #[test]
+    fn usage_is_what_a_recount_finds_in_buckets_that_were_made_behind_what_they_hold(
+        steps in steps(60), more in steps(20), input in 1usize..20,
+    ) {
+        let mut log = log_of(&steps.into_iter().filter(|step| !matches!(step, Step::Bucket(_))).collect::<Vec<_>>());
+        for stream in [bucket_stream(0), bucket_stream(1)] {
+            log.append(stream, bucket_created("a-bucket"));
+        }
+        for step in &more {
+            let (stream, event) = event_of(&log, step);
+            log.append(stream, event);
+        }
+        let store = followed(&log, input);
+        for stream in [bucket_stream(0), bucket_stream(1)] {
+            prop_assert_eq!(buckets::get(&store, stream).unwrap().unwrap().usage, recount(&store, stream));
+        }
+    }
+
     #[test]
     fn a_log_whose_erased_bodies_are_destroyed_gives_the_same_rows(steps in steps(60)) {
         let log = with_legal_erasures(&steps);
