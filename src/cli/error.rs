@@ -255,7 +255,7 @@ fn of_open(error: &OpenError) -> ExitCode {
         OpenError::Log(error) => of_recovery(error),
         OpenError::CatchUp(error) => of_catch_up(error),
         OpenError::Store(error) => of_store(error),
-        OpenError::Packs(_) => ExitCode::Integrity,
+        OpenError::Packs(_) | OpenError::RootLost => ExitCode::Integrity,
         OpenError::Start(EngineError::Fault(Fault::Disk(_) | Fault::LogStopped)) => ExitCode::Storage,
         OpenError::Start(_) | OpenError::Thread(_) => ExitCode::Failed,
     }

@@ -122,6 +122,13 @@ pub enum OpenError {
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
     /// The start could not be recorded.
+    /// The record that made root's account cannot be read, and what was built without it may not make another.
+    #[error(
+        "the record that made root's account cannot be read, and no other account is made in its place while it may come \
+         back: `siltstone log repair DIR` lists what is lost; with --accept-loss it is given up, and the next start makes \
+         root's account anew"
+    )]
+    RootLost,
     #[error("cannot record the start: {0}")]
     Start(EngineError),
 }
@@ -224,14 +231,8 @@ impl Engine {
                 tracing::warn!(%reason, "the start is not recorded");
                 Ok(())
             }
-            Err(error) => {
-                if error == EngineError::Unavailable(Unavailable::Quarantined) {
-                    tracing::error!(
-                        "root's account cannot be made: records of the system are lost; see `siltstone log repair`"
-                    );
-                }
-                Err(OpenError::Start(error))
-            }
+            Err(EngineError::Unavailable(Unavailable::Quarantined)) => Err(OpenError::RootLost),
+            Err(error) => Err(OpenError::Start(error)),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::engine::damage::FoundDamage;
 use crate::engine::outcome::{EngineError, Unavailable};
 use crate::engine::sweep::Turn;
 use crate::engine::tests::key;
-use crate::engine::{Engine, PROJECTIONS};
+use crate::engine::{Engine, OpenError, PROJECTIONS, ROOT_ACCOUNT};
 use bytes::Bytes;
 use siltstone_log::event::{Actor, Door};
 use siltstone_log::host::real::RealDisk;
@@ -20,6 +20,7 @@ use siltstone_log::reader::Unreadable;
 use siltstone_log::recovery::RecoveryConfig;
 use siltstone_log::repair::{RepairConfig, RepairReport, repair};
 use siltstone_log::script::Script;
+use siltstone_projections::identity;
 use siltstone_projections::key::CURSOR;
 use siltstone_projections::lacking;
 use siltstone_projections::objects;
@@ -343,6 +344,28 @@ fn rows_that_were_built_past_damage_stay_set_apart_when_an_unsealed_segment_read
     live.reopen();
     assert!(live.engine().recovered().quarantine.is_empty());
     assert!(live.knows(stream, "lost-object"), "the rows are built anew, and nothing is lost");
+    live.put(stream, "more", b"v").unwrap();
+}
+
+#[test]
+fn a_start_that_cannot_find_roots_account_says_what_to_do_and_a_repair_makes_it_anew() {
+    let (mut live, stream) = Live::with_bucket();
+    live.put(stream, "k", b"v").unwrap();
+    let root = identity::account(&live.engine().view(), ROOT_ACCOUNT).unwrap().unwrap();
+    live.stop();
+    live.damage_batch_of(root.canonical_id.as_bytes());
+    std::fs::remove_dir_all(live.data().join(PROJECTIONS)).unwrap();
+    for _ in 0..2 {
+        let refused = Engine::open(config(live.folder.path())).map(drop).unwrap_err();
+        assert!(matches!(refused, OpenError::RootLost), "{refused}");
+        assert!(refused.to_string().contains("siltstone log repair DIR"), "{refused}");
+    }
+    let (code, said) = live.repair_command(&["--accept-loss"]);
+    assert_eq!(code, ExitCode::Ok, "{said}");
+    live.reopen();
+    assert!(live.engine().recovered().quarantine.is_empty());
+    assert!(identity::account(&live.engine().view(), ROOT_ACCOUNT).unwrap().is_some());
+    assert_eq!(live.get(stream, "k", 0..9).as_deref(), Some(b"v".as_slice()));
     live.put(stream, "more", b"v").unwrap();
 }
 
