@@ -20,6 +20,7 @@ pub(crate) mod damage;
 pub mod decide;
 mod follower;
 pub mod history;
+pub mod inventory;
 pub mod observer;
 pub mod open;
 pub mod outcome;

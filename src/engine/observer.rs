@@ -16,6 +16,8 @@ pub trait Observer: Send + Sync {
     fn expired(&self, _reason: Reason, _versions: u64, _bytes: u64) {}
     /// Versions left before the window's days had passed.
     fn window_shortened(&self, _reason: Reason) {}
+    /// So many blobs in use were found missing since the start, in a search that goes on.
+    fn content_missing(&self, _blobs: u64) {}
     /// Blobs that nothing names, with so many bytes, are given back.
     fn swept(&self, _blobs: u64, _bytes: u64) {}
     /// The search for them has ended: whether it went through all blobs.

@@ -9,6 +9,7 @@ use super::content::{BlobKeeper, Sources, Staging};
 use super::damage::FoundDamage;
 use super::follower::{FollowerCall, FollowerThread, LogOutlet, ShardNotices};
 use super::history::{HistoryConfig, HistoryState, HistoryWorker};
+use super::inventory::Inventory;
 use super::observer::{NoObserver, Observer};
 use super::outcome::{EngineError, Fault, Unavailable};
 use super::poller;
@@ -121,7 +122,6 @@ pub enum OpenError {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
-    /// The start could not be recorded.
     /// The record that made root's account cannot be read, and what was built without it may not make another.
     #[error(
         "the record that made root's account cannot be read, and no other account is made in its place while it may come \
@@ -129,6 +129,7 @@ pub enum OpenError {
          root's account anew"
     )]
     RootLost,
+    /// The start could not be recorded.
     #[error("cannot record the start: {0}")]
     Start(EngineError),
 }
@@ -143,6 +144,7 @@ struct Parts {
     blobs: Arc<dyn BlobIndex>,
     pack_writer: PackWriter,
     sweeper: Sweeper,
+    inventory: Inventory,
     damage: Arc<FoundDamage>,
 }
 
@@ -283,8 +285,8 @@ fn open_parts(data_dir: DataDir, config: &EngineConfig) -> Result<Parts, OpenErr
     let packs = Script::new(move |io| recover_packs(io, log_id, index)).run(&mut disk)?;
     let leave_free = config.limits.free_floor;
     let pack_writer = PackWriter::new(&packs, PackConfig { leave_free, ..config.packs });
-    let sweeper = Sweeper::new(&packs, sweep::PAGE);
-    Ok(Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer, sweeper, damage })
+    let (sweeper, inventory) = (Sweeper::new(&packs, sweep::PAGE), Inventory::new(&packs));
+    Ok(Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer, sweeper, inventory, damage })
 }
 
 /// Says in the server's log what an administrator has to know of the state that the log was found in.
@@ -359,7 +361,8 @@ fn channels(config: &EngineConfig) -> Channels {
 }
 
 fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError> {
-    let Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer, sweeper, damage } = parts;
+    let Parts { data_dir, disk, recovered, store, follower, blobs, pack_writer, sweeper, inventory, damage } =
+        parts;
     let Channels { calls, inboxes, notices } = channels(&config);
     let last = Position(recovered.next_position.get().saturating_sub(1));
     let progress = Arc::new(Progress::new(last, follower.applied()));
@@ -423,7 +426,7 @@ fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError
     let workers = vec![
         start_history(history, Arc::downgrade(&shared), stopped.clone())?,
         start_poller(Arc::downgrade(&shared), disk, admission, damage, stopped.clone())?,
-        start_sweep(sweeper, Arc::downgrade(&shared), stopped)?,
+        start_sweep(sweeper, inventory, Arc::downgrade(&shared), stopped)?,
     ];
     let threads = Threads { notices, shards, log, batches, follower, packs, workers_stop, workers, data_dir };
     *shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
@@ -445,8 +448,13 @@ fn start_history(
     Builder::new().name("history".into()).spawn(move || worker.run(&engine, &stop))
 }
 
-fn start_sweep(sweeper: Sweeper, engine: Weak<Shared>, stop: Receiver<()>) -> io::Result<JoinHandle<()>> {
-    Builder::new().name("sweep".into()).spawn(move || sweep::run(sweeper, &engine, &stop))
+fn start_sweep(
+    sweeper: Sweeper,
+    inventory: Inventory,
+    engine: Weak<Shared>,
+    stop: Receiver<()>,
+) -> io::Result<JoinHandle<()>> {
+    Builder::new().name("sweep".into()).spawn(move || sweep::run(sweeper, inventory, &engine, &stop))
 }
 
 fn start_poller(

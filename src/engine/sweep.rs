@@ -24,6 +24,7 @@
 #[cfg(test)]
 mod tests;
 
+use super::inventory::{self, Inventory};
 use super::{Engine, Shared};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use siltstone_log::id::BlobId;
@@ -37,7 +38,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 /// Between two pages. With them ten million blobs take minutes, and little of a processor.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 /// Blobs of the index that one page has.
 pub const PAGE: usize = 1_000;
 /// Bytes after which a turn gives no more back: uploads have files made by the thread that punches the holes.
@@ -159,8 +160,12 @@ impl Sweeper {
     }
 }
 
-/// Runs a walk until it ends, the other side of `stop` is dropped, or the engine is.
-pub(super) fn run(mut sweeper: Sweeper, engine: &Weak<Shared>, stop: &Receiver<()>) {
+/// Looks whether all content is there, then runs a walk until it ends, the other side of `stop` is dropped, or the engine
+/// is.
+pub(super) fn run(mut sweeper: Sweeper, inventory: Inventory, engine: &Weak<Shared>, stop: &Receiver<()>) {
+    if !inventory::run(inventory, engine, stop) {
+        return;
+    }
     let (mut blobs, mut bytes) = (0, 0);
     while stop.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
         let Some(shared) = engine.upgrade() else { return };

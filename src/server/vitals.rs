@@ -128,6 +128,10 @@ impl engine::Observer for Vitals {
         self.metrics.observe_window_shortened(reason.name());
     }
 
+    fn content_missing(&self, blobs: u64) {
+        self.metrics.observe_content_missing(blobs);
+    }
+
     fn swept(&self, blobs: u64, bytes: u64) {
         self.metrics.observe_swept(blobs, bytes);
     }

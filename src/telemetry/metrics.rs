@@ -142,6 +142,8 @@ metrics! {
     history_expired_bytes: IntCounterVec = "history_expired_bytes_total", ["reason"], "Bytes given back by versions that left the history.";
     history_shortened: IntCounterVec = "history_window_shortened_total", ["reason"],
         "Times that versions left before the window's days had passed.";
+    content_missing: IntGauge = "content_missing_blobs", [],
+        "Blobs in use that the search after the start found neither in the index nor in a pack that is there.";
     swept_blobs: IntCounter = "swept_blobs_total", [], "Blobs found after the start that nothing names; their space is given back.";
     swept_bytes: IntCounter = "swept_bytes_total", [], "Bytes of blobs found after the start that nothing names.";
     sweep_complete: IntGauge = "sweep_complete", [],
@@ -241,6 +243,11 @@ impl Metrics {
     }
 
     /// Blobs that nothing names are given back.
+    pub fn observe_content_missing(&self, blobs: u64) {
+        self.content_missing.set(clamp(blobs));
+    }
+
+    /// The sweep found blobs that nothing names.
     pub fn observe_swept(&self, blobs: u64, bytes: u64) {
         self.swept_blobs.inc_by(blobs);
         self.swept_bytes.inc_by(bytes);
@@ -379,6 +386,7 @@ mod tests {
         metrics.observe_auth_failure("SignatureDoesNotMatch");
         metrics.observe_expired("bytes", 3, 70);
         metrics.observe_window_shortened("bytes");
+        metrics.observe_content_missing(3);
         metrics.observe_swept(2, 60);
         metrics.observe_sweep_ended(true);
         metrics
@@ -420,6 +428,7 @@ mod tests {
             "siltstone_history_expired_versions_total{reason=\"bytes\"} 3",
             "siltstone_history_expired_bytes_total{reason=\"bytes\"} 70",
             "siltstone_history_window_shortened_total{reason=\"bytes\"} 1",
+            "siltstone_content_missing_blobs 3",
             "siltstone_swept_blobs_total 2",
             "siltstone_swept_bytes_total 60",
             "siltstone_sweep_complete 1",

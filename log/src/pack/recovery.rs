@@ -58,6 +58,8 @@ pub struct RecoveredPacks {
     pub log_id: LogId,
     /// The number of the next pack: higher than any found, and than any that the index remembers.
     pub next_pack: u32,
+    /// The packs that are there.
+    pub there: BTreeSet<u32>,
     /// Blobs put into the index.
     pub blobs: u64,
     /// Packs that were open, in order. They are sealed now, or removed if they held no complete blob.
@@ -77,6 +79,7 @@ impl RecoveredPacks {
         Self {
             log_id,
             next_pack: 1,
+            there: BTreeSet::new(),
             blobs: 0,
             closed: Vec::new(),
             given_back: 0,
@@ -101,6 +104,7 @@ pub async fn recover_packs(
     for (name, len) in recovery.io.list(Folder::Packs).await? {
         let Some(number) = pack_number(&name) else { continue };
         recovery.report.next_pack = recovery.report.next_pack.max(number.saturating_add(1));
+        recovery.report.there.insert(number);
         if !recovery.index.is_indexed(number)? {
             recovery.look_into(number, len).await?;
         }
@@ -310,6 +314,7 @@ impl Recovery {
         }
         for number in std::mem::take(&mut self.empty) {
             if number != highest {
+                self.report.there.remove(&number);
                 self.io.run(DiskOp::Remove { file: pack_file(number) }).await?;
             }
         }

@@ -2,6 +2,7 @@
 
 mod copies;
 mod damage;
+mod inventory;
 mod readers;
 mod sweep;
 
