@@ -29,6 +29,7 @@ impl World {
         self.counters.sometimes(State::CreationFinished, verdict.finished_by_recovery.contains("creation"));
         self.counters.sometimes(State::DeletionFinished, verdict.finished_by_recovery.contains("deletion"));
         self.inline_content_is_there(&log)?;
+        self.missing_content_is_reported()?;
         if !log.has_gaps() {
             self.blobs_are_there(&verdict.model)?;
             self.projections_agree(&log, &verdict.model)?;

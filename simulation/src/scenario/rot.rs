@@ -229,6 +229,22 @@ impl World {
         }
     }
 
+    /// A whole file is lost while nobody has it open: a sealed segment, or a pack. Not the newest segment, as for damage.
+    fn lose_file(&mut self) -> Checked {
+        let last = self.last_record().map(|last| last.segment.file());
+        let is_newest = |target: &Target| Some(&target.file) == last.as_ref();
+        let targets = self.rot_targets();
+        let packs = self.faults.percent(75);
+        let wanted: Vec<&Target> = targets
+            .iter()
+            .filter(|target| (target.file.folder == Folder::Packs) == packs && !is_newest(target))
+            .collect();
+        let Some(Target { file, .. }) = self.faults.pick(&wanted).copied() else { return Ok(()) };
+        self.rotten = true;
+        self.event("rot", &json!({"file": file.to_string(), "gone": true}));
+        self.remove(file.clone())
+    }
+
     fn remove(&mut self, file: FilePath) -> Checked {
         let folder = file.folder;
         for op in [DiskOp::Remove { file }, DiskOp::SyncFolder { folder }] {
@@ -323,6 +339,9 @@ pub(super) fn rot_and_report(world: &mut World) -> Checked {
         }
     }
     world.rot();
+    if world.faults.once_in(3) {
+        world.lose_file()?;
+    }
     if world.faults.coin() {
         world.lose_projections();
     }

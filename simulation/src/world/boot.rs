@@ -10,6 +10,7 @@ use crate::sometimes::State;
 use serde_json::json;
 use siltstone::engine::Limits;
 use siltstone::engine::admission::Admission;
+use siltstone::engine::inventory::Inventory;
 use siltstone::engine::sweep::Sweeper;
 use siltstone_log::host::{DiskError, DiskResult};
 use siltstone_log::id::{Position, Seq, StreamId};
@@ -283,11 +284,11 @@ impl World {
         self.counters.sometimes(State::BuiltPastDamage, self.store.has_holes());
         let writer = Writer::new(&recovered, self.writer_config());
         // Small pages, so that what there is takes several.
-        let sweeper = Sweeper::new(&packs, self.schedule.index(4) + 1);
+        let walks = (Sweeper::new(&packs, self.schedule.index(4) + 1), Inventory::new(&packs));
         let packs = PackWriter::new(&packs, self.pack_config());
         let stuck = format!("{:?}", follower.status());
         let admission = Admission::new(self.limits(), self.free_space());
-        self.node = Some(Node::new(recovered, writer, packs, follower, admission, sweeper));
+        self.node = Some(Node::new(recovered, writer, packs, follower, admission, walks));
         self.event("running", &json!({"projections": stuck}));
         self.sweep_later();
         self.begin_serving()

@@ -6,6 +6,7 @@ use crossbeam_channel::Sender;
 use siltstone::engine::admission::Admission;
 use siltstone::engine::bucket_protocol::{HalfResult, SecondHalf, Unfinished};
 use siltstone::engine::history::WindowEnd;
+use siltstone::engine::inventory::Inventory;
 use siltstone::engine::stream_task::{StreamTask, TaskEffect, TaskInput};
 use siltstone::engine::sweep::Sweeper;
 use siltstone_log::hlc::HlcClock;
@@ -108,6 +109,8 @@ pub struct Node {
     pub unwanted: BTreeMap<BlobId, BlobPlace>,
     /// Looks for what nothing names; none once it has ended.
     pub sweeper: Option<Sweeper>,
+    /// Looks whether all content is there; begun anew for each look.
+    pub inventory: Inventory,
     heads: BTreeMap<StreamId, Seq>,
     /// The last record of each stream whose task was dropped.
     idle: BTreeMap<StreamId, Seq>,
@@ -122,7 +125,7 @@ impl Node {
         packs: PackWriter,
         follower: Follower,
         admission: Arc<Admission>,
-        sweeper: Sweeper,
+        (sweeper, inventory): (Sweeper, Inventory),
     ) -> Self {
         let heads: BTreeMap<StreamId, Seq> =
             recovered.heads.iter().map(|(stream, head)| (*stream, head.seq)).collect();
@@ -147,6 +150,7 @@ impl Node {
             readers: BTreeMap::new(),
             unwanted: BTreeMap::new(),
             sweeper: Some(sweeper),
+            inventory,
             idle: heads.clone(),
             heads,
             next_token: 1,

@@ -47,6 +47,9 @@ fn seen(object: ObjectSummary) -> Seen {
     Seen { seq, etag, size, version: version.into(), tags: None }
 }
 
+/// More versions than any run makes in a bucket.
+const MOST_VERSIONS: usize = 100_000;
+
 impl World {
     pub(crate) fn begin_get(
         &mut self,
@@ -217,6 +220,10 @@ impl World {
             });
             if after.is_none() {
                 return Ok(listed);
+            }
+            if listed.len() > MOST_VERSIONS {
+                let message = format!("pages of {limit} come back to {after:?}");
+                return Err(Violation::new("a listing of versions ends", message));
             }
         }
     }

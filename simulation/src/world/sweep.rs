@@ -9,10 +9,12 @@ use crate::oracle::Model;
 use crate::sometimes::State;
 use serde_json::json;
 use siltstone::engine::sweep::{Surroundings, Turn};
+use siltstone_log::host::Folder;
 use siltstone_log::id::BlobId;
 use siltstone_log::pack::recovery::recover_packs;
-use siltstone_log::pack::{BlobIndex, MemoryBlobIndex};
+use siltstone_log::pack::{BlobIndex, MemoryBlobIndex, pack_file};
 use siltstone_log::script::Script;
+use siltstone_projections::buckets::blobs_in_use;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -56,6 +58,37 @@ impl World {
     /// Whether the sweep of this start has ended.
     pub fn has_swept(&self) -> bool {
         self.node.as_ref().is_some_and(|node| node.sweeper.is_none())
+    }
+
+    /// What the search after a start says is missing: nothing where nothing was damaged, and all that lies in a pack which is
+    /// no file any more.
+    pub fn missing_content_is_reported(&mut self) -> Checked {
+        let failed = |error: String| Violation::new("the inventory can read", error);
+        let Some(node) = &self.node else { return Ok(()) };
+        let (mut inventory, mut missing) = (node.inventory.clone(), BTreeSet::new());
+        while let Some(page) =
+            inventory.turn(self.store.rows(), &*self.index).map_err(|error| failed(error.to_string()))?
+        {
+            missing.extend(page.into_iter().map(|missing| missing.blob));
+        }
+        self.counters.sometimes(State::MissingContent, !missing.is_empty());
+        let files = self.disk.files(Folder::Packs);
+        let is_file = |pack: u32| files.iter().any(|(name, _)| **name == *pack_file(pack).name);
+        for blob in blobs_in_use(self.store.rows(), BlobId::default()) {
+            let blob = blob.map_err(|error| failed(error.to_string()))?;
+            let place = self.index.get(blob).map_err(|error| failed(error.to_string()))?;
+            let gone = place.is_none_or(|place| place.extents.iter().any(|extent| !is_file(extent.pack)));
+            if gone && !missing.contains(&blob) {
+                let message = format!("blob {blob} is in no pack that is there");
+                return Err(Violation::new("missing content is reported", message));
+            }
+        }
+        match missing.first().filter(|_| !self.rotten) {
+            None => Ok(()),
+            Some(blob) => {
+                Err(Violation::new("no content is missing without damage", format!("blob {blob} is")))
+            }
+        }
     }
 
     /// I9, the other way round: once all is swept, packs and index hold nothing that no version, past or not, and no
