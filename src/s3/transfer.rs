@@ -15,6 +15,7 @@ use super::request::S3Request;
 use crate::engine::command::MAX_PUT_SIZE;
 use crate::engine::{
     ContentSink, EngineError, Fault, Need, Permit, Placement, Rejection, SharedContent, StagedContent,
+    Unavailable,
 };
 use crate::hex::hex;
 use http::HeaderMap;
@@ -50,7 +51,7 @@ pub(super) enum Sharing {
 
 /// Why an attempt to copy came to nothing.
 pub(super) enum CopyError {
-    /// The source gave the bytes back that were to be shared.
+    /// The source gave the bytes back that were to be shared or read.
     SourceChanged,
     Refused(S3Error),
 }
@@ -98,8 +99,8 @@ pub(super) struct Transferred {
     pub(super) permit: Permit,
 }
 
-/// Attempts a copy that shares the source's bytes; where the source has given them back meanwhile, one that writes them
-/// again. What was found is found again: the source may be gone, or another.
+/// Attempts a copy that shares the source's bytes, or reads them; where the source has given them back meanwhile, one that
+/// writes again what it has now. What was found is found again: the source may be gone, or another.
 pub(super) async fn shared_or_copied<T, F>(attempt: impl Fn(Sharing) -> F) -> Result<T, S3Error>
 where
     F: Future<Output = Result<T, CopyError>>,
@@ -180,7 +181,7 @@ impl FoundSource {
         &self,
         operations: &Operations,
         transfer: Transfer<'_>,
-    ) -> Result<Transferred, S3Error> {
+    ) -> Result<Transferred, CopyError> {
         let Transfer { stream, range, checksums, placement, sharing } = transfer;
         let length = range.end.saturating_sub(range.start);
         Self::check_size(length)?;
@@ -193,10 +194,10 @@ impl FoundSource {
             .flatten();
         let engine = operations.engine();
         let need = Need::Store { bytes: shared.as_ref().map_or(length, SharedContent::record_bytes) };
-        let permit = engine.admit(need).map_err(EngineError::from)?;
+        let permit = engine.admit(need).map_err(refused)?;
         let mut digest = None;
         if digests {
-            permit.charge(ContentDigest::memory(length)).map_err(EngineError::from)?;
+            permit.charge(ContentDigest::memory(length)).map_err(refused)?;
             digest = Some(ContentDigest::new(&missing, length, permit.clone()));
         }
         let mut sink = match shared {
@@ -208,7 +209,7 @@ impl FoundSource {
         }
         let (etag, computed) = match digest {
             Some(digest) => {
-                let (md5, computed) = digest.finish().await?;
+                let (md5, computed) = digest.finish().await.map_err(S3Error::from)?;
                 (hex(&md5), computed)
             }
             None => (known.etag.map(str::to_owned).unwrap_or_default(), Vec::new()),
@@ -233,25 +234,45 @@ impl FoundSource {
         range: Range<u64>,
         mut digest: Option<&mut ContentDigest>,
         mut sink: Option<&mut ContentSink>,
-    ) -> Result<(), S3Error> {
+    ) -> Result<(), CopyError> {
         let length = range.end.saturating_sub(range.start);
-        let room = operations.engine().admit_read(length).await.map_err(EngineError::from)?;
+        let room = operations.engine().admit_read(length).await.map_err(refused)?;
         let mut reader = operations.engine().read_content(&self.row, range, room);
         let mut read = 0_u64;
-        while let Some(bytes) = reader.next().await? {
+        loop {
+            let bytes = match reader.next().await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break,
+                Err(fault) => return Err(self.unreadable(operations, fault).await),
+            };
             read += bytes.len() as u64;
             if let Some(digest) = &mut digest {
-                digest.push(bytes.clone()).await?;
+                digest.push(bytes.clone()).await.map_err(S3Error::from)?;
             }
             if let Some(sink) = &mut sink {
                 sink.write(bytes).await?;
             }
         }
         if read != length {
-            return Err(Fault::Content(format!("{read} bytes where {length} were expected")).into());
+            let fault = Fault::Content(format!("{read} bytes where {length} were expected"));
+            return Err(S3Error::from(fault).into());
         }
         Ok(())
     }
+
+    /// Tells bytes that are damaged from those that the source gave back before this copy began to read, while it waited
+    /// for room: then what was found is not there any more, or is another.
+    async fn unreadable(&self, operations: &Operations, fault: Fault) -> CopyError {
+        match (&fault, self.request.clone().find(operations).await) {
+            (Fault::Content(_), Ok(found)) if found.row != self.row => CopyError::SourceChanged,
+            (Fault::Content(_), Err(_)) => CopyError::SourceChanged,
+            _ => S3Error::from(fault).into(),
+        }
+    }
+}
+
+fn refused(reason: Unavailable) -> CopyError {
+    EngineError::from(reason).into()
 }
 
 /// What the source's row tells of a range of its bytes.

@@ -19,7 +19,7 @@ async fn door() -> Door {
     door
 }
 
-async fn copy(door: &Door, source: &str, target: &str, headers: &[(&str, &str)]) -> Reply {
+pub(super) async fn copy(door: &Door, source: &str, target: &str, headers: &[(&str, &str)]) -> Reply {
     let mut all = vec![(COPY_SOURCE, source)];
     all.extend_from_slice(headers);
     door.send("PUT", target, &all, "").await
