@@ -208,6 +208,7 @@ async fn respond<S: Service>(
 ) -> Response<Answer<S::Body>> {
     let Some(activity) = activity else {
         if !has_one_host(&request) {
+            note_refused_host(address);
             let mut refused = refused(StatusCode::BAD_REQUEST);
             refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return refused;
@@ -222,6 +223,9 @@ async fn respond<S: Service>(
     let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
     if let Some(Ok(host)) = authority {
         request.headers_mut().insert(HOST, host);
+    } else if !has_one_host(&request) {
+        note_refused_host(address);
+        return refused(StatusCode::BAD_REQUEST);
     }
     let mut response = service.call(address, request).await;
     // Of one stream among many it says nothing, and the protocol forbids it.
@@ -229,8 +233,8 @@ async fn respond<S: Service>(
     response.map(|body| Either::Right(Either::Left(under_way.answer(body))))
 }
 
-/// Whether a request over HTTP/1 says once which host it is for (RFC 9112, 3.2; HTTP/1.0 need not say it). Which of two a
-/// signature or a bucket's name would be taken from is no question to ask.
+/// Whether a request says once which host it is for (RFC 9112, 3.2; HTTP/1.0 need not say it, nor HTTP/2 where there is no
+/// authority: RFC 9113, 8.3.1). Which of two a signature or a bucket's name would be taken from is no question to ask.
 fn has_one_host<B>(request: &Request<B>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     let Some(host) = hosts.next() else { return request.version() != Version::HTTP_11 };
@@ -238,6 +242,11 @@ fn has_one_host<B>(request: &Request<B>) -> bool {
     let target = request.uri().authority();
     hosts.next().is_none()
         && authority.is_ok_and(|authority| target.is_none_or(|target| *target == authority))
+}
+
+/// Such a request reaches no door, whose metrics would count it.
+fn note_refused_host(address: IpAddr) {
+    tracing::debug!(%address, "refused: a request must say once, and readably, which host it is for");
 }
 
 /// Answers what no door is to see, as the HTTP library does with a head that it cannot read: without a body.

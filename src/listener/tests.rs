@@ -80,6 +80,27 @@ async fn a_stream_whose_answer_is_not_taken_is_reset_alone_and_gives_back_what_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_over_http2_says_at_most_one_host_that_can_be_read() {
+    let mut sender = connect(Arc::new(Sized(Arc::new(()))), 65_535).await;
+    for (target, hosts, status) in [
+        ("http://localhost/5", &[][..], 200),
+        ("http://localhost/5", &["a", "b"], 200),
+        ("/5", &[], 200),
+        ("/5", &["a"], 200),
+        ("/5", &["a", "b"], 400),
+        ("/5", &["a", "a"], 400),
+        ("/5", &["a b"], 400),
+    ] {
+        let mut request = Request::get(target).body(NoBody::<Bytes>::new()).unwrap();
+        for host in hosts {
+            request.headers_mut().append(HOST, HeaderValue::from_static(host));
+        }
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{target} {hosts:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_larger_than_all_windows_arrives_whole() {
     let mut sender = connect(Arc::new(Sized(Arc::new(()))), 40_000).await;
     for len in [0, 1, 32 * 1024, 3_000_000] {
