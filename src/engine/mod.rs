@@ -58,6 +58,7 @@ use siltstone_log::event::{AccessDenied, Actor};
 use siltstone_log::host::{Clock, Entropy};
 use siltstone_log::id::AccountId;
 use siltstone_log::recovery::Recovered;
+use siltstone_log::witness::is_refused;
 use siltstone_projections::rows::ObjectRow;
 use siltstone_projections::store::Store;
 use status::Progress;
@@ -118,7 +119,11 @@ impl Engine {
 
     /// What a command's decision would be now, without carrying it out: nothing is written, and nobody is asked to wait.
     pub fn preview(&self, action: Action) -> Result<(), EngineError> {
+        let stream = action.stream();
         match decide::decide(&self.view(), action) {
+            Ok(_) if is_refused(&self.shared.recovered.quarantine, stream) => {
+                Err(Unavailable::Quarantined.into())
+            }
             Ok(_) => Ok(()),
             Err(DecideError::Rejected(rejection)) => Err(rejection.into()),
             Err(DecideError::Fault(fault)) => Err(fault.into()),

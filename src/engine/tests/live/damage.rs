@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "the tests play a disk that forgets")]
 
 use super::readers::blob_of;
-use super::{Live, config, pattern};
+use super::{Live, config, delete, pattern};
 use crate::cli::exit::ExitCode;
 use crate::cli::told;
 use crate::engine::catch_up::CatchUp;
@@ -150,6 +150,8 @@ fn an_end_of_the_log_that_only_the_projections_remember_is_quarantined_and_not_f
             assert!(live.get(stream, "late-large", 0..u64::MAX).as_ref() == Some(&large));
             assert!(live.knows(stream, "late"), "its bytes went with its record");
             assert!(live.refuses_writes(stream));
+            let told = live.engine().preview(delete(stream, "early").into());
+            assert_eq!(told, Err(EngineError::Unavailable(Unavailable::Quarantined)), "so does a dry run");
             assert_eq!(live.sweep_below(u32::MAX), Turn::Refused);
         }
         let row = objects::current(&live.engine().view(), stream, &key("late-large")).unwrap().unwrap();
