@@ -1,6 +1,7 @@
 """Damage in what was sealed: found, listed, given up on request, and the rest goes on. A lost FORMAT."""
 
 import json
+import re
 import shutil
 import time
 
@@ -210,6 +211,7 @@ def test_rows_that_are_built_past_damage_are_written_upon_only_after_a_repair(st
         assert refusal(client.delete_object, Key="origin") == 503
         client.put_object(Bucket="beside", Key="k", Body=b"its stream goes on")
         assert server.stop() == 0
+        (stopped / "log" / "QUARANTINE").unlink()  # anybody may: the rows say it too
     flip(stopped, b"the-copy")  # the disk has come to its senses
     assert run("log", "repair", stopped, "--accept-loss").returncode == 0
     verify(stopped)
@@ -219,3 +221,31 @@ def test_rows_that_are_built_past_damage_are_written_upon_only_after_a_repair(st
     assert client.get_object(Bucket="sealed", Key="the-copy")["Body"].read() == large
     assert server.stop() == 0
     assert run("projection", "verify", stopped).returncode == 0
+
+
+def missing_blobs(server):
+    found = re.search(r"^siltstone_content_missing_blobs (\d+)$", server.get("/metrics")[1], re.MULTILINE)
+    return int(found[1])
+
+
+def test_a_pack_that_is_gone_is_reported_after_the_start(stopped):
+    large = b"x" * (300 * KIB)
+    server = Server(stopped).start()
+    server.client().put_object(Bucket="sealed", Key="large", Body=large)
+    assert server.stop() == 0
+    (pack,) = (stopped / "packs").glob("*.pack")
+    kept = pack.rename(stopped.parent / "kept")
+    server.start()
+    deadline = time.monotonic() + 30
+    while missing_blobs(server) != 1:
+        assert time.monotonic() < deadline
+    with pytest.raises(ClientError) as failed:
+        server.client().get_object(Bucket="sealed", Key="large")
+    assert failed.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+    assert readable(server.client(), 3)
+    assert server.stop() == 0
+    assert any("a pack is gone" in line and pack.name in line for line in server.log), server.log
+    kept.rename(pack)
+    server.start()
+    assert server.client().get_object(Bucket="sealed", Key="large")["Body"].read() == large
+    assert server.stop() == 0
