@@ -328,10 +328,13 @@ impl<'a> StateFold<'a> {
         Ok(false)
     }
 
-    /// Whether the bucket keeps versions. One whose first record was lost may have.
+    /// Whether any key may have a version below its newest one, or a delete marker: what the bucket counts says so, and
+    /// whether it keeps versions does not, since the record that began it may have been lost and given up. A bucket whose
+    /// first record was lost counts nothing.
     pub(crate) fn may_have_versions(&self) -> Result<bool, FoldError> {
         let slot = self.read::<BucketRow>(&StateKey::Bucket(self.origin().stream))?;
-        Ok(slot.row.is_none_or(|bucket| bucket.versioning != Versioning::Unversioned))
+        let older = |usage: &Usage| usage.versions.saturating_add(usage.markers) > usage.objects;
+        Ok(slot.row.is_none_or(|bucket| older(&bucket.usage)))
     }
 
     /// Writes the bucket's usage, if it changed. A stream whose first record was lost has no bucket to count for.

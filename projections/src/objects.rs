@@ -245,7 +245,7 @@ fn replace_null(
     if let Some(object) = current.filter(|object| object.version.is_none()) {
         return move_to_past(fold, key, VersionRow::Object(object.clone()));
     }
-    // A put of a new key in a bucket without versioning, the commonest of all, needs no look at its versions.
+    // A put of a new key in a bucket that has no older versions, the commonest of all, needs no look at them.
     if !fold.may_have_versions()? {
         return Ok(());
     }

@@ -367,6 +367,26 @@ fn an_overwrite_moves_the_older_version_to_the_past_until_it_expires() {
 }
 
 #[test]
+fn a_key_has_one_null_version_also_where_the_record_that_began_versions_was_lost_and_given_up() {
+    for over in [
+        put_version("k", 2, Some(version_id(Seq(3)))),
+        deletion("k", Deletion::Marker(VersionRef::Id(version_id(Seq(3))))),
+    ] {
+        let (mut log, stream) = (TestLog::default(), bucket_stream(0));
+        log.append(stream, bucket_created("a-bucket"));
+        log.append(stream, put_version("k", 1, None));
+        log.append(stream, over);
+        let null = log.append(stream, put_version("k", 3, None));
+        let store = followed(&log, 1);
+        let versions: Vec<_> = objects::versions(&store, stream, &key("k")).map(Result::unwrap).collect();
+        let told: Vec<_> =
+            versions.iter().map(|row| (row.at().seq, row.version() == VersionRef::Null)).collect();
+        assert_eq!(told, [(null, true), (Seq(3), false)]);
+        assert_eq!(buckets::get(&store, stream).unwrap().unwrap().usage, recount(&store, stream));
+    }
+}
+
+#[test]
 fn bytes_that_a_live_version_shares_are_no_history_and_each_blob_counts_once() {
     let (mut log, stream) = (TestLog::default(), bucket_stream(0));
     log.append(stream, bucket_created("a-bucket"));
