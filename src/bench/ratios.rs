@@ -5,13 +5,11 @@ use super::BenchError;
 use super::child::{ACCESS_KEY, SECRET_KEY, ServerProcess};
 use super::large::{self, LargeOptions};
 use super::load::{self, Limit, Listing, LoadOptions, LoadReport, Operation};
+use super::machine;
 use super::scratch::Scratch;
 use super::stats::{figure, median};
 use crate::auth::Secret;
-use md5::{Digest, Md5};
 use serde::Serialize;
-use siltstone_log::host::Clock;
-use siltstone_log::host::real::RealClock;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -95,6 +93,13 @@ pub(super) struct Row {
     pub(super) errors: u64,
 }
 
+impl Row {
+    /// A figure that stands alone.
+    pub(super) fn plain(what: String, unit: &'static str, ours: f64, required: &'static str) -> Self {
+        Self { what, unit, ours, limit: None, ratio: None, required, p50_ms: 0.0, p99_ms: 0.0, errors: 0 }
+    }
+}
+
 /// The result, for people and (by serde) for programs.
 #[derive(Debug, Clone, Serialize)]
 pub struct Ratios {
@@ -131,11 +136,26 @@ pub fn run(options: &RatioOptions) -> Result<Ratios, BenchError> {
     let scratch = Scratch::new(&options.dir)?;
     let server = ServerProcess::serve(&scratch.join("data"))?;
     let mut rows = CASES.iter().map(|case| row(options, case, &server)).collect::<Result<Vec<_>, _>>()?;
+    rows.push(Row::plain(
+        "Peak memory in these cases".to_owned(),
+        "MiB",
+        peak_mebibytes(&server)?,
+        "<= 256 MiB",
+    ));
     drop(server);
+    rows.extend(machine::rows(&scratch)?);
     if let Some(large) = &options.large {
         rows.extend(large::rows(large, options.seconds, options.rounds)?);
     }
     Ok(Ratios { seconds: options.seconds, rounds: options.rounds, rows })
+}
+
+/// The most memory that the server ever had resident (proc_pid_status(5), `VmHWM`).
+fn peak_mebibytes(server: &ServerProcess) -> Result<f64, BenchError> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid()))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    let kib: u64 = peak.and_then(|kib| kib.parse().ok()).unwrap_or_default();
+    Ok(figure(kib) / 1024.0)
 }
 
 fn row(options: &RatioOptions, case: &Case, server: &ServerProcess) -> Result<Row, BenchError> {
@@ -153,7 +173,7 @@ fn row(options: &RatioOptions, case: &Case, server: &ServerProcess) -> Result<Ro
         let figure = case.figure(&report);
         let limit = match (&reference, case.against) {
             (Some(reference), _) => Some(case.figure(&load(options, case, reference)?)),
-            (None, Against::Md5) => Some(md5_megabytes_per_second()),
+            (None, Against::Md5) => Some(machine::md5()),
             (None, Against::Cpu | Against::Memory | Against::Keys) => None,
         };
         ours.push(figure);
@@ -233,19 +253,4 @@ impl Case {
             Against::Keys => cpu / figure(self.objects.max(1)),
         }
     }
-}
-
-/// MD5 on one processor: the slowest stage that a PUT cannot do without.
-fn md5_megabytes_per_second() -> f64 {
-    const LEAST_NANOS: u64 = 300_000_000;
-    let (clock, data, mut blocks) = (RealClock::default(), vec![0x5a; MIB], 0u64);
-    let mut hasher = Md5::new();
-    while clock.monotonic_nanos() < LEAST_NANOS {
-        hasher.update(&data);
-        blocks += 1;
-    }
-    let nanos = clock.monotonic_nanos();
-    // Without a use of the digest the compiler would be free to leave the hashing out.
-    std::hint::black_box(hasher.finalize());
-    figure(blocks * MIB as u64) * 1000.0 / figure(nanos)
 }
