@@ -1,14 +1,17 @@
 //! Digests of a body: what proves it, and what is stored with it. Runs beside the I/O where a body is large.
 
+mod md5;
+mod threads;
+
 use super::BodyError;
 use super::checksum::Hasher;
 use crate::engine::Permit;
 use crate::s3::sigv4::ChunkChain;
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
-use md5::{Digest as _, Md5};
+use md5::{Feed, Md5, update_together};
 use siltstone_log::event::{Checksum, ChecksumAlgorithm, ChecksumKind};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 /// A body up to this size is digested where it is read: handing it to another thread would cost more.
 const INLINE_BYTES: u64 = 64 * 1024;
@@ -84,43 +87,56 @@ impl Digester {
         }
     }
 
-    pub(super) fn step(&mut self, step: Step) {
+    fn steps(&mut self, steps: &[Step]) {
+        Self::steps_together(&mut [(self, steps)]);
+    }
+
+    /// The next steps of several bodies.
+    fn steps_together(bodies: &mut [(&mut Self, &[Step])]) {
+        for (digester, steps) in &mut *bodies {
+            steps.iter().for_each(|step| digester.step_beside_md5(step));
+        }
+        let feeds = bodies.iter_mut().map(|(digester, steps)| {
+            let pieces = steps.iter().filter_map(|step| match step {
+                Step::Data(bytes) => Some(bytes.as_ref()),
+                Step::ChunkEnd(_) | Step::Trailer(..) => None,
+            });
+            Feed::new(&mut digester.md5, pieces)
+        });
+        update_together(feeds.collect());
+    }
+
+    /// Everything but MD5.
+    fn step_beside_md5(&mut self, step: &Step) {
         match step {
             Step::Data(bytes) => {
-                self.md5.update(&bytes);
                 if let Some(payload) = &mut self.payload {
-                    payload.update(&bytes);
+                    payload.update(bytes);
                 }
                 if let Some((_, chunk)) = &mut self.chain {
-                    chunk.update(&bytes);
+                    chunk.update(bytes);
                 }
                 for (_, hasher) in &mut self.checksums {
-                    hasher.update(&bytes);
+                    hasher.update(bytes);
                 }
             }
             Step::ChunkEnd(signature) => {
                 if let Some((chain, chunk)) = &mut self.chain {
                     let hash = std::mem::replace(chunk, Context::new(&SHA256)).finish();
-                    self.chain_holds &= chain.verify_chunk(&fixed(hash.as_ref()), &signature);
+                    self.chain_holds &= chain.verify_chunk(&fixed(hash.as_ref()), signature);
                 }
             }
             Step::Trailer(lines, signature) => {
                 if let Some((chain, _)) = &mut self.chain {
-                    self.chain_holds &= chain.verify_trailer(&lines, &signature);
+                    self.chain_holds &= chain.verify_trailer(lines, signature);
                 }
             }
-        }
-    }
-
-    fn steps(&mut self, steps: Vec<Step>) {
-        for step in steps {
-            self.step(step);
         }
     }
 
     pub(super) fn finish(self) -> Digests {
         Digests {
-            md5: self.md5.finalize().into(),
+            md5: self.md5.finish(),
             payload: self.payload.map(|payload| fixed(payload.finish().as_ref())),
             chain_holds: self.chain_holds,
             checksums: self.checksums.into_iter().map(|(name, hasher)| (name, hasher.finish())).collect(),
@@ -140,11 +156,11 @@ pub(super) struct Lost;
 
 enum Lane {
     Idle(Box<Digester>),
-    Busy(JoinHandle<Box<Digester>>),
+    Busy(oneshot::Receiver<Box<Digester>>),
     Gone,
 }
 
-/// Feeds a digester: at once for a small body, else in batches on a blocking thread, one ahead of the reader.
+/// Feeds a digester: at once for a small body, else in batches on the digests' threads, one ahead of the reader.
 pub(super) struct Pipeline {
     lane: Lane,
     queue: Vec<Step>,
@@ -158,7 +174,8 @@ pub(super) struct Pipeline {
 impl Pipeline {
     pub(super) fn new(digester: Digester, declared: Option<u64>) -> Self {
         let inline = declared.is_some_and(|len| len <= INLINE_BYTES);
-        Self { lane: Lane::Idle(Box::new(digester)), queue: Vec::new(), queued: 0, inline, permit: None }
+        let lane = Lane::Idle(Box::new(digester));
+        Self { lane, queue: Vec::new(), queued: 0, inline, permit: None }
     }
 
     pub(super) fn hold(&mut self, permit: Permit) {
@@ -175,7 +192,7 @@ impl Pipeline {
 
     pub(super) async fn push(&mut self, step: Step) -> Result<(), Lost> {
         if let (true, Lane::Idle(digester)) = (self.inline, &mut self.lane) {
-            digester.step(step);
+            digester.steps(&[step]);
             return Ok(());
         }
         self.queued += step.cost();
@@ -183,24 +200,23 @@ impl Pipeline {
         if self.queued < BATCH_BYTES {
             return Ok(());
         }
-        let mut digester = self.settle().await?;
-        let batch = std::mem::take(&mut self.queue);
-        self.queued = 0;
-        let permit = self.permit.clone();
-        self.lane = Lane::Busy(tokio::task::spawn_blocking(move || {
-            digester.steps(batch);
-            drop(permit);
-            digester
-        }));
+        let digester = self.settle().await?;
+        self.lane = Lane::Busy(self.hand_over(digester)?);
         Ok(())
+    }
+
+    /// Gives the queue to the threads.
+    fn hand_over(&mut self, digester: Box<Digester>) -> Result<oneshot::Receiver<Box<Digester>>, Lost> {
+        self.queued = 0;
+        threads::hand_over(digester, std::mem::take(&mut self.queue), self.permit.clone())
     }
 
     /// Waits for the batch under way. The lane is gone until it is set again.
     async fn settle(&mut self) -> Result<Box<Digester>, Lost> {
-        // ORDER: the handle stays in the lane while it is awaited, so that a cancelled caller loses nothing.
-        if let Lane::Busy(handle) = &mut self.lane {
-            let joined = handle.await;
-            self.lane = joined.map_or(Lane::Gone, Lane::Idle);
+        // ORDER: the receiver stays in the lane while it is awaited, so that a cancelled caller loses nothing.
+        if let Lane::Busy(done) = &mut self.lane {
+            let digester = done.await;
+            self.lane = digester.map_or(Lane::Gone, Lane::Idle);
         }
         match std::mem::replace(&mut self.lane, Lane::Gone) {
             Lane::Idle(digester) => Ok(digester),
@@ -210,16 +226,12 @@ impl Pipeline {
 
     pub(super) async fn finish(&mut self) -> Result<Digests, Lost> {
         let mut digester = self.settle().await?;
-        let rest = std::mem::take(&mut self.queue);
         if self.queued <= usize::try_from(INLINE_BYTES).unwrap_or(usize::MAX) {
-            digester.steps(rest);
-            return Ok(digester.finish());
+            digester.steps(&std::mem::take(&mut self.queue));
+        } else {
+            digester = self.hand_over(digester)?.await.map_err(|_| Lost)?;
         }
-        let finished = tokio::task::spawn_blocking(move || {
-            digester.steps(rest);
-            digester.finish()
-        });
-        finished.await.map_err(|_| Lost)
+        Ok(digester.finish())
     }
 }
 
@@ -258,6 +270,7 @@ impl ContentDigest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::md5::Digest as _;
 
     #[tokio::test]
     async fn steps_of_single_bytes_are_handed_over_before_they_outweigh_a_batch() {
@@ -270,7 +283,27 @@ mod tests {
         }
         assert!(longest * size_of::<Step>() <= BATCH_BYTES, "{longest} steps were queued");
         let total = 3 * BATCH_BYTES / size_of::<Step>();
-        let expected: [u8; 16] = Md5::digest(vec![b'x'; total]).into();
+        let expected: [u8; 16] = ::md5::Md5::digest(vec![b'x'; total]).into();
         assert_eq!(pipeline.finish().await.unwrap().md5, expected);
+    }
+
+    #[tokio::test]
+    async fn bodies_that_are_digested_at_once_have_their_own_digests() {
+        let mut bodies: Vec<_> = (0..20u8).map(|_| Pipeline::new(Digester::new(true, None), None)).collect();
+        let pieces = |body: usize| {
+            (0..8usize).map(move |piece| vec![u8::try_from(body).unwrap(); 50_000 + piece + body])
+        };
+        for piece in 0..8 {
+            for (body, pipeline) in bodies.iter_mut().enumerate() {
+                let bytes = pieces(body).nth(piece).unwrap();
+                pipeline.push(Step::Data(bytes.into())).await.unwrap();
+            }
+        }
+        for (body, pipeline) in bodies.iter_mut().enumerate() {
+            let whole = pieces(body).collect::<Vec<_>>().concat();
+            let digests = pipeline.finish().await.unwrap();
+            assert_eq!(digests.md5, <[u8; 16]>::from(::md5::Md5::digest(&whole)));
+            assert_eq!(digests.payload.unwrap(), <[u8; 32]>::from(sha2::Sha256::digest(&whole)));
+        }
     }
 }
