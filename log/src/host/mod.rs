@@ -4,6 +4,7 @@
 //! the operating system's randomness directly; `clippy.toml` bans them. [`real`] is the one real implementation,
 //! the simulator brings its own.
 
+mod buffers;
 mod disk;
 pub mod mem;
 pub mod real;

@@ -5,6 +5,7 @@
     reason = "this is the one place where the traits of `host` meet the operating system"
 )]
 
+use super::buffers::Buffers;
 use super::{Clock, Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskReply, DiskResult, Entropy};
 use super::{FilePath, Folder, Ticket};
 use bytes::Bytes;
@@ -29,6 +30,7 @@ struct Shared {
     root: PathBuf,
     writable: bool,
     open: Mutex<Table>,
+    buffers: Buffers,
 }
 
 /// The files and folders that are kept open.
@@ -116,7 +118,7 @@ impl RealDisk {
     }
 
     fn with_access(root: PathBuf, writable: bool) -> Self {
-        let shared = Shared { root, writable, open: Mutex::new(Table::default()) };
+        let shared = Shared { root, writable, open: Mutex::default(), buffers: Buffers::default() };
         Self { shared: Arc::new(shared), done: VecDeque::new() }
     }
 
@@ -310,18 +312,20 @@ impl RealDisk {
         }
         // The file's end bounds the allocation, whatever length a damaged header asked for.
         let available = handle.metadata()?.len().saturating_sub(offset).min(len);
-        let mut buffer = vec![0; usize::try_from(available).map_err(io::Error::other)?];
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match handle.read_at(rest, offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        let available = usize::try_from(available).map_err(io::Error::other)?;
+        let bytes = self.shared.buffers.read(available, |buffer| {
+            let mut filled = 0;
+            while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                match handle.read_at(rest, offset + filled as u64) {
+                    Ok(0) => break,
+                    Ok(read) => filled += read,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
             }
-        }
-        buffer.truncate(filled);
-        Ok(DiskReply::Data(buffer.into()))
+            Ok(filled)
+        });
+        bytes.map(DiskReply::Data)
     }
 
     /// Reads what the page cache holds of an open file, without ever waiting for the disk: for threads that must not
@@ -329,10 +333,12 @@ impl RealDisk {
     pub fn read_cached(&self, file: &FilePath, offset: u64, len: u64) -> Option<Bytes> {
         let handle = self.table().get(file)?;
         let available = handle.metadata().ok()?.len().saturating_sub(offset).min(len);
-        let mut buffer = vec![0; usize::try_from(available).ok()?];
-        let mut slices = [IoSliceMut::new(&mut buffer)];
-        let read = rustix::io::preadv2(&*handle, &mut slices, offset, ReadWriteFlags::NOWAIT).ok()?;
-        (read == buffer.len()).then(|| buffer.into())
+        let available = usize::try_from(available).ok()?;
+        let bytes = self.shared.buffers.read(available, |buffer| {
+            let mut slices = [IoSliceMut::new(buffer)];
+            rustix::io::preadv2(&*handle, &mut slices, offset, ReadWriteFlags::NOWAIT)
+        });
+        bytes.ok().filter(|bytes| bytes.len() == available)
     }
 
     fn list(&self, folder: Folder) -> io::Result<DiskReply> {

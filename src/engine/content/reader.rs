@@ -1,7 +1,8 @@
 //! Bytes on their way out, each checked against its checksum before it is given out.
 //!
-//! A [`ContentReader`] walks the slices that make an object's content. Reads run on blocking threads, one ahead of
-//! what is being sent, each of at most 256 KiB. Every chunk holds the permit that the reader was given.
+//! A [`ContentReader`] walks the slices that make an object's content, in reads of at most 256 KiB. What the page cache has
+//! is read where it is sent. What it does not have is read on blocking threads, from then on one ahead of what is being
+//! sent. Every chunk holds the permit that the reader was given.
 
 use super::cut;
 use super::keeper::{BlobHold, BlobKeeper};
@@ -10,8 +11,8 @@ use crate::engine::damage::FoundDamage;
 use crate::engine::outcome::Fault;
 use bytes::Bytes;
 use siltstone_log::event::{Content, ContentSlice, ContentSource};
-use siltstone_log::host::DiskReply;
 use siltstone_log::host::real::RealDisk;
+use siltstone_log::host::{DiskOp, DiskReply};
 use siltstone_log::id::{BlobId, LogId, Salt, Seq, StreamId};
 use siltstone_log::pack::BlobReader;
 use siltstone_log::reader::{ReadError, read_cached_content, read_content};
@@ -41,6 +42,9 @@ pub struct ContentReader {
     cursor: Option<Box<Cursor>>,
     /// The read after what was given out last.
     ahead: Option<JoinHandle<(Box<Cursor>, ReadResult)>>,
+    /// Whether the page cache lacked something of a blob whose place was known: then the rest is read ahead as well. To
+    /// look up the first place takes another thread all the same, and says nothing about what follows.
+    missed: bool,
 }
 
 impl ContentReader {
@@ -59,16 +63,23 @@ impl ContentReader {
         };
         let hold = sources.blobs.hold(slices.iter().filter_map(Part::blob).collect());
         let cursor = Cursor { sources, parts: slices, blob: None, permit, _hold: hold };
-        Self { cursor: Some(Box::new(cursor)), ahead: None }
+        Self { cursor: Some(Box::new(cursor)), ahead: None, missed: false }
     }
 
     /// The next bytes; none at the end. After an error nothing more comes, and the connection is to be cut: the
     /// client must not take a part for the whole.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         if self.ahead.is_none() {
-            // What is small and in the page cache is here sooner than a blocking thread could be woken.
-            if let Some(bytes) = self.cursor.as_mut().and_then(|cursor| cursor.cached()) {
-                return Ok(Some(bytes));
+            // What is in the page cache is here sooner than a blocking thread could be woken.
+            if let Some(cursor) = self.cursor.as_mut() {
+                match cursor.cached() {
+                    Ok(None) => self.missed = cursor.blob.is_some(),
+                    Ok(bytes) => return Ok(bytes),
+                    Err(fault) => {
+                        self.cursor = None;
+                        return Err(fault);
+                    }
+                }
             }
             self.start();
         }
@@ -78,7 +89,9 @@ impl ContentReader {
         let (cursor, read) = joined.map_err(|_| Fault::Ended("content reader"))?;
         if matches!(read, Ok(Some(_))) && cursor.has_more() {
             self.cursor = Some(cursor);
-            self.start();
+            if self.missed {
+                self.start();
+            }
         }
         read
     }
@@ -167,15 +180,28 @@ impl Cursor {
         self.blob.is_some() || !self.parts.is_empty()
     }
 
-    /// The next bytes, where they lie in the object's own record and reading them waits for no disk.
-    fn cached(&mut self) -> Option<Bytes> {
+    /// The next bytes, where reading them waits for no disk: those of the blob at hand, or of the object's own record.
+    /// None where it might wait.
+    fn cached(&mut self) -> ReadResult {
+        if self.blob.as_mut().is_some_and(|blob| blob.next_read().is_none()) {
+            self.blob = None;
+        }
+        let bytes = if let Some(blob) = &mut self.blob {
+            cached_piece(blob, &self.sources.disk)?
+        } else {
+            self.cached_inline()
+        };
+        Ok(bytes.map(|bytes| self.permit.bind(bytes)))
+    }
+
+    fn cached_inline(&mut self) -> Option<Bytes> {
         let Some(Part { source: PartSource::Own(inline), offset, len }) = self.parts.front() else {
             return None;
         };
         let read = read_cached_content(&self.sources.disk, inline.place?, inline.salted_len())?;
         let bytes = cut_out(&read, *offset, *len)?;
         self.parts.pop_front();
-        Some(self.permit.bind(bytes))
+        Some(bytes)
     }
 
     /// The next bytes; blocks.
@@ -235,6 +261,18 @@ impl Cursor {
         cut_out(&read, offset, len)
             .ok_or_else(|| Fault::Content(format!("{} bytes where {} were expected", read.len(), inline.len)))
     }
+}
+
+/// The next bytes of a blob, where the page cache has them. A read that was planned and not done is planned again.
+fn cached_piece(blob: &mut BlobReader, disk: &RealDisk) -> ReadResult {
+    while let Some(DiskOp::Read { file, offset, len, from_disk: false }) = blob.next_read() {
+        let Some(read) = disk.read_cached(&file, offset, len) else { return Ok(None) };
+        let bytes = blob.accept(read).map_err(|error| damaged(&error))?;
+        if bytes.is_some() {
+            return Ok(bytes);
+        }
+    }
+    Ok(None)
 }
 
 /// A range of a record's content, if the content has it.
