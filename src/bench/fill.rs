@@ -9,7 +9,7 @@ use super::child::ServerProcess;
 use super::load::{LoadOptions, make_bucket};
 use super::ratios::load_options;
 use super::scratch::create;
-use super::writing::{Objects, write};
+use super::writing::{Change, Changes, write};
 use clap::ValueEnum;
 use serde::Serialize;
 use siltstone_log::event::{Body, Event};
@@ -66,6 +66,23 @@ pub struct FillOptions {
     pub objects: u64,
     /// What the keys look like; an earlier run must have used the same.
     pub key_shape: KeyShape,
+    /// Whether nine of ten are deleted again: those of the lowest numbers, so that a listing finds what deletions leave
+    /// behind before it finds an object. An earlier run must have had the same, and then as many objects.
+    pub thinned: bool,
+}
+
+impl FillOptions {
+    fn deletions(&self) -> u64 {
+        if self.thinned { self.objects / 10 * 9 } else { 0 }
+    }
+
+    /// The changes to the bucket, by their numbers: first the puts, then the deletions.
+    fn change(&self, number: u64) -> Change {
+        match number.checked_sub(self.objects) {
+            None => Change::Put(self.key_shape.key(number)),
+            Some(deleted) => Change::Delete(self.key_shape.key(deleted)),
+        }
+    }
 }
 
 /// The result, for people and (by serde) for programs.
@@ -75,7 +92,7 @@ pub struct Fill {
     pub bucket: String,
     /// Objects in it.
     pub objects: u64,
-    /// Those that this run wrote.
+    /// Objects and deletions that this run wrote.
     pub written: u64,
     /// What the keys look like.
     pub key_shape: KeyShape,
@@ -91,7 +108,7 @@ impl fmt::Display for Fill {
         let megabytes = log_bytes / 1_000_000;
         write!(
             f,
-            "{bucket}: {objects} objects, {written} of them new ({megabytes} MB of log), in {seconds:.1} s"
+            "{bucket}: {objects} objects, {written} records new ({megabytes} MB of log), in {seconds:.1} s"
         )
     }
 }
@@ -105,6 +122,31 @@ pub fn run(options: &FillOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<
     let made = make_bucket(&LoadOptions { bucket: options.bucket.clone(), ..load_options(&server) });
     server.stop_cleanly()?;
     made?;
+    let (puts, deletions) = (options.objects, options.deletions());
+    let mut filled = append(options, puts, progress)?;
+    if deletions > 0 {
+        // Behind the end of a server that has them all: side by side in one rebuild the puts would leave no trace.
+        let deleted = append(options, puts + deletions, progress)?;
+        filled = (filled.0 + deleted.0, filled.1 + deleted.1);
+    }
+    let (written, log_bytes) = filled;
+    Ok(Fill {
+        bucket: options.bucket.clone(),
+        objects: puts - deletions,
+        written,
+        key_shape: options.key_shape,
+        log_bytes,
+        seconds: super::stats::figure(clock.monotonic_nanos()) / 1e9,
+    })
+}
+
+/// Writes what is missing of the first `until` changes, and has a server take them in; returns how many were written, and
+/// the bytes of log.
+fn append(
+    options: &FillOptions,
+    until: u64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(u64, u64), BenchError> {
     let data = DataDir::open(&options.dir, "siltstone bench", &RealEntropy)?;
     let format = data.format();
     let disk = RealDisk::new(data.root());
@@ -112,27 +154,18 @@ pub fn run(options: &FillOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<
     let recovered = Script::new(move |io| recover(io, config)).run(&mut disk.clone())?;
     let (stream, present) = find_bucket(&disk, &recovered, &options.bucket)?;
     check_space(options, present)?;
-    let shape = options.key_shape;
-    let objects = Objects { stream, first: present, count: options.objects.saturating_sub(present) };
-    let written = objects.count;
-    let log_bytes = write(&recovered, &disk, objects, &|number| shape.key(number), progress)?;
+    let changes = Changes { stream, first: present, count: until.saturating_sub(present) };
+    let log_bytes = write(&recovered, &disk, changes, &|number| options.change(number), progress)?;
     drop(data);
-    if written > 0 {
+    if changes.count > 0 {
         ServerProcess::serve(&options.dir)?.stop_cleanly()?;
     }
-    Ok(Fill {
-        bucket: options.bucket.clone(),
-        objects: present + written,
-        written,
-        key_shape: shape,
-        log_bytes,
-        seconds: super::stats::figure(clock.monotonic_nanos()) / 1e9,
-    })
+    Ok((changes.count, log_bytes))
 }
 
 /// Refuses what would fill the volume up, before anything is written.
 fn check_space(options: &FillOptions, present: u64) -> Result<(), BenchError> {
-    let missing = options.objects.saturating_sub(present);
+    let missing = (options.objects + options.deletions()).saturating_sub(present);
     // A folder that is not there yet will be on the volume of the one above.
     let existing = options.dir.join(Folder::Log.name());
     let on = existing.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
@@ -149,7 +182,7 @@ fn check_space(options: &FillOptions, present: u64) -> Result<(), BenchError> {
     if missing > 0 && free < needed { Err(BenchError::Space { needed, free }) } else { Ok(()) }
 }
 
-/// A bucket's stream and how many objects it has, where nothing but this command has written to it.
+/// A bucket's stream and how many changes it has, where nothing but this command has written to it.
 fn find_bucket(disk: &RealDisk, log: &Recovered, name: &str) -> Result<(StreamId, u64), BenchError> {
     for item in Replay::open(disk.clone(), Position(1))? {
         let ReadItem::Records(records) = item? else { continue };
@@ -182,11 +215,31 @@ mod tests {
     }
 
     #[test]
+    fn a_thinned_bucket_keeps_the_last_tenth_of_every_prefix() {
+        let options = FillOptions {
+            dir: PathBuf::new(),
+            bucket: "fill".to_owned(),
+            objects: 10_000,
+            key_shape: KeyShape::Folders,
+            thinned: true,
+        };
+        let mut present = BTreeSet::new();
+        for number in 0..options.objects + options.deletions() {
+            match options.change(number) {
+                Change::Put(key) => assert!(present.insert(key)),
+                Change::Delete(key) => assert!(present.remove(&key)),
+            }
+        }
+        let kept = |folder: u64| (90..100).map(move |number| format!("folder-{folder:02}/{number:012}"));
+        assert_eq!(present, (0..FOLDERS).flat_map(kept).collect());
+    }
+
+    #[test]
     fn what_would_fill_the_volume_up_is_refused_before_anything_is_made() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("new/data");
         let (bucket, key_shape) = ("fill".to_owned(), KeyShape::Folders);
-        let options = FillOptions { dir: dir.clone(), bucket, objects: 1 << 50, key_shape };
+        let options = FillOptions { dir: dir.clone(), bucket, objects: 1 << 50, key_shape, thinned: false };
         assert!(matches!(run(&options, &mut |_, _| ()), Err(BenchError::Space { .. })));
         assert!(!dir.exists());
     }

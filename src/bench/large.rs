@@ -1,5 +1,5 @@
 //! What very many objects in a bucket cost: the start of their server, and pages of listings beside those of a small
-//! bucket of the same server.
+//! bucket of the same server; also where nine of ten were deleted.
 
 use super::BenchError;
 use super::child::ServerProcess;
@@ -15,6 +15,8 @@ use std::path::PathBuf;
 const SMALL: u64 = 10_000;
 const SMALL_BUCKET: &str = "siltstone-fill-small";
 const LARGE_BUCKET: &str = "siltstone-fill";
+/// One that had as many and has a tenth of them left.
+const THINNED_BUCKET: &str = "siltstone-fill-thinned";
 const CLIENTS: usize = 4;
 
 /// Which store.
@@ -29,10 +31,15 @@ pub struct LargeOptions {
 /// Fills the store where that is needed, and measures it.
 pub(super) fn rows(options: &LargeOptions, seconds: u64, rounds: usize) -> Result<Vec<Row>, BenchError> {
     let mut objects = 0;
-    for (bucket, count) in [(SMALL_BUCKET, SMALL), (LARGE_BUCKET, options.objects)] {
+    let buckets = [
+        (SMALL_BUCKET, SMALL, false),
+        (LARGE_BUCKET, options.objects, false),
+        (THINNED_BUCKET, options.objects, true),
+    ];
+    for (bucket, count, thinned) in buckets {
         let (dir, bucket) = (options.store.clone(), bucket.to_owned());
-        let fill = FillOptions { dir, bucket, objects: count, key_shape: KeyShape::Folders };
-        objects = fill::run(&fill, &mut |_, _| ())?.objects;
+        let fill = FillOptions { dir, bucket, objects: count, key_shape: KeyShape::Folders, thinned };
+        objects += fill::run(&fill, &mut |_, _| ())?.objects;
     }
     let mut starts = Vec::with_capacity(rounds);
     for _ in 0..rounds {
@@ -53,11 +60,14 @@ pub(super) fn rows(options: &LargeOptions, seconds: u64, rounds: usize) -> Resul
         p99_ms: 0.0,
         errors: 0,
     };
-    let pages = [(Listing::First, PAGE_KEYS, "keys"), (Listing::Prefixes, FOLDERS, "prefixes")];
-    let pages = pages.map(|(listing, count, what)| {
-        let what = format!("List {count} {what} of {objects}");
-        compare(&server, listing, what, seconds, rounds)
-    });
+    let of = options.objects;
+    let pages = [
+        (LARGE_BUCKET, Listing::First, format!("List {PAGE_KEYS} keys of {of}")),
+        (LARGE_BUCKET, Listing::Prefixes, format!("List {FOLDERS} prefixes of {of}")),
+        (THINNED_BUCKET, Listing::First, format!("List {PAGE_KEYS} keys, 9/10 of {of} deleted")),
+        (THINNED_BUCKET, Listing::Prefixes, format!("List {FOLDERS} prefixes, 9/10 of {of} deleted")),
+    ];
+    let pages = pages.map(|(bucket, listing, what)| compare(&server, bucket, listing, what, seconds, rounds));
     let rows = std::iter::once(Ok(start)).chain(pages).collect();
     server.stop_cleanly()?;
     rows
@@ -66,6 +76,7 @@ pub(super) fn rows(options: &LargeOptions, seconds: u64, rounds: usize) -> Resul
 /// Pages of the large bucket beside those of the small one, in turn.
 fn compare(
     server: &ServerProcess,
+    bucket: &str,
     listing: Listing,
     what: String,
     seconds: u64,
@@ -86,7 +97,7 @@ fn compare(
     let (mut ours, mut small, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let (mut p50, mut p99, mut errors) = (Vec::new(), Vec::new(), 0);
     for _ in 0..rounds {
-        let (of_large, of_small) = (load(LARGE_BUCKET)?, load(SMALL_BUCKET)?);
+        let (of_large, of_small) = (load(bucket)?, load(SMALL_BUCKET)?);
         ours.push(cpu(&of_large));
         small.push(cpu(&of_small));
         ratios.push(cpu(&of_large) / cpu(&of_small));

@@ -4,7 +4,7 @@ use super::BenchError;
 use super::fill::KeyShape;
 use super::scratch::Scratch;
 use super::stats::figure;
-use super::writing::{Objects, write_bucket};
+use super::writing::{Change, Changes, write_bucket};
 use crate::telemetry::process::cpu_seconds_of;
 use serde::Serialize;
 use siltstone_log::host::real::{RealClock, RealDisk, RealEntropy};
@@ -67,8 +67,9 @@ pub fn run(options: &RebuildOptions) -> Result<RebuildBench, BenchError> {
             RecoveryConfig { log_id: format.log_id, node_id: format.node_id, projection_witness: None };
         Script::new(move |io| recover(io, config)).run(&mut disk.clone())
     };
-    let objects = Objects { stream: StreamId(draw(&RealEntropy)), first: 0, count: options.records };
-    let bytes = write_bucket(&recovered()?, &disk, objects, &|number| KeyShape::Scattered.key(number))?;
+    let changes = Changes { stream: StreamId(draw(&RealEntropy)), first: 0, count: options.records };
+    let bytes =
+        write_bucket(&recovered()?, &disk, changes, &|number| Change::Put(KeyShape::Scattered.key(number)))?;
     let recovered = recovered()?;
     let store = FjallStore::open(&data.root().join("projections"), &LogState::of(&recovered))?.store;
     let cpu = || cpu_seconds_of(std::process::id());

@@ -1,9 +1,11 @@
-//! Puts of small objects, straight into the log: for logs that a benchmark reads, and stores that it fills.
+//! Puts and deletions of small objects, straight into the log: for logs that a benchmark reads, and stores that it fills.
 
 use super::BenchError;
 use crossbeam_channel::{Sender, bounded};
 use siltstone_log::driver::{LogSink, LogThread};
-use siltstone_log::event::{Actor, Body, BucketCreated, Content, ContentHeaders, Door, Event, ObjectPut};
+use siltstone_log::event::{
+    Actor, Body, BucketCreated, Content, ContentHeaders, Deletion, Door, Event, ObjectDeleted, ObjectPut,
+};
 use siltstone_log::hlc::Hlc;
 use siltstone_log::host::real::{RealClock, RealDisk};
 use siltstone_log::host::{Clock, DiskError};
@@ -20,13 +22,21 @@ const TOGETHER: u64 = 500;
 const UNDER_WAY: usize = 8;
 /// Bytes of content in a record.
 const CONTENT: [u8; 128] = [7; 128];
-/// Objects between two words about progress.
+/// Changes between two words about progress.
 const TELL_EVERY: u64 = 10_000;
 const ACCOUNT: AccountId = AccountId([3; 16]);
 
-/// Objects to be put in a bucket's stream.
+/// What is done to a key.
+pub(super) enum Change {
+    /// An object is put.
+    Put(String),
+    /// It is deleted.
+    Delete(String),
+}
+
+/// Changes to be appended to a bucket's stream.
 #[derive(Clone, Copy)]
-pub(super) struct Objects {
+pub(super) struct Changes {
     /// The bucket's stream.
     pub(super) stream: StreamId,
     /// The first one's number; the stream has as many already, behind its beginning.
@@ -58,47 +68,52 @@ impl LogSink for Answers {
 pub(super) fn write_bucket(
     recovered: &Recovered,
     disk: &RealDisk,
-    objects: Objects,
-    key: &dyn Fn(u64) -> String,
+    changes: Changes,
+    change: &dyn Fn(u64) -> Change,
 ) -> Result<u64, BenchError> {
     let name = BucketName::parse("siltstone-bench").expect("a good name");
     let begin = Event::BucketCreated(BucketCreated { name, owner: ACCOUNT, location: String::new() });
-    let begin = Some(draft(objects.stream, 1, begin, DraftContent::None, RealClock::default().wall_millis()));
-    submit_all(recovered, disk, begin, objects, key, &mut |_, _| ())
+    let begin = Some(draft(changes.stream, 1, begin, DraftContent::None, RealClock::default().wall_millis()));
+    submit_all(recovered, disk, begin, changes, change, &mut |_, _| ())
 }
 
-/// Writes objects behind what a bucket's stream has; returns the bytes of log.
+/// Writes changes behind what a bucket's stream has; returns the bytes of log.
 pub(super) fn write(
     recovered: &Recovered,
     disk: &RealDisk,
-    objects: Objects,
-    key: &dyn Fn(u64) -> String,
+    changes: Changes,
+    change: &dyn Fn(u64) -> Change,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<u64, BenchError> {
-    submit_all(recovered, disk, None, objects, key, progress)
+    submit_all(recovered, disk, None, changes, change, progress)
 }
 
 fn submit_all(
     recovered: &Recovered,
     disk: &RealDisk,
     begin: Option<RecordDraft>,
-    objects: Objects,
-    key: &dyn Fn(u64) -> String,
+    changes: Changes,
+    change: &dyn Fn(u64) -> Change,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<u64, BenchError> {
     let clock = Arc::new(RealClock::default());
     let (answers, answered) = bounded(UNDER_WAY * 2);
     let (thread, client) =
         LogThread::start(recovered, disk.clone(), clock.clone(), WriterConfig::default(), Answers(answers))?;
-    let Objects { stream, first, count } = objects;
+    let Changes { stream, first, count } = changes;
     let (mut at, end, mut begin) = (first, first + count, begin);
     let (mut under_way, mut bytes) = (0usize, 0u64);
     while at < end || begin.is_some() {
         let last = (at + TOGETHER).min(end);
         let mut drafts: Vec<RecordDraft> = begin.take().into_iter().collect();
         for number in at..last {
-            let content = DraftContent::Inline(Salted::new(Salt([2; Salt::LEN]), &CONTENT));
-            let event = put(&key(number), number);
+            let (event, content) = match change(number) {
+                Change::Put(key) => {
+                    let content = Salted::new(Salt([2; Salt::LEN]), &CONTENT);
+                    (put(&key, number), DraftContent::Inline(content))
+                }
+                Change::Delete(key) => (deletion(&key), DraftContent::None),
+            };
             // The stream's first record is the bucket's beginning.
             drafts.push(draft(stream, number + 2, event, content, clock.wall_millis()));
         }
@@ -134,6 +149,11 @@ fn put(key: &str, number: u64) -> Event {
         tags: Vec::new(),
         copied_from: None,
     })
+}
+
+fn deletion(key: &str) -> Event {
+    let key = ObjectKey::parse(key).expect("a good key");
+    Event::ObjectDeleted(ObjectDeleted { key, deletion: Deletion::Current })
 }
 
 fn draft(stream: StreamId, seq: u64, event: Event, content: DraftContent, now: u64) -> RecordDraft {

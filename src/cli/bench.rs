@@ -141,6 +141,9 @@ pub struct FillArgs {
     /// What the keys look like; a bucket is filled up with the shape it began with
     #[arg(long, value_enum, default_value_t = KeyShape::Folders)]
     key_shape: KeyShape,
+    /// Delete nine of ten of them again; a bucket that was thinned cannot be filled up
+    #[arg(long)]
+    thinned: bool,
     #[command(flatten)]
     progress: ProgressArgs,
     #[command(flatten)]
@@ -194,8 +197,8 @@ pub fn run(command: BenchCommand, env: &Environment, out: Out<'_>) -> Result<Exi
             let large = store.zip(objects).map(|(store, objects)| LargeOptions { store, objects });
             show(output, &ratios::run(&RatioOptions { dir, seconds, rounds, large })?, out)
         }
-        BenchCommand::Fill(FillArgs { dir, objects, bucket, key_shape, progress, output }) => {
-            let options = FillOptions { dir, bucket, objects, key_shape };
+        BenchCommand::Fill(FillArgs { dir, objects, bucket, key_shape, thinned, progress, output }) => {
+            let options = FillOptions { dir, bucket, objects, key_shape, thinned };
             let mut shown = None;
             let filled = fill::run(&options, &mut |done, of| {
                 shown.get_or_insert_with(|| Progress::begin_counting(progress, "fill", of)).set(done);
