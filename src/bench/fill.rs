@@ -20,6 +20,8 @@ use siltstone_log::layout::DataDir;
 use siltstone_log::reader::{ReadItem, Replay};
 use siltstone_log::recovery::{Recovered, RecoveryConfig, recover};
 use siltstone_log::script::Script;
+use siltstone_projections::store::fjall::FjallStore;
+use siltstone_projections::store::{LogState, Store};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -148,10 +150,8 @@ fn append(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(u64, u64), BenchError> {
     let data = DataDir::open(&options.dir, "siltstone bench", &RealEntropy)?;
-    let format = data.format();
     let disk = RealDisk::new(data.root());
-    let config = RecoveryConfig { log_id: format.log_id, node_id: format.node_id, projection_witness: None };
-    let recovered = Script::new(move |io| recover(io, config)).run(&mut disk.clone())?;
+    let recovered = recovered(&data, &disk)?;
     let (stream, present) = find_bucket(&disk, &recovered, &options.bucket)?;
     check_space(options, present)?;
     let changes = Changes { stream, first: present, count: until.saturating_sub(present) };
@@ -159,8 +159,25 @@ fn append(
     drop(data);
     if changes.count > 0 {
         ServerProcess::serve(&options.dir)?.stop_cleanly()?;
+        tidy(&options.dir)?;
     }
     Ok((changes.count, log_bytes))
+}
+
+/// What a server does a few seconds after it has taken many deletions in.
+fn tidy(dir: &Path) -> Result<(), BenchError> {
+    let data = DataDir::open(dir, "siltstone bench", &RealEntropy)?;
+    let recovered = recovered(&data, &RealDisk::new(data.root()))?;
+    let store = FjallStore::open(&data.root().join("projections"), &LogState::of(&recovered))?.store;
+    store.tidy()?;
+    store.sync()?;
+    Ok(())
+}
+
+fn recovered(data: &DataDir, disk: &RealDisk) -> Result<Recovered, BenchError> {
+    let format = data.format();
+    let config = RecoveryConfig { log_id: format.log_id, node_id: format.node_id, projection_witness: None };
+    Ok(Script::new(move |io| recover(io, config)).run(&mut disk.clone())?)
 }
 
 /// Refuses what would fill the volume up, before anything is written.

@@ -32,6 +32,7 @@ pub mod stream_task;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod view;
 
 pub use admission::{FreeSpace, Limits, Need, Permit, ReadPermit};

@@ -16,6 +16,7 @@ use super::poller;
 use super::shard::{Call, CommandResult, Notice, ReplyTo, Shard, ShardContext, shard_of};
 use super::status::Progress;
 use super::sweep::{self, Sweeper};
+use super::tidy;
 use super::{Engine, ROOT_ACCOUNT, Shared};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use siltstone_log::driver::{LogClient, LogThread};
@@ -426,8 +427,9 @@ fn start_threads(config: EngineConfig, parts: Parts) -> Result<Engine, OpenError
     let workers = vec![
         start_history(history, Arc::downgrade(&shared), stopped.clone())?,
         start_poller(Arc::downgrade(&shared), disk, admission, damage, stopped.clone())?,
-        start_sweep(sweeper, inventory, Arc::downgrade(&shared), stopped)?,
+        start_sweep(sweeper, inventory, Arc::downgrade(&shared), stopped.clone())?,
     ];
+    start_tidy(Arc::downgrade(&shared), stopped)?;
     let threads = Threads { notices, shards, log, batches, follower, packs, workers_stop, workers, data_dir };
     *shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
     Ok(Engine { shared })
@@ -455,6 +457,11 @@ fn start_sweep(
     stop: Receiver<()>,
 ) -> io::Result<JoinHandle<()>> {
     Builder::new().name("sweep".into()).spawn(move || sweep::run(sweeper, inventory, &engine, &stop))
+}
+
+/// Nobody waits for it: a compaction takes up to minutes, and a stop need not.
+fn start_tidy(engine: Weak<Shared>, stop: Receiver<()>) -> io::Result<()> {
+    Builder::new().name("tidy".into()).spawn(move || tidy::run(&engine, &stop)).map(drop)
 }
 
 fn start_poller(

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from rawsign import EMPTY_SHA256, Signer, read_answer, request_bytes
@@ -295,6 +296,44 @@ def test_memory_stays_flat_at_large_bodies(own_server):
     size = sum(len(piece) for piece in stream.iter_chunks(MIB))
     peak = max(peak, own_server.resident_bytes())
     assert size == 64 * MIB and peak < 256 * MIB, f"{peak / MIB:.0f} MiB"
+
+
+def test_memory_is_bounded_with_a_hundred_clients_at_once(own_server):
+    own_server.client().create_bucket(Bucket="large")
+    clients, size = 100, 8 * MIB
+    signer, half = Signer(own_server.address()), b"x" * (size // 2)
+    together = Barrier(clients)
+
+    def store(number):
+        path = f"/large/k{number}"
+        headers = signer.headers("PUT", path, "UNSIGNED-PAYLOAD", {"content-length": size})
+        with own_server.connect(60) as connection:
+            connection.sendall(request_bytes("PUT", path, headers, half))
+            together.wait(60)
+            connection.sendall(half)
+            return read_answer(connection)[0]
+
+    def load(number):
+        path = f"/large/k{number}"
+        headers = signer.headers("GET", path, EMPTY_SHA256)
+        with own_server.connect(60) as connection:
+            connection.sendall(request_bytes("GET", path, headers))
+            first = connection.recv(64 * KIB)
+            together.wait(60)
+            stream, rest = connection.makefile("rb"), size
+            head, _, body = first.partition(b"\r\n\r\n")
+            rest -= len(body)
+            while rest > 0:
+                piece = stream.read(min(rest, MIB))
+                assert piece, f"{rest} bytes are missing"
+                rest -= len(piece)
+            return int(head.split()[1])
+
+    with ThreadPoolExecutor(clients) as pool:
+        assert set(pool.map(store, range(clients))) == {200}
+        assert set(pool.map(load, range(clients))) == {200}
+    peak = own_server.peak_bytes()
+    assert peak < 256 * MIB, f"{peak / MIB:.0f} MiB"
 
 
 def test_the_aws_command_line(own_server, tmp_path):

@@ -137,6 +137,10 @@ impl<S: Store> Store for CachedStore<S> {
         self.changing((0..SLOTS).collect(), |store| store.ingest(batch))
     }
 
+    fn tidy(&self) -> Result<bool, StoreError> {
+        self.store.tidy()
+    }
+
     fn snapshot(&self) -> Box<dyn Rows + Send + Sync> {
         self.store.snapshot()
     }

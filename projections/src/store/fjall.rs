@@ -11,6 +11,7 @@
 )]
 
 mod blobs;
+mod tombstones;
 mod witness;
 
 pub use blobs::FjallBlobIndex;
@@ -35,6 +36,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tombstones::Tombstones;
 use witness::AppliedFile;
 
 const CACHE_BYTES: u64 = 128 << 20;
@@ -69,6 +71,7 @@ pub struct FjallStore {
     blobs: FjallBlobIndex,
     applied: AppliedFile,
     health: Arc<Health>,
+    tombstones: Tombstones,
 }
 
 /// Remembers damage beyond this process: a checksum that failed once is not served again after a restart.
@@ -192,7 +195,7 @@ impl FjallStore {
         let health = Arc::new(Health { folder: folder.to_owned(), condemned: AtomicBool::new(false) });
         let blobs = blobs::open(&database, blobs, health.clone(), log_id)?;
         let applied = AppliedFile::open(folder, log_id)?;
-        Ok(Self { database, spaces, blobs, applied, health })
+        Ok(Self { database, spaces, blobs, applied, health, tombstones: Tombstones::default() })
     }
 
     /// Bytes on disk, about.
@@ -332,9 +335,11 @@ impl Store for FjallStore {
         let keyspace = space.pick(&self.spaces);
         let mut atomic = self.database.batch();
         for (key, after) in writes {
-            match after {
-                Some(after) => atomic.insert(keyspace, key, Slice::from(after)),
-                None => atomic.remove(keyspace, key),
+            if let Some(after) = after {
+                atomic.insert(keyspace, key, Slice::from(after));
+            } else {
+                self.tombstones.note(&key);
+                atomic.remove(keyspace, key);
             }
         }
         atomic.commit().map_err(|error| self.health.failed(error))?;
@@ -357,6 +362,10 @@ impl Store for FjallStore {
         ingestion.finish().map_err(|error| self.health.failed(error))?;
         self.applied.raise(applied);
         Ok(())
+    }
+
+    fn tidy(&self) -> Result<bool, StoreError> {
+        self.tidy_state()
     }
 
     fn snapshot(&self) -> Box<dyn Rows + Send + Sync> {

@@ -147,6 +147,11 @@ pub trait Store: Rows + Send + Sync {
     /// The same as `commit`, by the store's way for very many rows.
     fn ingest(&self, batch: Batch) -> Result<(), StoreError>;
 
+    /// Does what keeps reading cheap, where it is worth it, and says whether it did anything. May take minutes.
+    fn tidy(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// A view that later commits do not change.
     fn snapshot(&self) -> Box<dyn Rows + Send + Sync>;
 

@@ -7,7 +7,7 @@ use crate::{Pace, key};
 use siltstone_log::id::{Position, StreamId};
 use siltstone_log::witness::{QuarantinedRange, Touched};
 
-fn folder(parent: &tempfile::TempDir) -> PathBuf {
+pub(super) fn folder(parent: &tempfile::TempDir) -> PathBuf {
     parent.path().join("projections")
 }
 
@@ -16,11 +16,11 @@ fn state(log: &TestLog) -> LogState<'_> {
     LogState { log_id: LOG, next_position, heads: &log.heads, quarantine: &[] }
 }
 
-fn open(folder: &Path, log: &TestLog) -> Opened {
+pub(super) fn open(folder: &Path, log: &TestLog) -> Opened {
     FjallStore::open(folder, &state(log)).unwrap()
 }
 
-fn history(puts: u32) -> TestLog {
+pub(super) fn history(puts: u32) -> TestLog {
     let mut log = TestLog::default();
     log.append(bucket_stream(0), bucket_created("a-bucket"));
     for number in 0..puts {
@@ -36,13 +36,13 @@ fn history(puts: u32) -> TestLog {
 }
 
 /// What a start does: open, then follow the log from where the rows are.
-fn recover(folder: &Path, log: &TestLog) -> (FjallStore, Option<Discarded>) {
+pub(super) fn recover(folder: &Path, log: &TestLog) -> (FjallStore, Option<Discarded>) {
     let Opened { store, discarded } = open(folder, log);
     log.follow(&store, 50).unwrap();
     (store, discarded)
 }
 
-fn reference(log: &TestLog) -> MemStore {
+pub(super) fn reference(log: &TestLog) -> MemStore {
     let store = MemStore::new();
     log.follow(&store, 1_000).unwrap();
     store
