@@ -5,7 +5,7 @@
 //! could lie in front of a page for ever. So the space is compacted as a whole when many have gathered. That rewrites all
 //! of it, and is worth it only where they are many beside the rows, or where removing has ended for now.
 
-use super::{FjallStore, Space};
+use super::{FjallStore, Space, free_bytes};
 use crate::key::FIRST_COUNTED;
 use crate::store::StoreError;
 use fjall::AbstractTree;
@@ -54,7 +54,10 @@ impl FjallStore {
         // Those of earlier processes are known from the files, those of this one that are not in files yet from counting.
         let in_files = keyspace.tree.tombstone_count();
         let found = in_files.saturating_sub(self.tombstones.left.load(Ordering::Relaxed)).max(removed);
-        if !is_due(found, keyspace.approximate_len() as u64, quiet) {
+        // The rows lie there twice meanwhile, and as much again stays for everybody else.
+        let has_room =
+            || free_bytes(&self.health.folder).is_some_and(|free| free / 2 >= keyspace.disk_space());
+        if !is_due(found, keyspace.approximate_len() as u64, quiet) || !has_room() {
             return Ok(false);
         }
         self.compact_state()?;
