@@ -154,6 +154,15 @@ impl Scan {
         }
     }
 
+    /// The last position that can stand here, where that is known: a batch behind it is another segment's, which the disk
+    /// has put in the wrong place.
+    fn last(&self) -> Option<Position> {
+        match self.config.until {
+            Until::Sealed { last, .. } | Until::Position(last) => Some(last),
+            Until::Open => None,
+        }
+    }
+
     /// The next item. After the end, the end again.
     pub async fn next(&mut self, io: &Io) -> Result<ScanItem, DiskError> {
         if self.ended {
@@ -251,6 +260,7 @@ impl Scan {
                 && frame.log_id == self.config.log_id
                 && frame.seq >= self.next_batch
                 && frame.first >= self.next
+                && self.last().is_none_or(|last| frame.last() <= last)
                 && !(at == self.offset && self.follows(&frame))
             {
                 return Ok(Found::Frame { offset: at, frame });

@@ -3,6 +3,7 @@ use crate::event::Door;
 use crate::host::FilePath;
 use crate::host::mem::MemDisk;
 use crate::reader::{ReadError, ReadItem, VerifyReport, content};
+use crate::record::Place;
 use crate::script::Script;
 use crate::testing::{
     Rig, logical, read_all, recover_disk, recovery_config, small_segments, stream, verify_disk, without_place,
@@ -82,6 +83,27 @@ fn a_rotten_body_or_content_leaves_its_record_in_the_chain() {
     let place = inline.place;
     let read = Script::new(|io| async move { content(&io, place, 116).await }).run(&mut rig.disk.clone());
     assert_eq!(read, Err(ReadError::NoContent(place.position)));
+}
+
+#[test]
+fn a_batch_that_the_disk_put_into_another_segment_is_none_of_that_segments() {
+    let rig = log();
+    let mut records = rig.records().into_iter();
+    let first = records.next().unwrap().place;
+    let other = records.find(|record| record.place.segment != first.segment).unwrap().place;
+    let page = |place: Place| {
+        let name = SegmentName { first: place.segment, generation: place.generation };
+        (name.file(), usize::try_from(place.offset / 4096 * 4096).unwrap())
+    };
+    let ((file, at), (from, from_at)) = (page(first), page(other));
+    let mut files = rig.disk.files();
+    let moved = files[&from][from_at..from_at + 4096].to_vec();
+    let bytes = files.get_mut(&file).unwrap();
+    bytes[at..at + 4096].copy_from_slice(&moved);
+    rig.disk.put(file, bytes.clone());
+    let (report, _) = repaired(&rig.disk);
+    let lost: Vec<(u64, u64)> = report.given_up.iter().map(|loss| (loss.first.0, loss.last.0)).collect();
+    assert_eq!(lost, [(1, 6)], "what it replaced, and no more");
 }
 
 #[test]
