@@ -210,7 +210,7 @@ fn of_read(error: &ReadError) -> ExitCode {
 
 fn of_recovery(error: &RecoveryError) -> ExitCode {
     match error {
-        RecoveryError::Disk(_) => ExitCode::Failed,
+        RecoveryError::Disk(_) | RecoveryError::CopyDiffers { .. } => ExitCode::Failed,
         RecoveryError::NeedsVersion { .. } => ExitCode::Conflict,
         RecoveryError::ForeignLog { .. }
         | RecoveryError::LogMissing { .. }

@@ -114,6 +114,17 @@ pub enum RecoveryError {
         /// The later one.
         segment: SegmentName,
     },
+    /// A copy of a segment does not hold what was read of the segment. The copy counts for nothing, and the segment is as
+    /// it was.
+    #[error(
+        "{to} does not hold what was read of {from}: the disk reads or writes other bytes; nothing was removed"
+    )]
+    CopyDiffers {
+        /// The segment.
+        from: SegmentName,
+        /// Its copy.
+        to: SegmentName,
+    },
     /// A segment has been copied as often as its name can count.
     #[error("{segment} has no further generation")]
     GenerationsExhausted {

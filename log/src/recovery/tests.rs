@@ -456,6 +456,46 @@ fn run_with_bad_sectors<T>(
 }
 
 #[test]
+fn a_copy_that_does_not_hold_what_was_read_costs_nothing() {
+    let (files, records, _) = crashed_log();
+    let segment = segment_files(&files).remove(0);
+    let mut refused = 0;
+    // Each read of the segment in turn gives what was there before its third batch was written.
+    for stale in 0.. {
+        let disk = MemDisk::with_files(files.clone());
+        let mut script = Script::new(|io| recover(io, recovery_config()));
+        let (mut step, mut reads) = (script.resume(None), 0);
+        let recovered = loop {
+            let op = match step {
+                crate::script::Step::Done(done) => break done,
+                crate::script::Step::Submit(op) => op,
+            };
+            let mut result = disk.execute(&op);
+            if let (DiskOp::Read { file, offset, .. }, Ok(DiskReply::Data(bytes))) = (&op, &mut result)
+                && *file == segment
+            {
+                let third = usize::try_from(HEADER_BYTES + 2 * 4096 - offset).unwrap_or(0);
+                if reads == stale && third + 4096 <= bytes.len() {
+                    let mut old = bytes.to_vec();
+                    old[third..third + 4096].fill(0);
+                    *bytes = old.into();
+                }
+                reads += 1;
+            }
+            step = script.resume(Some(result));
+        };
+        if reads <= stale {
+            break;
+        }
+        refused += u64::from(matches!(recovered, Err(RecoveryError::CopyDiffers { .. })));
+        let again = recover_disk(&disk).unwrap();
+        assert!(again.quarantine.is_empty(), "read {stale}: {:?}", again.quarantine);
+        assert_eq!(logical(&read_all(&disk, 1).unwrap()).len(), records.len(), "read {stale}");
+    }
+    assert_eq!(refused, 1, "one of the reads is the copy's");
+}
+
+#[test]
 fn megabytes_that_the_disk_cannot_read_are_quarantined_and_the_rest_is_kept() {
     let mut rig =
         Rig::new(MemDisk::new(), WriterConfig { segment_bytes: 8 << 20, ..WriterConfig::default() });
