@@ -284,6 +284,12 @@ fn open_parts(data_dir: DataDir, config: &EngineConfig) -> Result<Parts, OpenErr
     config.observer.starting("packs", None);
     let (log_id, index) = (recovered.log_id, blobs.clone());
     let packs = Script::new(move |io| recover_packs(io, log_id, index)).run(&mut disk)?;
+    for pack in &packs.unreadable {
+        tracing::error!(
+            pack = format_args!("{pack:08x}"),
+            "the disk cannot read all of the pack; what lies there is left as it is, and looked for at the next start"
+        );
+    }
     let leave_free = config.limits.free_floor;
     let pack_writer = PackWriter::new(&packs, PackConfig { leave_free, ..config.packs });
     let (sweeper, inventory) = (Sweeper::new(&packs, sweep::PAGE), Inventory::new(&packs));

@@ -9,6 +9,10 @@
 //! the highest number stays, even when nothing is in it, and the index remembers that number too: a file that was lost
 //! does not give it away.
 //!
+//! A page that the disk cannot read is damage like any other, and costs what lies there. Where it is not known what that
+//! is, nothing of the pack is given back and the pack is not sealed: the disk may be able to read it at the next start,
+//! which looks again.
+//!
 //! Nothing is ever given back in a sealed pack here: a blob that is incomplete there has been damaged, or freed by half,
 //! which only those can tell who know what records name. Its packs are not marked, so that each start finds it again until
 //! it is gone.
@@ -22,10 +26,10 @@ use super::place::BlobPlace;
 use super::reader::{BlobDamage, Damage};
 use super::{BLOCK, PAGE, pack_file, pack_number};
 use crate::codec::crc32c;
-use crate::host::{DiskError, DiskOp, FilePath, Folder};
+use crate::host::{DiskError, DiskOp, FilePath, Folder, unless_lost};
 use crate::id::{BlobId, Hash, LogId};
 use crate::script::Io;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -71,6 +75,8 @@ pub struct RecoveredPacks {
     /// Blobs that lack extents although part of them lies in sealed packs, in the order of their ids, with what is left
     /// of them there. These are places to free, not to read: the length is that of what is left, and there is no hash.
     pub incomplete: Vec<(BlobId, BlobPlace)>,
+    /// Packs that were left as they were, because the disk cannot read all of them, in order.
+    pub unreadable: Vec<u32>,
 }
 
 impl RecoveredPacks {
@@ -85,6 +91,7 @@ impl RecoveredPacks {
             given_back: 0,
             damaged: Vec::new(),
             incomplete: Vec::new(),
+            unreadable: Vec::new(),
         }
     }
 }
@@ -119,6 +126,19 @@ pub async fn recover_packs(
 struct Open {
     header_sound: bool,
     kept: BTreeMap<u64, ExtentInfo>,
+    /// Pages that the disk cannot read.
+    unreadable: Vec<u64>,
+}
+
+impl Open {
+    /// Whether something lies there of which nothing is known: behind the pack's header and outside of what is kept.
+    fn is_unknown(&self) -> bool {
+        let within = |page: u64| {
+            let before = self.kept.range(..=page).next_back();
+            page < PAGE || before.is_some_and(|(_, info)| page < info.place.end())
+        };
+        !self.unreadable.iter().all(|page| within(*page))
+    }
 }
 
 struct Recovery {
@@ -192,9 +212,11 @@ impl Recovery {
         file: &FilePath,
         len: u64,
     ) -> Result<Option<Vec<ExtentInfo>>, PackRecoveryError> {
-        let trailer = self.io.read(file, len.saturating_sub(TRAILER), TRAILER, false).await?;
-        let Some(offset) = footer_offset(&trailer, len) else { return Ok(None) };
-        let bytes = self.io.read(file, offset, len - offset, false).await?;
+        let trailer = unless_lost(self.io.read(file, len.saturating_sub(TRAILER), TRAILER, false).await)?;
+        let offset = trailer.and_then(|trailer| footer_offset(&trailer, len));
+        let Some(offset) = offset else { return Ok(None) };
+        let bytes = unless_lost(self.io.read(file, offset, len - offset, false).await)?;
+        let Some(bytes) = bytes else { return Ok(None) };
         match decode_footer(&bytes, self.report.log_id, number) {
             Ok(listed) => Ok(Some(listed)),
             // Half a footer: the program ended while it was written, or it is damaged. The headers say the same.
@@ -214,14 +236,16 @@ impl Recovery {
     ) -> Result<Vec<ExtentInfo>, DiskError> {
         let mut there = Vec::with_capacity(listed.len());
         for info in listed {
-            let page = self.io.read(file, info.place.offset, PAGE, false).await?;
-            let damage =
-                match ExtentHeader::decode(&page, self.report.log_id, info.place.pack, info.place.offset) {
-                    Ok(header) if header.info == info => None,
-                    Ok(_) => Some(Damage::OtherExtent),
-                    Err(FormatError::Empty) => continue,
-                    Err(error) => Some(Damage::Header(error)),
-                };
+            let page = unless_lost(self.io.read(file, info.place.offset, PAGE, false).await)?;
+            let header = page.map(|page| {
+                ExtentHeader::decode(&page, self.report.log_id, info.place.pack, info.place.offset)
+            });
+            let damage = match header.unwrap_or(Err(FormatError::Damaged)) {
+                Ok(header) if header.info == info => None,
+                Ok(_) => Some(Damage::OtherExtent),
+                Err(FormatError::Empty) => continue,
+                Err(error) => Some(Damage::Header(error)),
+            };
             self.note_damage(&info, info.place.offset, damage);
             there.push(info);
         }
@@ -241,7 +265,14 @@ impl Recovery {
         len: u64,
     ) -> Result<Vec<ExtentInfo>, PackRecoveryError> {
         let log_id = self.report.log_id;
-        let mut window = Window { io: self.io.clone(), file: file.clone(), start: 0, bytes: Bytes::new() };
+        let mut window = Window {
+            io: self.io.clone(),
+            file: file.clone(),
+            file_bytes: len,
+            start: 0,
+            bytes: Bytes::new(),
+            unreadable: Vec::new(),
+        };
         let header_sound = match check_pack_header(&window.read(0, PAGE).await?, log_id, number) {
             Ok(()) => true,
             Err(FormatError::Empty | FormatError::Damaged) => false,
@@ -249,7 +280,6 @@ impl Recovery {
                 return Err(PackRecoveryError::Refused { pack: number, reason });
             }
         };
-        self.open.insert(number, Open { header_sound, kept: BTreeMap::new() });
         let mut extents = Vec::new();
         let mut offset = PAGE;
         while offset.saturating_add(PAGE) <= len {
@@ -265,6 +295,8 @@ impl Recovery {
             offset = header.info.place.end();
             extents.push(header.info);
         }
+        let unreadable = window.unreadable;
+        self.open.insert(number, Open { header_sound, kept: BTreeMap::new(), unreadable });
         Ok(extents)
     }
 
@@ -298,6 +330,11 @@ impl Recovery {
         let highest = self.report.next_pack.saturating_sub(1);
         let mut ends = Vec::new();
         for (number, open) in &open {
+            if open.is_unknown() {
+                self.io.run(DiskOp::Sync { file: pack_file(*number) }).await?;
+                self.report.unreadable.push(*number);
+                continue;
+            }
             self.report.closed.push(*number);
             let used = if open.kept.is_empty() { &mut self.empty } else { &mut self.sealed };
             used.push(*number);
@@ -389,23 +426,45 @@ async fn first_bad_block(window: &mut Window, header: &ExtentHeader) -> Result<O
     Ok(bad)
 }
 
-/// Reads a file forwards in large pieces, from the disk and not from the page cache.
+/// Reads a file forwards in large pieces, from the disk and not from the page cache. What the disk cannot read is zeros,
+/// and is noted.
 struct Window {
     io: Io,
     file: FilePath,
+    file_bytes: u64,
     start: u64,
     bytes: Bytes,
+    unreadable: Vec<u64>,
 }
 
 impl Window {
     async fn read(&mut self, offset: u64, len: u64) -> Result<Bytes, DiskError> {
         let end = self.start + self.bytes.len() as u64;
         if offset < self.start || offset.saturating_add(len) > end {
-            self.bytes = self.io.read(&self.file, offset, WINDOW.max(len), true).await?;
+            let read = unless_lost(self.io.read(&self.file, offset, WINDOW.max(len), true).await)?;
+            self.bytes = match read {
+                Some(bytes) => bytes,
+                None => self.read_pages(offset, WINDOW.max(len)).await?,
+            };
             self.start = offset;
         }
         let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.bytes.len());
         let until = from.saturating_add(usize::try_from(len).unwrap_or(usize::MAX)).min(self.bytes.len());
         Ok(self.bytes.slice(from..until))
+    }
+
+    async fn read_pages(&mut self, offset: u64, len: u64) -> Result<Bytes, DiskError> {
+        let mut out = BytesMut::new();
+        let (mut at, end) = (offset, offset.saturating_add(len).min(self.file_bytes));
+        while at < end {
+            let page = PAGE.min(end - at);
+            match unless_lost(self.io.read(&self.file, at, page, true).await)? {
+                Some(bytes) => out.extend_from_slice(&bytes),
+                None => self.unreadable.push(at),
+            }
+            at += page;
+            out.resize(usize::try_from(at - offset).unwrap_or(usize::MAX), 0);
+        }
+        Ok(out.freeze())
     }
 }

@@ -1,9 +1,11 @@
 //! Bytes that are not what was written.
 
 use super::*;
+use crate::host::{DiskError, DiskErrorKind};
 use crate::pack::format::encode_footer;
 use crate::pack::reader::Damage;
 use crate::pack::{BLOCK, PAGE};
+use crate::script::Step;
 use proptest::prelude::*;
 
 /// Three blobs in pack 1, sealed or not, and where they lie.
@@ -104,6 +106,56 @@ fn a_sealed_pack_reports_an_extent_whose_header_is_damaged_and_forgets_one_that_
     assert_eq!(found, [blob_id(1), blob_id(2)]);
     let damaged: Vec<_> = report.damaged.iter().map(|damage| (damage.blob, damage.offset)).collect();
     assert_eq!(damaged, [(blob_id(1), place.offset)]);
+}
+
+/// Recovers packs from a disk that cannot read one page of pack 1.
+fn recover_with_bad_page(
+    disk: &MemDisk,
+    found: &Arc<MemoryBlobIndex>,
+    bad: u64,
+) -> Result<RecoveredPacks, PackRecoveryError> {
+    let index: Arc<dyn BlobIndex> = found.clone();
+    let mut script = Script::new(|io| recover_packs(io, LOG, index));
+    let mut step = script.resume(None);
+    loop {
+        let op = match step {
+            Step::Done(done) => return done,
+            Step::Submit(op) => op,
+        };
+        let result = match &op {
+            DiskOp::Read { offset, len, .. } if *offset < bad + PAGE && bad < offset + len => {
+                let (target, message) = (String::new(), String::new());
+                Err(DiskError { kind: DiskErrorKind::Io, operation: "read", target, message })
+            }
+            op => disk.execute(op),
+        };
+        step = script.resume(Some(result));
+    }
+}
+
+#[test]
+fn a_page_that_the_disk_cannot_read_refuses_no_start_and_gives_nothing_away() {
+    for sealed in [false, true] {
+        let (disk, blobs) = three_blobs(sealed);
+        for bad in (0..disk.files()[&pack_file(1)].len() as u64).step_by(4096) {
+            let disk = MemDisk::with_files(disk.files());
+            let found = Arc::new(MemoryBlobIndex::default());
+            recover_with_bad_page(&disk, &found, bad).unwrap();
+            for (blob, place, _) in &blobs {
+                let there = found.get(*blob).unwrap();
+                let touched = place.extents.iter().any(|extent| extent.offset == bad);
+                assert!(there.as_ref() == Some(place) || touched, "sealed {sealed}, page at {bad}");
+            }
+            // A disk that reads it again has lost nothing.
+            let again = Arc::new(MemoryBlobIndex::default());
+            assert!(recover(&disk, &again).unwrap().unreadable.is_empty());
+            for (blob, place, content) in &blobs {
+                let there = again.get(*blob).unwrap();
+                assert_eq!(there.as_ref(), Some(place), "sealed {sealed}, page at {bad}");
+                assert_eq!(&read_blob(&disk, *blob, place, 0..place.len).unwrap(), content);
+            }
+        }
+    }
 }
 
 #[test]
