@@ -19,12 +19,21 @@ pub enum Scenario {
     FullDisk,
     /// Crashes between the halves of creating and deleting buckets.
     BucketProtocol,
+    /// Writes are lost or misdirected, reads stale or fail once, the disk is another one or its own of before: found and
+    /// reported, and nothing is lost of which there is another copy.
+    LyingDisk,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 5] =
-        [Self::CrashRecovery, Self::FailedFsync, Self::DiskRot, Self::FullDisk, Self::BucketProtocol];
+    pub const ALL: [Self; 6] = [
+        Self::CrashRecovery,
+        Self::FailedFsync,
+        Self::DiskRot,
+        Self::FullDisk,
+        Self::BucketProtocol,
+        Self::LyingDisk,
+    ];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -34,6 +43,7 @@ impl Scenario {
             Self::DiskRot => "disk_rot",
             Self::FullDisk => "full_disk",
             Self::BucketProtocol => "bucket_protocol",
+            Self::LyingDisk => "lying_disk",
         }
     }
 
@@ -145,6 +155,10 @@ pub struct Plan {
     pub failed_sync_one_in: u64,
     /// One write in so many fails; 0 for never.
     pub failed_write_one_in: u64,
+    /// Where readers are lied to: one read in so many fails, and would succeed if it were asked again; 0 for never.
+    pub failed_read_one_in: u64,
+    /// Where readers are lied to: one read in so many gives what was there before a write; 0 for never.
+    pub stale_read_one_in: u64,
     /// One submission in so many is refused for want of space, whatever it is for; 0 for never.
     pub refused_one_in: u64,
     /// Bytes of the volume.
@@ -155,7 +169,7 @@ pub struct Plan {
 
 impl Plan {
     /// Raised with every change of what a plan's fields mean, or of what is drawn after it.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     /// Plans that do less: half of something, or one class of operations or faults fewer.
     #[must_use]
@@ -192,6 +206,8 @@ impl Plan {
         with(|plan| plan.refused_one_in = 0);
         with(|plan| plan.failed_sync_one_in = 0);
         with(|plan| plan.failed_write_one_in = 0);
+        with(|plan| plan.failed_read_one_in = 0);
+        with(|plan| plan.stale_read_one_in = 0);
         with(|plan| plan.crash_in_recovery_percent = 0);
         with(|plan| plan.lost_projections_percent = 0);
         with(|plan| plan.clean_stop_percent = 0);
@@ -237,6 +253,12 @@ impl Plan {
                 plan.segment_bytes = 1024 * random.between(16, 40);
                 plan.mix.create_bucket = 2;
                 plan.mix.delete_bucket = 0;
+            }
+            Scenario::LyingDisk => {
+                plan.rounds = random.between(2, 4);
+                plan.segment_bytes = 1024 * random.between(16, 40);
+                plan.failed_read_one_in = random.between(10, 100);
+                plan.stale_read_one_in = random.between(5, 50);
             }
             Scenario::FullDisk => {
                 plan.rounds = random.between(1, 3);
@@ -321,6 +343,8 @@ impl Plan {
             partition_one_in: if random.coin() { random.between(20, 200) } else { 0 },
             failed_sync_one_in: 0,
             failed_write_one_in: 0,
+            failed_read_one_in: 0,
+            stale_read_one_in: 0,
             refused_one_in: 0,
             capacity: 1 << 40,
             leave_free: 0,
@@ -335,7 +359,7 @@ impl Plan {
             slow_read_one_in: self.slow_read_one_in,
             failed_sync_one_in: self.failed_sync_one_in,
             failed_write_one_in: self.failed_write_one_in,
-            failed_read_one_in: 0,
+            ..DiskOptions::default()
         }
     }
 }

@@ -126,6 +126,22 @@ states! {
     Swept "blob without a name swept";
     /// Nothing was swept, because records could not be read.
     SweepRefused "sweep refused for unreadable records";
+    /// Something was damaged of which there is another copy.
+    SpareDamaged "spare copy damaged";
+    /// A write that was acknowledged was never done.
+    LostWrite "write lost by the disk";
+    /// A write landed in another place.
+    MisdirectedWrite "write misdirected by the disk";
+    /// A sector could not be read for good.
+    UnreadableSector "sector unreadable";
+    /// A read failed that would have succeeded the next time.
+    ReadFailedOnce "read failed once";
+    /// A read gave what was there before a write.
+    StaleRead "stale read";
+    /// The log was older than its projections.
+    RolledBack "disk set back to an older state";
+    /// The log was gone, and its projections were there.
+    DiskMissing "start refused on an empty disk";
     /// Damage was found in content by the reader.
     DamagedContent "damaged content reported";
 }
@@ -145,6 +161,14 @@ impl State {
             | Self::BuiltPastDamage
             | Self::MissingContent
             | Self::DamagedContent => of(&[Scenario::DiskRot]),
+            Self::SpareDamaged
+            | Self::LostWrite
+            | Self::MisdirectedWrite
+            | Self::UnreadableSector
+            | Self::ReadFailedOnce
+            | Self::StaleRead
+            | Self::RolledBack
+            | Self::DiskMissing => of(&[Scenario::LyingDisk]),
             Self::FailedSync => of(&[Scenario::FailedFsync]),
             Self::NoSpace | Self::SpaceBack | Self::NotAdmitted => of(&[Scenario::FullDisk]),
             // A limit of the product, counted to be seen and not to be wanted.

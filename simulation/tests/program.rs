@@ -15,7 +15,7 @@ fn a_run_prints_its_plan_first_and_exits_with_0() {
     let output = sim(&["run", "--seed", "3", "--scenario", "bucket_protocol"]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     let first = stdout(&output).lines().next().unwrap().to_owned();
-    assert!(first.starts_with("{\"version\":1,\"seed\":3,\"scenario\":\"bucket_protocol\""), "{first}");
+    assert!(first.starts_with("{\"version\":2,\"seed\":3,\"scenario\":\"bucket_protocol\""), "{first}");
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_trace_can_be_run_again_and_one_of_another_version_is_refused() {
     let other = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(
         &mut other.as_file(),
-        text.replace("\"version\":1", "\"version\":99").as_bytes(),
+        text.replace("\"version\":2", "\"version\":99").as_bytes(),
     )
     .unwrap();
     let output = sim(&["run", "--plan", other.path().to_str().unwrap()]);

@@ -42,6 +42,12 @@ fn a_crash_between_the_halves_of_a_buckets_creation_or_deletion_is_mended() {
 }
 
 #[test]
+fn a_disk_that_lies_is_found_out_and_costs_nothing_of_which_there_is_another_copy() {
+    // Copies of what was read (14, 29, 48), batches in another segment's place (30, 38, 46), packs with a bad sector.
+    sweep(Scenario::LyingDisk, &[14, 29, 30, 38, 46, 48, 67, 85, 112]);
+}
+
+#[test]
 fn a_seed_gives_the_same_trace_each_time() {
     for seed in 1..=4 {
         let trace = || {

@@ -48,6 +48,8 @@ pub fn plan(operations: u64) -> Plan {
         partition_one_in: 0,
         failed_sync_one_in: 0,
         failed_write_one_in: 0,
+        failed_read_one_in: 0,
+        stale_read_one_in: 0,
         refused_one_in: 0,
         capacity: 1 << 40,
         leave_free: 0,

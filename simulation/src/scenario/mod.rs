@@ -1,6 +1,8 @@
 //! The runs: what a plan's scenario does with a world, step by step.
 
+mod atlas;
 mod full;
+mod lies;
 mod rot;
 mod rounds;
 
@@ -37,6 +39,7 @@ pub fn run_until(plan: &Plan, trace: Trace, until: Option<u64>) -> Outcome {
         Scenario::CrashRecovery | Scenario::BucketProtocol => rounds::crash_and_recover(&mut world),
         Scenario::FailedFsync => rounds::fail_and_recover(&mut world),
         Scenario::DiskRot => rot::rot_and_report(&mut world),
+        Scenario::LyingDisk => lies::lie_and_report(&mut world),
         Scenario::FullDisk => full::fill_and_drain(&mut world),
     };
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))

@@ -1,75 +1,27 @@
 //! Damage at rest: it must be found and reported, wherever it is; nothing else may be lost.
 
+use super::atlas::Target;
 use super::rounds::{Checked, Ended, MOST_EVENTS};
+use crate::fault::Scenario;
 use crate::invariants::Violation;
 use crate::sometimes::State;
 use crate::world::World;
-use crate::world::boot::read_log;
 use crate::world::disk::{InstantDisk, SECTOR};
 use serde_json::json;
 use siltstone_log::event::{Actor, Door};
 use siltstone_log::host::{Clock, DiskOp, FilePath, Folder};
 use siltstone_log::id::{Position, Salt};
-use siltstone_log::reader::ReadItem;
 use siltstone_log::recovery::RecoveryConfig;
 use siltstone_log::repair::{RepairConfig, RepairReport, repair, survey};
 use siltstone_log::script::{Script, Step};
-use siltstone_log::segment::SegmentName;
 use siltstone_log::witness::{QuarantinedRange, is_refused, quarantine_file};
 use siltstone_projections::lacking;
 
-/// Where damage may fall. On a single node a damaged last batch cannot be told from a torn one without a witness, so
-/// the newest batch and the newest witness are the last good copies that damage is kept off (the fault atlas).
-/// [`World::rotten_tail_is_found`] damages that batch while its witness is there.
-struct Target {
-    file: FilePath,
-    end: u64,
-}
-
-/// The last record that can be read.
-struct LastRecord {
-    segment: SegmentName,
-    position: Position,
-    offset: u64,
-    /// Where its batch begins.
-    batch: u64,
-}
-
 impl World {
     /// Lets time pass, so that the log marks its last batch as durable and writes its checkpoint.
-    fn idle(&mut self, millis: u64) -> Result<Ended, Violation> {
+    pub(super) fn idle(&mut self, millis: u64) -> Result<Ended, Violation> {
         let until = self.clock.monotonic_nanos() + millis * 1_000_000;
         self.run_until(MOST_EVENTS, move |world| world.clock.monotonic_nanos() >= until && world.is_quiet())
-    }
-
-    fn last_record(&self) -> Option<LastRecord> {
-        let mut disk = InstantDisk::new(self.observer());
-        let items = Script::new(|io| read_log(io, Position(0))).run(&mut disk).ok()?;
-        let (first, place) = items.iter().rev().find_map(|item| match item {
-            ReadItem::Records(records) => Some((records.first()?.place, records.last()?.place)),
-            ReadItem::Unreadable(_) => None,
-        })?;
-        let segment = SegmentName { first: place.segment, generation: place.generation };
-        // A batch begins at a page border before its first record, and can be longer than a page.
-        let batch = u64::from(first.offset) / 4096 * 4096;
-        Some(LastRecord { segment, position: place.position, offset: place.offset.into(), batch })
-    }
-
-    fn rot_targets(&self) -> Vec<Target> {
-        let Some(last) = self.last_record() else { return Vec::new() };
-        let last_file = last.segment.file();
-        let segments = self.disk.files(Folder::Log).into_iter().filter(|(name, _)| name.ends_with(".seg"));
-        let log = segments.filter_map(|(name, len)| {
-            let file = FilePath::new(Folder::Log, name);
-            match file.cmp(&last_file) {
-                std::cmp::Ordering::Less => Some(Target { file, end: len }),
-                std::cmp::Ordering::Equal => Some(Target { file, end: last.batch }),
-                std::cmp::Ordering::Greater => None,
-            }
-        });
-        let packs = self.disk.files(Folder::Packs).into_iter();
-        let packs = packs.map(|(name, len)| Target { file: FilePath::new(Folder::Packs, name), end: len });
-        log.chain(packs).filter(|target| target.end > 0).collect()
     }
 
     /// Draws a place, mostly one where something was written: most of a batch's last page and of a pack is zeros.
@@ -90,7 +42,10 @@ impl World {
         let last = self.last_record().filter(|last| witness >= last.position)?;
         let bit = u8::try_from(self.faults.below(8)).unwrap_or(0);
         let at = last.offset + self.faults.below(160);
-        self.disk.flip_bit(&last.segment.file(), at, bit);
+        match self.plan.scenario {
+            Scenario::LyingDisk => self.lose_last_batch(&last)?,
+            _ => self.disk.flip_bit(&last.segment.file(), at, bit),
+        }
         self.rotten = true;
         self.event("rot", &json!({"file": last.segment.to_string(), "at": at, "last_batch": true}));
         Some(last.position)
@@ -118,8 +73,15 @@ impl World {
     }
 
     /// Damages some places of the log or the packs.
+    fn damage(&mut self) {
+        match self.plan.scenario {
+            Scenario::LyingDisk => self.lie(),
+            _ => self.rot(),
+        }
+    }
+
     fn rot(&mut self) {
-        let targets = self.rot_targets();
+        let targets = self.targets();
         for hit in 0..self.faults.between(1, 5) {
             // The log is small beside the packs, and most of them is unused.
             let log = hit == 0 || self.faults.percent(70);
@@ -148,7 +110,7 @@ impl World {
         }
     }
 
-    fn quarantined_round(&mut self) -> Checked {
+    pub(super) fn quarantined_round(&mut self) -> Checked {
         self.bring_up()?;
         self.settle_and_audit()?;
         let quarantine = self.node.as_ref().map(|node| node.recovered.quarantine.clone()).unwrap_or_default();
@@ -172,7 +134,7 @@ impl World {
     }
 
     /// `log repair --accept-loss` on the stopped node, which a crash may interrupt.
-    fn repair(&mut self) -> Checked {
+    pub(super) fn repair(&mut self) -> Checked {
         let crash = self.faults.coin();
         let mut most = if crash { self.faults.between(1, 60) } else { u64::MAX };
         loop {
@@ -296,7 +258,7 @@ impl World {
     }
 
     /// After a repair nothing is in quarantine, and writes go through.
-    fn repaired_round(&mut self) -> Checked {
+    pub(super) fn repaired_round(&mut self) -> Checked {
         self.bring_up()?;
         if let Some(range) = self.node.as_ref().and_then(|node| node.recovered.quarantine.first()) {
             return Err(Violation::new("a repair lifts the quarantine", range.to_string()));
@@ -315,13 +277,18 @@ pub(super) fn rot_and_report(world: &mut World) -> Checked {
         world.round()?;
     }
     world.operations_are_linearizable()?;
+    damage_and_report(world)
+}
+
+/// Damage to what there is only one copy of: while the node runs, while it is down, and what a repair makes of it.
+pub(super) fn damage_and_report(world: &mut World) -> Checked {
     world.bring_up()?;
     world.work(world.plan.operations, false)?;
     world.audit()?;
     world.idle(1500)?;
     if world.faults.coin() {
         // Found by readers, while the node runs.
-        world.rot();
+        world.damage();
         world.work(world.plan.operations / 2, false)?;
         world.idle(1500)?;
     }
@@ -338,7 +305,7 @@ pub(super) fn rot_and_report(world: &mut World) -> Checked {
             world.rotten_tail_is_found()?;
         }
     }
-    world.rot();
+    world.damage();
     if world.faults.once_in(3) {
         world.lose_file()?;
     }

@@ -90,7 +90,7 @@ impl World {
                 if !self.is_injected(failure) {
                     return Err(Violation::new("the node starts again", format!("{failure:?}")));
                 }
-                self.counters.reach(State::FailedSync);
+                self.counters.sometimes(State::FailedSync, self.plan.failed_sync_one_in > 0);
                 self.go_down(Down::DiskFailed)?;
                 continue;
             }
@@ -110,8 +110,13 @@ impl World {
 
     /// Whether a start failed because the plan let an operation fail: the process ends, and is started again.
     fn is_injected(&self, failure: &StartFailure) -> bool {
-        let faults = self.plan.failed_sync_one_in > 0 || self.plan.failed_write_one_in > 0;
+        let faults = self.plan.failed_sync_one_in > 0
+            || self.plan.failed_write_one_in > 0
+            || self.disk.options.failed_read_one_in > 0;
         let error = match failure {
+            StartFailure::Log(RecoveryError::CopyDiffers { .. }) => {
+                return self.disk.options.stale_read_one_in > 0;
+            }
             StartFailure::Log(RecoveryError::Disk(error))
             | StartFailure::Packs(PackRecoveryError::Disk(error)) => error,
             StartFailure::Log(_) | StartFailure::Packs(_) | StartFailure::Read(_) => return false,

@@ -48,6 +48,24 @@ pub(super) struct Inode {
     holes: BTreeSet<u64>,
     /// Sectors that cannot be read until they are written again.
     unreadable: BTreeSet<u64>,
+    /// Writes that can be taken back: nothing has changed their bytes since.
+    written: Vec<Written>,
+}
+
+/// A write that the disk has done, with what was there before.
+#[derive(Debug, Clone)]
+pub(super) struct Written {
+    /// The operation that it was a part of.
+    pub(super) operation: u64,
+    pub(super) offset: u64,
+    pub(super) data: Bytes,
+    before: Vec<u8>,
+}
+
+impl Written {
+    fn end(&self) -> u64 {
+        self.offset + self.data.len() as u64
+    }
 }
 
 /// A sector could not be read.
@@ -115,15 +133,75 @@ impl Inode {
         self.settled + self.pending.len() as u64
     }
 
-    fn take_through(&mut self, mark: u64) -> Vec<Change> {
+    fn take_through(&mut self, mark: u64) -> Vec<(u64, Change)> {
         let count = size(mark.saturating_sub(self.settled)).min(self.pending.len());
         self.settled += count as u64;
-        self.pending.drain(..count).map(|(_, change)| change).collect()
+        self.pending.drain(..count).collect()
     }
 
-    /// Makes the changes up to a mark durable.
-    pub(super) fn sync(&mut self, mark: u64) {
-        for change in self.take_through(mark) {
+    /// The changes up to a mark, which may or may not reach the disk: what they replace cannot be brought back any more.
+    fn take_for_good(&mut self, mark: u64) -> Vec<Change> {
+        let changes: Vec<Change> = self.take_through(mark).into_iter().map(|(_, change)| change).collect();
+        for change in &changes {
+            self.forget_replaced(change);
+        }
+        changes
+    }
+
+    fn forget_replaced(&mut self, change: &Change) {
+        let (from, to) = match change {
+            Change::Write { offset, data } => (*offset, offset + data.len() as u64),
+            Change::Zero { offset, len } => (*offset, offset.saturating_add(*len)),
+            Change::Length(len) => (*len, u64::MAX),
+        };
+        self.written.retain(|written| written.end() <= from || to <= written.offset);
+    }
+
+    /// Writes that the disk has done and that can be taken back, in their order.
+    pub(super) fn written(&self) -> &[Written] {
+        &self.written
+    }
+
+    /// The disk has never done a write that it said it did: what was there before is there. The cache forgets it, too.
+    pub(super) fn take_back(&mut self, operation: u64, offset: u64) -> Option<Bytes> {
+        let index = self.written.iter().position(|one| one.operation == operation && one.offset == offset)?;
+        let Written { offset, data, before, .. } = self.written.remove(index);
+        self.durable.write(offset, &before);
+        self.drop_clean_pages(offset / PAGE..(offset + data.len() as u64).div_ceil(PAGE));
+        Some(data)
+    }
+
+    /// A write meant for another place lands here, inside what the file has.
+    pub(super) fn receive(&mut self, offset: u64, data: &[u8]) {
+        let data = &data[..data.len().min(size(self.durable.len().saturating_sub(offset)))];
+        let end = offset + data.len() as u64;
+        self.written.retain(|written| written.end() <= offset || end <= written.offset);
+        self.durable.write(offset, data);
+        self.drop_clean_pages(offset / PAGE..end.div_ceil(PAGE));
+    }
+
+    /// What a read would have given before one of the writes that lie in its range; none where there is no such write.
+    pub(super) fn read_stale(&self, offset: u64, len: u64, random: &mut Random) -> Option<Vec<u8>> {
+        let end = offset.saturating_add(len).min(self.len());
+        let within: Vec<&Written> =
+            self.written.iter().filter(|written| written.offset < end && offset < written.end()).collect();
+        let Written { offset: at, before, .. } = random.pick(&within)?;
+        let mut bytes = self.cache.read(offset, len);
+        let (from, to) = (offset.max(*at), end.min(at + before.len() as u64));
+        bytes[size(from - offset)..size(to - offset)]
+            .copy_from_slice(&before[size(from - at)..size(to - at)]);
+        Some(bytes)
+    }
+
+    /// Makes the changes up to a mark durable; keeps what they replace, where it is to be remembered.
+    pub(super) fn sync(&mut self, mark: u64, remember: bool) {
+        for (operation, change) in self.take_through(mark) {
+            self.forget_replaced(&change);
+            if let (true, Change::Write { offset, data }) = (remember, &change) {
+                let mut before = self.durable.read(*offset, data.len() as u64);
+                before.resize(data.len(), 0);
+                self.written.push(Written { operation, offset: *offset, data: data.clone(), before });
+            }
             if let Change::Write { offset, data } = &change {
                 let sectors = offset / SECTOR..(offset + data.len() as u64).div_ceil(SECTOR);
                 let rewritten: Vec<u64> = self.unreadable.range(sectors).copied().collect();
@@ -137,7 +215,7 @@ impl Inode {
     /// them as written (Rebello et al., ATC'20). A later sync says that all is well.
     pub(super) fn fail_sync(&mut self, mark: u64, random: &mut Random) {
         let fate = Fate::draw(random);
-        let changes = self.take_through(mark);
+        let changes = self.take_for_good(mark);
         settle(&mut self.durable, &changes, fate, random);
         // The length is metadata, which the journal still commits.
         self.durable.set_len(self.durable.len().max(self.cache.len()));
@@ -165,7 +243,7 @@ impl Inode {
 
     /// Power is cut: what was not synced is left as its fate has it, and the cache is empty afterwards.
     pub(super) fn lose_power(&mut self, fate: Fate, random: &mut Random) {
-        let changes = self.take_through(u64::MAX);
+        let changes = self.take_for_good(u64::MAX);
         settle(&mut self.durable, &changes, fate, random);
         self.forget_cache();
     }
@@ -177,7 +255,7 @@ impl Inode {
 
     /// Power is cut, and of the unsynced changes exactly those survive that are asked for by their index.
     pub(super) fn lose_power_but(&mut self, survives: impl Fn(usize) -> bool) {
-        for (index, change) in self.take_through(u64::MAX).iter().enumerate() {
+        for (index, change) in self.take_for_good(u64::MAX).iter().enumerate() {
             if survives(index) {
                 apply(&mut self.durable, change);
             }

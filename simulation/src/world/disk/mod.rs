@@ -7,11 +7,13 @@
 
 mod cut;
 mod inode;
+mod lies;
 mod sparse;
 
 use crate::world::random::Random;
 use bytes::Bytes;
 use inode::{Fate, Inode};
+pub use lies::Written;
 use siltstone_log::host::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskReply, DiskResult};
 use siltstone_log::host::{FilePath, Folder, Ticket};
 use std::collections::{BTreeMap, VecDeque};
@@ -35,6 +37,10 @@ pub struct DiskOptions {
     pub failed_write_one_in: u64,
     /// One read in so many fails, and would succeed if it were asked again; 0 for never.
     pub failed_read_one_in: u64,
+    /// One read in so many gives what was there before the last write, once; 0 for never.
+    pub stale_read_one_in: u64,
+    /// Whether what writes replace is remembered, so that they can be taken back and reads be stale.
+    pub remembers: bool,
 }
 
 impl Default for DiskOptions {
@@ -46,6 +52,8 @@ impl Default for DiskOptions {
             failed_sync_one_in: 0,
             failed_write_one_in: 0,
             failed_read_one_in: 0,
+            stale_read_one_in: 0,
+            remembers: false,
         }
     }
 }
@@ -114,6 +122,7 @@ pub struct InFlight {
     covers: u64,
     inode: Option<InodeNumber>,
     fails: bool,
+    stale: bool,
 }
 
 /// The simulated disk. Cloning is cheap and gives an independent copy.
@@ -128,6 +137,10 @@ pub struct SimDisk {
     /// Space that something else on the volume takes.
     taken: u64,
     failed_syncs: u64,
+    /// Reads that failed once, and that were stale.
+    lying_reads: (u64, u64),
+    /// Where reads are never stale: of this file, from this byte on.
+    spared: Option<(FilePath, u64)>,
     /// Operations carried out that change what is there, or what of it is durable.
     changes: u64,
 }
@@ -143,6 +156,8 @@ impl SimDisk {
             next_inode: 1,
             taken: 0,
             failed_syncs: 0,
+            lying_reads: (0, 0),
+            spared: None,
             changes: 0,
         }
     }
@@ -205,7 +220,9 @@ impl SimDisk {
             _ => 0,
         };
         let (takes_nanos, fails) = self.draw_outcome(&op);
-        InFlight { op, takes_nanos, covers, inode, fails }
+        let reads = matches!(op, DiskOp::Read { .. });
+        let stale = reads && self.random.once_in(self.options.stale_read_one_in);
+        InFlight { op, takes_nanos, covers, inode, fails, stale }
     }
 
     fn draw_outcome(&mut self, op: &DiskOp) -> (u64, bool) {
@@ -244,17 +261,17 @@ impl SimDisk {
                     self.failed_syncs += 1;
                     return Err(error(op, DiskErrorKind::Io, file));
                 }
-                found.sync(*covers);
+                found.sync(*covers, self.options.remembers);
                 Ok(DiskReply::Done)
             }
             DiskOp::SyncFolder { folder } => self.sync_folder(op, *folder, *covers, *fails),
             DiskOp::Read { file, offset, len, from_disk } => {
-                let failed = error(op, DiskErrorKind::Io, file);
-                let inode = self.existing(op, file)?;
-                match inode.read(*offset, *len, *from_disk) {
-                    Ok(bytes) if !fails => Ok(DiskReply::Data(bytes.into())),
-                    _ => Err(failed),
+                if let Some(lie) = self.lying_read(in_flight) {
+                    return lie;
                 }
+                let failed = error(op, DiskErrorKind::Io, file);
+                let bytes = self.existing(op, file)?.read(*offset, *len, *from_disk);
+                bytes.map(|bytes| DiskReply::Data(bytes.into())).map_err(|_| failed)
             }
             DiskOp::List { folder } => Ok(DiskReply::Files(self.files(*folder))),
             DiskOp::Rename { file, to } => {
