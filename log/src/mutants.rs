@@ -16,6 +16,8 @@ pub enum Mutant {
     SubmitBeforeBlobSync,
     /// Projections that remember records which the log has lost count as damaged.
     ForgetLostEnd,
+    /// How far the projections are is committed apart from the rows.
+    SeparatePosition,
     /// A record that comes again is applied again.
     ApplyAgain,
     /// A page of a listing leaves out its last key, and the next page begins after it.
@@ -24,6 +26,8 @@ pub enum Mutant {
     FollowClockBack,
     /// A completion that is refused deletes what the key holds.
     DeleteOnFailedComplete,
+    /// The up-caster of an event's first schema drops a field.
+    DropsField,
     /// The order of a hash map reaches the log.
     HashOrder,
     /// A blob is given back although another version has bytes in it.
@@ -40,23 +44,27 @@ pub enum Mutant {
     SweepNothing,
     /// What is left of blobs given back by half stays.
     KeepRemains,
+    /// What was admitted for a request counts for ever.
+    KeepPermit,
     /// Rows that were built past records which cannot be read do not remember that they lack them.
     ForgetLacking,
 }
 
 impl Mutant {
     /// Every mutant, by the number it has in the simulation's report.
-    pub const ALL: [(&'static str, Self); 19] = [
+    pub const ALL: [(&'static str, Self); 22] = [
         ("M1", Self::AckBeforeSync),
         ("M2", Self::NoFolderSync),
         ("M3", Self::RetrySync),
         ("M4", Self::TruncateAtDamage),
         ("M5", Self::SubmitBeforeBlobSync),
         ("M6", Self::ForgetLostEnd),
+        ("M7", Self::SeparatePosition),
         ("M8", Self::ApplyAgain),
         ("M14", Self::SkipAtPageEnd),
         ("M17", Self::FollowClockBack),
         ("M19", Self::DeleteOnFailedComplete),
+        ("M20", Self::DropsField),
         ("M21", Self::HashOrder),
         ("M23", Self::FreeShared),
         ("M24", Self::ExpireEarly),
@@ -65,6 +73,7 @@ impl Mutant {
         ("M27", Self::SweepPast),
         ("M28", Self::SweepNothing),
         ("M29", Self::KeepRemains),
+        ("M30", Self::KeepPermit),
         ("M33", Self::ForgetLacking),
     ];
 }

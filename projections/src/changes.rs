@@ -319,6 +319,12 @@ impl Batch {
         self.applied = self.applied.max(position);
     }
 
+    /// Mutant M7: the batch's position in a batch of its own.
+    pub(crate) fn take_position(&mut self) -> Self {
+        let (cursors, applied) = (std::mem::take(&mut self.cursors), self.applied);
+        Self { cursors, applied, ..Self::new(self.space, self.log_id) }
+    }
+
     pub(crate) fn rows(&self) -> &BTreeMap<Vec<u8>, PendingRow> {
         &self.rows
     }

@@ -267,6 +267,9 @@ impl Follower {
             let mut batch = std::mem::replace(&mut progress.batch, Batch::new(space, self.log_id));
             progress.committed = self.applied.min(progress.until);
             batch.set_applied(progress.committed);
+            if active(Mutant::SeparatePosition) {
+                out.push(FollowerEffect::Commit(batch.take_position()));
+            }
             out.push(FollowerEffect::Commit(batch));
         }
         out.push(FollowerEffect::Applied(self.applied));

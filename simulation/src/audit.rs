@@ -10,6 +10,7 @@ use crate::world::disk::InstantDisk;
 use crate::world::request::read_blob;
 use siltstone_log::event::Event;
 use siltstone_log::id::{Position, Salt};
+use siltstone_log::pack::{BlobIndex, BlobPlace};
 use siltstone_log::reader::{self, ReadItem, verify};
 use siltstone_log::record::Record;
 use siltstone_log::script::Script;
@@ -21,8 +22,10 @@ impl World {
         let log = self.log_view()?;
         promise::positions_are_dense(&log)?;
         promise::streams_are_dense_and_time_rises(&log)?;
-        promise::chain_verifies(&log)?;
-        promise::bodies_match_their_hashes(&log)?;
+        let sound = self.audited.begin(&log);
+        promise::chain_verifies(&log, sound)?;
+        promise::bodies_match_their_hashes(&log, sound)?;
+        self.audited.checked(&log);
         let verdict = check_log(&self.history, &log)?;
         self.counters.sometimes(State::UnknownHappened, verdict.unknown_happened > 0);
         self.counters.sometimes(State::UnknownDidNot, verdict.unknown_did_not > 0);
@@ -33,6 +36,10 @@ impl World {
         if !log.has_gaps() {
             self.blobs_are_there(&verdict.model)?;
             self.projections_agree(&log, &verdict.model)?;
+        }
+        self.audited.read_from(&self.disk);
+        if let Some(node) = self.node.as_ref().filter(|node| self.is_quiet() && !node.has_failed()) {
+            promise::a_quiet_node_holds_nothing(node)?;
         }
         Ok(verdict)
     }
@@ -79,7 +86,9 @@ impl World {
 
     /// I1: the bytes of every record that carries its content are those of its operation.
     fn inline_content_is_there(&mut self, log: &LogView) -> Checked {
-        let wanted: Vec<(Record, OpId, u64)> = log.records.iter().filter_map(inline_content).collect();
+        let fresh = |record: &&Record| record.content_len > 0 && !self.audited.has_inline(&self.disk, record);
+        let wanted: Vec<(Record, OpId, u64)> =
+            log.records.iter().filter(fresh).filter_map(inline_content).collect();
         let mut disk = InstantDisk::new(self.observer());
         for (record, op, size) in wanted {
             let (place, len) = (record.place, record.content_len);
@@ -87,7 +96,9 @@ impl World {
                 Script::new(move |io| async move { reader::content(&io, place, len).await }).run(&mut disk);
             let checker = "I1 content is durable";
             match read {
-                Ok(bytes) if bytes == op.body(size) && len == size + Salt::LEN as u64 => {}
+                Ok(bytes) if bytes == op.body(size) && len == size + Salt::LEN as u64 => {
+                    self.audited.read_inline(&record);
+                }
                 Ok(bytes) => {
                     let message = format!("{op:?} stored {size} bytes, but {} others are there", bytes.len());
                     return Err(Violation::new(checker, message));
@@ -106,10 +117,17 @@ impl World {
         let mut disk = InstantDisk::new(self.observer());
         for (blob, piece) in &model.blobs.0 {
             let (log_id, index, blob, len) = (self.log_id(), self.index.clone(), *blob, piece.len);
+            let place = index.get(blob).map_err(|error| Violation::new("index", error.to_string()))?;
+            let known = |place: &BlobPlace| self.audited.has_blob(&self.disk, blob, place, len);
+            if place.as_ref().is_some_and(known) {
+                continue;
+            }
             let read =
                 Script::new(move |io| async move { read_blob(&io, log_id, &index, blob, 0..len).await });
             match read.run(&mut disk) {
-                Ok(bytes) if bytes == piece.op.body(len) => {}
+                Ok(bytes) if bytes == piece.op.body(len) => {
+                    place.into_iter().for_each(|place| self.audited.read_blob(blob, place, len));
+                }
                 Ok(_) => {
                     let message = format!("blob {blob} of {:?} holds other bytes", piece.op);
                     return Err(Violation::new("I9 no dangling blob", message));
@@ -125,7 +143,7 @@ impl World {
         Ok(())
     }
 
-    fn projections_agree(&self, log: &LogView, model: &Model) -> Checked {
+    fn projections_agree(&mut self, log: &LogView, model: &Model) -> Checked {
         let Some(node) = &self.node else { return Ok(()) };
         if !node.is_quiet() {
             return Ok(());
@@ -133,7 +151,7 @@ impl World {
         let rows = self.store.rows();
         promise::projections_show_what_the_log_means(rows, model)?;
         promise::counters_are_a_recount(rows, model)?;
-        promise::replay_gives_the_same_digest(rows, log, self.log_id())?;
+        promise::replay_gives_the_same_digest(rows, self.audited.replay(log, self.log_id)?)?;
         promise::redelivery_changes_nothing(rows, log, self.log_id())
     }
 

@@ -22,17 +22,21 @@ pub enum Scenario {
     /// Writes are lost or misdirected, reads stale or fail once, the disk is another one or its own of before: found and
     /// reported, and nothing is lost of which there is another copy.
     LyingDisk,
+    /// Requests and answers take long and overtake each other, clients give up and their requests arrive after that, one
+    /// direction is cut, the node stands still for a while; and some records are an older program's.
+    SlowNetwork,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::CrashRecovery,
         Self::FailedFsync,
         Self::DiskRot,
         Self::FullDisk,
         Self::BucketProtocol,
         Self::LyingDisk,
+        Self::SlowNetwork,
     ];
 
     /// The name on the command line.
@@ -44,6 +48,7 @@ impl Scenario {
             Self::FullDisk => "full_disk",
             Self::BucketProtocol => "bucket_protocol",
             Self::LyingDisk => "lying_disk",
+            Self::SlowNetwork => "slow_network",
         }
     }
 
@@ -151,6 +156,17 @@ pub struct Plan {
     pub lost_percent: u64,
     /// One operation in so many begins a time in which its client reaches nobody; 0 for never.
     pub partition_one_in: u64,
+    /// The longest time that a request, and an answer, is under way, in milliseconds; 0 for none.
+    pub delay_millis: u64,
+    /// How long clients wait for an answer, in milliseconds; 0 for ever. Their request goes on without them.
+    pub patience_millis: u64,
+    /// One operation in so many begins a time in which answers reach its client no more, though its requests arrive; 0
+    /// for never.
+    pub deaf_one_in: u64,
+    /// One operation in so many comes with a pause of the whole node (SIGSTOP); 0 for never.
+    pub pause_one_in: u64,
+    /// Percent of records that are written in the first schema of their event, where that can say them.
+    pub first_schema_percent: u64,
     /// One sync in so many fails; 0 for never.
     pub failed_sync_one_in: u64,
     /// One write in so many fails; 0 for never.
@@ -203,6 +219,11 @@ impl Plan {
         with(|plan| plan.slow_read_one_in = 0);
         with(|plan| plan.lost_percent = 0);
         with(|plan| plan.partition_one_in = 0);
+        with(|plan| plan.delay_millis = 0);
+        with(|plan| plan.patience_millis = 0);
+        with(|plan| plan.deaf_one_in = 0);
+        with(|plan| plan.pause_one_in = 0);
+        with(|plan| plan.first_schema_percent = 0);
         with(|plan| plan.refused_one_in = 0);
         with(|plan| plan.failed_sync_one_in = 0);
         with(|plan| plan.failed_write_one_in = 0);
@@ -212,6 +233,22 @@ impl Plan {
         with(|plan| plan.lost_projections_percent = 0);
         with(|plan| plan.clean_stop_percent = 0);
         plans
+    }
+
+    /// Takes over what another plan says of the network.
+    pub fn take_network(&mut self, other: &Self) {
+        self.lost_percent = other.lost_percent;
+        self.partition_one_in = other.partition_one_in;
+        self.delay_millis = other.delay_millis;
+        self.patience_millis = other.patience_millis;
+        self.deaf_one_in = other.deaf_one_in;
+        self.pause_one_in = other.pause_one_in;
+    }
+
+    /// Nothing is lost, late or cut off any more.
+    pub fn heal_network(&mut self) {
+        (self.lost_percent, self.partition_one_in, self.delay_millis) = (0, 0, 0);
+        (self.patience_millis, self.deaf_one_in, self.pause_one_in) = (0, 0, 0);
     }
 
     /// Reads a plan, or the plan that a trace begins with.
@@ -259,6 +296,15 @@ impl Plan {
                 plan.segment_bytes = 1024 * random.between(16, 40);
                 plan.failed_read_one_in = random.between(10, 100);
                 plan.stale_read_one_in = random.between(5, 50);
+            }
+            Scenario::SlowNetwork => {
+                plan.clients = random.between(2, 8);
+                plan.delay_millis = random.between(1, 40);
+                let patience = plan.delay_millis * random.between(1, 8) + random.between(5, 20);
+                plan.patience_millis = if random.percent(80) { patience } else { 0 };
+                plan.deaf_one_in = if random.coin() { random.between(20, 200) } else { 0 };
+                plan.pause_one_in = if random.coin() { random.between(20, 200) } else { 0 };
+                plan.first_schema_percent = if random.coin() { random.between(10, 100) } else { 0 };
             }
             Scenario::FullDisk => {
                 plan.rounds = random.between(1, 3);
@@ -341,6 +387,11 @@ impl Plan {
             slow_read_one_in: if random.coin() { random.between(3, 30) } else { 0 },
             lost_percent: if random.coin() { random.between(1, 10) } else { 0 },
             partition_one_in: if random.coin() { random.between(20, 200) } else { 0 },
+            delay_millis: 0,
+            patience_millis: 0,
+            deaf_one_in: 0,
+            pause_one_in: 0,
+            first_schema_percent: 0,
             failed_sync_one_in: 0,
             failed_write_one_in: 0,
             failed_read_one_in: 0,

@@ -1,6 +1,7 @@
 //! Deterministic simulation of one node: the product's own state machines on a simulated disk and clock.
 
 pub mod audit;
+mod audited;
 pub mod exhaustive;
 pub mod fault;
 pub mod invariants;

@@ -29,6 +29,7 @@ pub fn scenario_for(mutant: Mutant) -> Scenario {
         | Mutant::NoFolderSync
         | Mutant::SubmitBeforeBlobSync
         | Mutant::ApplyAgain
+        | Mutant::SeparatePosition
         | Mutant::SkipAtPageEnd
         | Mutant::FollowClockBack
         | Mutant::DeleteOnFailedComplete
@@ -38,7 +39,9 @@ pub fn scenario_for(mutant: Mutant) -> Scenario {
         | Mutant::SweepStaged
         | Mutant::SweepPast
         | Mutant::SweepNothing
-        | Mutant::KeepRemains => Scenario::CrashRecovery,
+        | Mutant::KeepRemains
+        | Mutant::KeepPermit => Scenario::CrashRecovery,
+        Mutant::DropsField => Scenario::SlowNetwork,
         Mutant::ForgetSecondHalf => Scenario::FullDisk,
         Mutant::RetrySync => Scenario::FailedFsync,
         Mutant::TruncateAtDamage | Mutant::ForgetLostEnd | Mutant::ForgetLacking => Scenario::DiskRot,

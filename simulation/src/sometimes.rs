@@ -100,6 +100,20 @@ states! {
     MessageLost "message lost";
     /// A client reached nobody for a while.
     Partition "client cut off";
+    /// A request arrived after one that was sent later.
+    Overtaken "request overtaken by a later one";
+    /// A client gave up waiting.
+    GaveUp "client gave up";
+    /// A request arrived after its client had given up.
+    LateRequest "request arrived after its client gave up";
+    /// A request was answered after its client had given up.
+    LateAnswer "answer for a client that gave up";
+    /// Requests of a client arrived, and no answer reached it.
+    OneWayPartition "client cut off in one direction";
+    /// The node stood still for a while.
+    Paused "node stood still";
+    /// A record was written in an older schema.
+    FirstSchema "record of an older schema";
     /// The independent checker found an order of a key's operations.
     Linearized "order of a key's operations found";
     /// A bucket began to keep versions, or ceased to.
@@ -169,6 +183,13 @@ impl State {
             | Self::StaleRead
             | Self::RolledBack
             | Self::DiskMissing => of(&[Scenario::LyingDisk]),
+            Self::Overtaken
+            | Self::GaveUp
+            | Self::LateRequest
+            | Self::LateAnswer
+            | Self::OneWayPartition
+            | Self::Paused
+            | Self::FirstSchema => of(&[Scenario::SlowNetwork]),
             Self::FailedSync => of(&[Scenario::FailedFsync]),
             Self::NoSpace | Self::SpaceBack | Self::NotAdmitted => of(&[Scenario::FullDisk]),
             // A limit of the product, counted to be seen and not to be wanted.

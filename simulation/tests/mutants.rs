@@ -43,6 +43,11 @@ fn m6_projections_that_forget_what_the_log_lost_are_caught() {
 }
 
 #[test]
+fn m7_committing_the_position_apart_from_its_rows_is_caught() {
+    is_caught(Mutant::SeparatePosition);
+}
+
+#[test]
 fn m8_applying_a_record_again_is_caught() {
     is_caught(Mutant::ApplyAgain);
 }
@@ -60,6 +65,11 @@ fn m17_following_the_clock_back_is_caught() {
 #[test]
 fn m19_deleting_the_object_when_a_completion_fails_is_caught() {
     is_caught(Mutant::DeleteOnFailedComplete);
+}
+
+#[test]
+fn m20_an_up_caster_that_drops_a_field_is_caught() {
+    is_caught(Mutant::DropsField);
 }
 
 #[test]
@@ -100,6 +110,11 @@ fn m28_sweeping_nothing_is_caught() {
 #[test]
 fn m29_leaving_what_is_left_of_blobs_given_back_by_half_is_caught() {
     is_caught(Mutant::KeepRemains);
+}
+
+#[test]
+fn m30_counting_what_was_admitted_for_ever_is_caught() {
+    is_caught(Mutant::KeepPermit);
 }
 
 #[test]

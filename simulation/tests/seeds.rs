@@ -48,6 +48,11 @@ fn a_disk_that_lies_is_found_out_and_costs_nothing_of_which_there_is_another_cop
 }
 
 #[test]
+fn requests_that_are_late_or_nobodys_any_more_happen_whole_or_not_at_all() {
+    sweep(Scenario::SlowNetwork, &[]);
+}
+
+#[test]
 fn a_seed_gives_the_same_trace_each_time() {
     for seed in 1..=4 {
         let trace = || {

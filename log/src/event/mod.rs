@@ -31,6 +31,7 @@ pub use object::{
     Checksum, ChecksumAlgorithm, ChecksumKind, Content, ContentExpired, ContentHeaders, ContentSlice,
     ContentSource, CopiedFrom, Deletion, Erased, ObjectDeleted, ObjectPut, ObjectTagged, PartSize,
 };
+pub use upcast::in_first_schema;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

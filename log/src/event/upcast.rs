@@ -7,7 +7,9 @@ use super::object::{
     Checksum, ChecksumAlgorithm, ChecksumKind, Content, ContentHeaders, Deletion, ObjectDeleted, ObjectPut,
     PartSize,
 };
+use super::{Body, Event, EventKind};
 use crate::id::{AccountId, StreamId, UploadId, VersionId, VersionRef};
+use crate::mutants::{Mutant, active};
 use crate::name::{BucketName, ObjectKey};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +42,7 @@ pub(super) struct ObjectPutV1 {
 
 pub(super) fn object_put(old: ObjectPutV1) -> ObjectPut {
     let ObjectPutV1 { key, version, size, etag, content, checksums, headers, metadata } = old;
+    let version = version.filter(|_| !active(Mutant::DropsField));
     let (tags, copied_from) = (Vec::new(), None);
     ObjectPut { key, version, size, etag, content, checksums, headers, metadata, tags, copied_from }
 }
@@ -136,9 +139,65 @@ pub(super) fn multipart_completed(old: MultipartCompletedV1) -> MultipartComplet
     }
 }
 
+/// A body as the first release would have written it: for logs of mixed schemas, in tests and simulations alone. `None`
+/// where the event has had one schema only, or the first could not say this.
+pub fn in_first_schema(body: &Body) -> Option<(EventKind, Vec<u8>)> {
+    let bytes = match body.event.clone() {
+        Event::BucketNameReserved(BucketNameReserved { name, stream, owner, location, tags })
+            if tags.is_empty() =>
+        {
+            encode(body, &BucketNameReservedV1 { name, stream, owner, location })
+        }
+        Event::ObjectPut(put) if put.tags.is_empty() && put.copied_from.is_none() => {
+            let ObjectPut { key, version, size, etag, content, checksums, headers, metadata, .. } = put;
+            encode(body, &ObjectPutV1 { key, version, size, etag, content, checksums, headers, metadata })
+        }
+        Event::ObjectDeleted(ObjectDeleted { key, deletion }) => {
+            let (version, marker) = match deletion {
+                Deletion::Current => (None, None),
+                Deletion::Version(VersionRef::Id(id)) => (Some(id), None),
+                Deletion::Marker(VersionRef::Id(id)) => (None, Some(id)),
+                Deletion::Version(VersionRef::Null) | Deletion::Marker(VersionRef::Null) => return None,
+            };
+            encode(body, &ObjectDeletedV1 { key, version, marker })
+        }
+        Event::MultipartCreated(created) if created.tags.is_empty() => {
+            let MultipartCreated { upload, key, headers, metadata, checksum, .. } = created;
+            encode(body, &MultipartCreatedV1 { upload, key, headers, metadata, checksum })
+        }
+        Event::PartUploaded(part) if part.copied_from.is_none() => {
+            let PartUploaded { upload, number, size, etag, content, checksums, .. } = part;
+            encode(body, &PartUploadedV1 { upload, number, size, etag, content, checksums })
+        }
+        Event::MultipartCompleted(completed) if completed.tags.is_empty() => {
+            let MultipartCompleted { upload, key, version, size, etag, content, .. } = completed.clone();
+            let MultipartCompleted { parts, checksums, headers, metadata, .. } = completed;
+            let old = MultipartCompletedV1 {
+                upload,
+                key,
+                version,
+                size,
+                etag,
+                content,
+                parts,
+                checksums,
+                headers,
+                metadata,
+            };
+            encode(body, &old)
+        }
+        _ => return None,
+    };
+    Some((EventKind { schema: 1, ..body.event.kind() }, bytes.ok()?))
+}
+
+fn encode(body: &Body, old: &impl Serialize) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+    rmp_serde::to_vec(&(&body.actor, old))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{Actor, Body, Door, Event, EventKind};
+    use super::super::{Actor, Door};
     use super::*;
 
     /// A body of the first schema, which the fuzzed parsers get too (`tests/fuzz/corpus/event-body`).

@@ -410,6 +410,11 @@ impl PackWriter {
         self.freeing.values().fold(0, |sum, freeing| sum.saturating_add(freeing.bytes))
     }
 
+    /// Blobs that are being stored: room is held or waited for.
+    pub fn uploads(&self) -> usize {
+        self.uploads.len().max(self.waiting.len())
+    }
+
     fn stop(&mut self, out: &mut Out) {
         self.mode = Mode::Stopping;
         self.refuse_waiting(PackRefusal::Stopping, out);

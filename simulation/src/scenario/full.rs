@@ -6,8 +6,8 @@ use crate::invariants::Violation;
 use crate::sometimes::State;
 use crate::world::boot::StartFailure;
 use crate::world::node::Life;
+use crate::world::note;
 use crate::world::{Down, World};
-use serde_json::json;
 use siltstone_log::host::{Clock, DiskErrorKind};
 use siltstone_log::recovery::RecoveryError;
 
@@ -17,14 +17,13 @@ impl World {
         let left = if self.faults.coin() { 0 } else { self.faults.below(self.plan.segment_bytes) };
         let free = self.disk.free();
         self.disk.take_space(free.saturating_sub(left));
-        let fields = json!({"left": left});
-        self.event("volume-filled", &fields);
+        note!(self, "volume-filled", {"left": left});
     }
 
     fn drain(&mut self) {
         self.disk.take_space(0);
         self.disk.options.capacity = 1 << 40;
-        self.event("volume-drained", &json!({}));
+        note!(self, "volume-drained", {});
     }
 
     /// A start needs room for a copy of the last segment's end. Without it the node stays down until there is some.

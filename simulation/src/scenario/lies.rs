@@ -9,8 +9,8 @@ use crate::sometimes::State;
 use crate::world::boot::StartFailure;
 use crate::world::disk::{SimDisk, Written};
 use crate::world::node::Life;
+use crate::world::note;
 use crate::world::{Down, World};
-use serde_json::json;
 use siltstone_log::host::{FilePath, Folder};
 use siltstone_log::id::Position;
 use siltstone_log::recovery::RecoveryError;
@@ -45,8 +45,7 @@ impl World {
                 _ => self.disk.flip_bit(&file, at, 3),
             }
             self.counters.reach(State::SpareDamaged);
-            let fields = json!({"file": file.to_string(), "at": at, "how": how, "spare": true});
-            self.event("rot", &fields);
+            note!(self, "rot", {"file": file.to_string(), "at": at, "how": how, "spare": true});
         }
     }
 
@@ -109,7 +108,7 @@ impl World {
                 .iter()
                 .map(|one| format!("{} at {}, {} bytes", one.file, one.offset, one.len))
                 .collect();
-            self.event("lie", &json!({"how": how, "writes": parts, "to": to}));
+            note!(self, "lie", {"how": how, "writes": parts, "to": to});
         }
     }
 
@@ -183,7 +182,7 @@ impl World {
         let Some(witness) = self.projection_witness() else { return self.everything_is_there() };
         self.disk = before;
         self.rotten = true;
-        self.event("rolled-back", &json!({"to": self.end_of_log().get(), "witness": witness.get()}));
+        note!(self, "rolled-back", {"to": self.end_of_log().get(), "witness": witness.get()});
         if self.end_of_log() < witness {
             self.counters.reach(State::RolledBack);
             self.quarantined_round()?;
@@ -202,7 +201,7 @@ impl World {
         }
         let options = self.disk.options.clone();
         let right = std::mem::replace(&mut self.disk, SimDisk::new(self.plan.seed, options));
-        self.event("emptied", &json!({}));
+        note!(self, "emptied", {});
         self.start()?;
         self.run_until(MOST_EVENTS, |world| {
             world.start_failure.is_some()

@@ -36,7 +36,9 @@ pub fn run_until(plan: &Plan, trace: Trace, until: Option<u64>) -> Outcome {
     world.until = until;
     world.event("plan", &json!(plan));
     let run = || match plan.scenario {
-        Scenario::CrashRecovery | Scenario::BucketProtocol => rounds::crash_and_recover(&mut world),
+        Scenario::CrashRecovery | Scenario::BucketProtocol | Scenario::SlowNetwork => {
+            rounds::crash_and_recover(&mut world)
+        }
         Scenario::FailedFsync => rounds::fail_and_recover(&mut world),
         Scenario::DiskRot => rot::rot_and_report(&mut world),
         Scenario::LyingDisk => lies::lie_and_report(&mut world),

@@ -7,7 +7,7 @@ use crate::invariants::Violation;
 use crate::sometimes::State;
 use crate::world::World;
 use crate::world::disk::{InstantDisk, SECTOR};
-use serde_json::json;
+use crate::world::note;
 use siltstone_log::event::{Actor, Door};
 use siltstone_log::host::{Clock, DiskOp, FilePath, Folder};
 use siltstone_log::id::{Position, Salt};
@@ -47,7 +47,7 @@ impl World {
             _ => self.disk.flip_bit(&last.segment.file(), at, bit),
         }
         self.rotten = true;
-        self.event("rot", &json!({"file": last.segment.to_string(), "at": at, "last_batch": true}));
+        note!(self, "rot", {"file": last.segment.to_string(), "at": at, "last_batch": true});
         Some(last.position)
     }
 
@@ -105,8 +105,7 @@ impl World {
                 _ => continue,
             }
             self.rotten = true;
-            let fields = json!({"file": file.to_string(), "at": offset, "sector": how == 2});
-            self.event("rot", &fields);
+            note!(self, "rot", {"file": file.to_string(), "at": offset, "sector": how == 2});
         }
     }
 
@@ -119,7 +118,7 @@ impl World {
         self.work(self.plan.operations, false)?;
         self.audit()?;
         let refused = self.history.streams().filter(|stream| is_refused(&quarantine, **stream)).count();
-        self.event("quarantined", &json!({"ranges": quarantine.len(), "streams": refused}));
+        note!(self, "quarantined", {"ranges": quarantine.len(), "streams": refused});
         let open = quarantine.is_empty() || refused == 0;
         if open && self.counters.acknowledged == before {
             return Err(Violation::new(
@@ -195,7 +194,7 @@ impl World {
     fn lose_file(&mut self) -> Checked {
         let last = self.last_record().map(|last| last.segment.file());
         let is_newest = |target: &Target| Some(&target.file) == last.as_ref();
-        let targets = self.rot_targets();
+        let targets = self.targets();
         let packs = self.faults.percent(75);
         let wanted: Vec<&Target> = targets
             .iter()
@@ -250,8 +249,7 @@ impl World {
     }
 
     fn repaired(&mut self, report: &RepairReport) {
-        let fields = json!({"given_up": report.given_up.len(), "emptied": report.emptied.len(), "ranges": report.ranges.len()});
-        self.event("repaired", &fields);
+        note!(self, "repaired", {"given_up": report.given_up.len(), "emptied": report.emptied.len(), "ranges": report.ranges.len()});
         self.counters.sometimes(State::Repaired, !report.ranges.is_empty());
         self.lost_records |= !report.given_up.is_empty();
         self.emptied.extend(report.emptied.iter().copied());

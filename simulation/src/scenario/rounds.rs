@@ -1,5 +1,6 @@
 //! A round: the node starts, works, and goes down one way or the other.
 
+use crate::audited::Audited;
 use crate::invariants::Violation;
 use crate::sometimes::State;
 use crate::world::boot::StartFailure;
@@ -162,7 +163,9 @@ impl World {
     pub(super) fn work(&mut self, operations: u64, crash: bool) -> Result<Ended, Violation> {
         self.operations_left = operations;
         self.let_clients_in();
-        let most = if crash { self.faults.between(1, operations * 7) } else { MOST_EVENTS };
+        // Each message that is under way is an event more.
+        let each = if self.plan.delay_millis > 0 { 10 } else { 7 };
+        let most = if crash { self.faults.between(1, operations * each) } else { MOST_EVENTS };
         match self.run_until(most, |world| world.operations_left == 0 && world.is_quiet())? {
             Ended::Crashed => match self.aim()? {
                 Ended::Failed => Ok(Ended::Failed),
@@ -216,9 +219,11 @@ impl World {
         self.disk.options.failed_sync_one_in = 0;
         self.disk.options.failed_write_one_in = 0;
         self.plan.crash_in_recovery_percent = 0;
-        (self.plan.lost_percent, self.plan.partition_one_in, self.plan.refused_one_in) = (0, 0, 0);
+        self.plan.refused_one_in = 0;
+        self.heal_network();
         self.bring_up()?;
         self.run_until(MOST_EVENTS, |world| world.is_quiet() && world.has_swept())?;
+        self.audited = Audited::default();
         let verdict = self.audit()?;
         self.nothing_is_half_made(&verdict.model)?;
         self.nothing_unnamed_is_stored(&verdict.model)?;
@@ -245,11 +250,10 @@ impl World {
 
     /// Works while the network loses nothing: what it loses says nothing of the node.
     pub(super) fn work_connected(&mut self, operations: u64) -> Checked {
-        let network = (self.plan.lost_percent, self.plan.partition_one_in);
-        (self.plan.lost_percent, self.plan.partition_one_in) = (0, 0);
-        self.reconnect();
+        let plan = self.plan.clone();
+        self.heal_network();
         self.work(operations, false)?;
-        (self.plan.lost_percent, self.plan.partition_one_in) = network;
+        self.plan.take_network(&plan);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use super::node::Node;
 use super::{Owner, World};
 use crate::invariants::Violation;
 use crate::sometimes::State;
-use serde_json::json;
+use crate::world::note;
 use siltstone::engine::Limits;
 use siltstone::engine::admission::Admission;
 use siltstone::engine::inventory::Inventory;
@@ -77,7 +77,7 @@ impl World {
             node_id: self.node_id,
             projection_witness: self.projection_witness(),
         };
-        self.event("start", &json!({"witness": config.projection_witness.map(Position::get)}));
+        note!(self, "start", {"witness": config.projection_witness.map(Position::get)});
         self.clients.clear();
         self.start_failure = None;
         self.boot = Some(Boot::Log(Script::new(|io| recover(io, config))));
@@ -116,22 +116,19 @@ impl World {
     }
 
     fn start_failed(&mut self, failure: StartFailure) {
-        self.event("start-failed", &json!({"why": format!("{failure:?}")}));
+        note!(self, "start-failed", {"why": format!("{failure:?}")});
         self.start_failure = Some(failure);
     }
 
     fn log_recovered(&mut self, recovered: Recovered) -> Result<(), Violation> {
-        self.event(
-            "log-recovered",
-            &json!({
-                "next": recovered.next_position.get(),
-                "clean": recovered.clean,
-                "segments": recovered.segments.len(),
-                "tail": recovered.tail_discarded.map(|tail| tail.bytes),
-                "quarantine": recovered.quarantine.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "notes": recovered.notes,
-            }),
-        );
+        note!(self, "log-recovered", {
+            "next": recovered.next_position.get(),
+            "clean": recovered.clean,
+            "segments": recovered.segments.len(),
+            "tail": recovered.tail_discarded.map(|tail| tail.bytes),
+            "quarantine": recovered.quarantine.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "notes": recovered.notes,
+        });
         self.counters.sometimes(State::TornTail, recovered.tail_discarded.is_some());
         self.counters.sometimes(State::Quarantine, !recovered.quarantine.is_empty());
         self.counters.sometimes(State::CleanStart, recovered.clean && recovered.next_position.get() > 1);
@@ -145,7 +142,7 @@ impl World {
     /// remember of records that are lost is in quarantine. Only a repair, which gives that up, throws them away.
     fn check_store(&mut self, recovered: &Recovered) -> Result<(), Violation> {
         if std::mem::take(&mut self.condemned) {
-            self.event("projections-lost", &json!({"why": "condemned"}));
+            note!(self, "projections-lost", {"why": "condemned"});
             self.store.clear();
         }
         for space in Space::ALL {
@@ -167,13 +164,10 @@ impl World {
 
     fn packs_recovered(&mut self, boot: Boot, packs: RecoveredPacks) -> Result<(), Violation> {
         let Boot::Packs(_, recovered) = boot else { return Ok(()) };
-        self.event(
-            "packs-recovered",
-            &json!({
-                "next": packs.next_pack, "blobs": packs.blobs, "closed": packs.closed,
-                "given_back": packs.given_back, "damaged": packs.damaged.len(),
-            }),
-        );
+        note!(self, "packs-recovered", {
+            "next": packs.next_pack, "blobs": packs.blobs, "closed": packs.closed,
+            "given_back": packs.given_back, "damaged": packs.damaged.len(),
+        });
         let follower = self.follower(&recovered)?;
         let from = follower.resume_from();
         // Readers are lied to by recovery alone, which knows what it says of it: what rows that are built past damage lack
@@ -292,7 +286,7 @@ impl World {
         let stuck = format!("{:?}", follower.status());
         let admission = Admission::new(self.limits(), self.free_space());
         self.node = Some(Node::new(recovered, writer, packs, follower, admission, walks));
-        self.event("running", &json!({"projections": stuck}));
+        note!(self, "running", {"projections": stuck});
         self.sweep_later();
         self.begin_serving()
     }

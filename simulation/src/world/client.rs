@@ -8,13 +8,13 @@ use crate::invariants::Violation;
 use crate::oracle::{Answer, Intent, OpId};
 use crate::sometimes::State;
 use crate::workload::{KnownUpload, Work};
+use crate::world::note;
 use bytes::Bytes;
-use serde_json::json;
 use siltstone::engine::StagedContent;
 use siltstone::engine::bucket_protocol::SecondHalf;
 use siltstone::engine::content::{BlobGuard, Fate, StagedBlob};
 use siltstone::engine::outcome::{EngineError, Outcome, Receipt, Rejection, Unavailable};
-use siltstone_log::host::{Clock, DiskOp, DiskResult};
+use siltstone_log::host::{DiskOp, DiskResult};
 use siltstone_log::id::{BlobId, Salt, Seq, StreamId};
 use siltstone_log::pack::stager::{Hashed, StagerStep};
 use siltstone_log::pack::{BlobHasher, BlobPlace, BlobStager, ExtentPlace, PackInput, PackRefusal};
@@ -49,16 +49,28 @@ pub(crate) struct Staging {
 
 pub(crate) enum Doing {
     Nothing,
+    /// Its request is under way to the node.
+    Sending(Box<Work>),
+    /// Its answer is under way to it.
+    Hearing(Box<(Seq, Answer)>),
     Staging(Box<Staging>),
-    Waiting { second: Option<SecondHalf> },
+    Waiting {
+        second: Option<SecondHalf>,
+    },
     Reading(Box<Reading>),
 }
 
 /// One client.
 pub(crate) struct Client {
-    doing: Doing,
+    pub(super) doing: Doing,
+    /// What it asked for last.
+    pub(super) asked: OpId,
     /// Until then nothing it sends arrives.
-    cut_off_until: u64,
+    pub(super) cut_off_until: u64,
+    /// Until then nothing that is sent to it arrives.
+    pub(super) deaf_until: u64,
+    /// Whether it has given up: its request goes on, and nobody hears of it.
+    pub(super) gave_up: bool,
 }
 
 impl Client {
@@ -66,7 +78,11 @@ impl Client {
     pub(crate) fn reading(&self) -> Option<&Reading> {
         match &self.doing {
             Doing::Reading(reading) => Some(reading),
-            Doing::Nothing | Doing::Staging(_) | Doing::Waiting { .. } => None,
+            Doing::Nothing
+            | Doing::Sending(_)
+            | Doing::Hearing(_)
+            | Doing::Staging(_)
+            | Doing::Waiting { .. } => None,
         }
     }
 
@@ -78,14 +94,12 @@ impl Client {
 
 impl World {
     pub(crate) fn add_clients(&mut self) {
-        for client in 0..usize::try_from(self.plan.clients).unwrap_or(1) {
-            self.clients.push(Client { doing: Doing::Nothing, cut_off_until: 0 });
-            let delay = self.schedule.between(1, 1000) * 1000;
-            self.after(delay, Happening::Client(client));
+        for _ in 0..self.plan.clients {
+            self.add_client(0);
         }
     }
 
-    fn take(&mut self, client: usize) -> Doing {
+    pub(super) fn take(&mut self, client: usize) -> Doing {
         self.clients
             .get_mut(client)
             .map_or(Doing::Nothing, |client| std::mem::replace(&mut client.doing, Doing::Nothing))
@@ -98,7 +112,7 @@ impl World {
     }
 
     pub(crate) fn client_turn(&mut self, client: usize) -> Checked {
-        let idle = self.clients.get(client).is_some_and(Client::is_idle);
+        let idle = self.clients.get(client).is_some_and(|client| client.is_idle() && !client.gave_up);
         if !idle || self.operations_left == 0 || self.unavailable().is_some() {
             return Ok(());
         }
@@ -106,12 +120,20 @@ impl World {
         self.maybe_jump();
         let op = OpId(self.next_op);
         self.next_op += 1;
-        let mut work = self.draw_work(op);
+        let work = self.draw_work(op);
         self.counters.operations += 1;
         self.history.invoke(op, work.intent.clone());
-        let fields = json!({"op": op.0, "client": client, "what": work.intent.name(), "intent": format!("{:?}", work.intent)});
-        self.event("invoke", &fields);
+        note!(self, "invoke", {"op": op.0, "client": client, "what": work.intent.name(), "intent": format!("{:?}", work.intent)});
         if self.is_cut_off(client) || self.loses_message() {
+            self.told(client, op, Seq(0), Answer::Unknown);
+            return Ok(());
+        }
+        self.send(client, op, work)
+    }
+
+    /// The node takes a client's request.
+    pub(super) fn take_request(&mut self, client: usize, op: OpId, mut work: Work) -> Checked {
+        if self.unavailable().is_some() {
             self.finish(client, op, Seq(0), Answer::Unknown);
             return Ok(());
         }
@@ -152,37 +174,13 @@ impl World {
         }
     }
 
-    /// Whether the network loses the message that is on its way: who asked never learns what came of it.
-    fn loses_message(&mut self) -> bool {
-        let lost = self.plan.lost_percent > 0 && self.faults.percent(self.plan.lost_percent);
-        self.counters.sometimes(State::MessageLost, lost);
-        lost
-    }
-
-    fn is_cut_off(&mut self, client: usize) -> bool {
-        let now = self.clock.monotonic_nanos();
-        let begins = self.faults.once_in(self.plan.partition_one_in);
-        self.counters.sometimes(State::Partition, begins);
-        let lasts = if begins { self.faults.between(1, 20) * 1_000_000 } else { 0 };
-        let Some(client) = self.clients.get_mut(client) else { return false };
-        client.cut_off_until = client.cut_off_until.max(now + lasts);
-        client.cut_off_until > now
-    }
-
-    /// Ends what cuts clients off.
-    pub(crate) fn reconnect(&mut self) {
-        for client in &mut self.clients {
-            client.cut_off_until = 0;
-        }
-    }
-
     fn maybe_jump(&mut self) {
         if self.faults.once_in(self.plan.clock_jump_one_in) {
             let size = i64::try_from(self.faults.between(1, 3_600_000)).unwrap_or(1);
             let millis = if self.faults.coin() { size } else { -size };
             self.clock.jump(millis);
             self.counters.sometimes(State::ClockBack, millis < 0);
-            self.event("clock-jump", &json!({"millis": millis}));
+            note!(self, "clock-jump", {"millis": millis});
         }
     }
 
@@ -212,7 +210,11 @@ impl World {
     ) -> Checked {
         let half = match self.take(client) {
             Doing::Waiting { second } => second,
-            Doing::Nothing | Doing::Staging(_) | Doing::Reading(_) => None,
+            Doing::Nothing
+            | Doing::Sending(_)
+            | Doing::Hearing(_)
+            | Doing::Staging(_)
+            | Doing::Reading(_) => None,
         };
         match (half, phase, &result) {
             (Some(half), Phase::First, Ok(receipt)) => {
@@ -292,7 +294,27 @@ impl World {
         }
     }
 
+    /// The node has answered: the answer goes out to the client.
     pub(crate) fn finish(&mut self, client: usize, op: OpId, high: Seq, answer: Answer) {
+        if self.is_deaf(client) {
+            self.told(client, op, Seq(0), Answer::Unknown);
+        } else if self.plan.delay_millis > 0 && answer != Answer::Unknown {
+            self.put(client, Doing::Hearing(Box::new((high, answer))));
+            let delay = self.delay();
+            self.after(delay, Happening::Told(client));
+        } else {
+            self.told(client, op, high, answer);
+        }
+    }
+
+    /// A client is told what came of an operation, or that nobody knows.
+    pub(super) fn told(&mut self, client: usize, op: OpId, high: Seq, answer: Answer) {
+        self.put(client, Doing::Nothing);
+        if self.clients.get(client).is_some_and(|client| client.gave_up) {
+            self.counters.sometimes(State::LateAnswer, answer != Answer::Unknown);
+            note!(self, "told-nobody", {"op": op.0, "answer": format!("{answer:?}")});
+            return;
+        }
         match &answer {
             Answer::Unknown => self.counters.unknown += 1,
             Answer::Rejected(_) | Answer::Refused(_) => self.counters.refused += 1,
@@ -305,10 +327,9 @@ impl World {
                 self.counters.acknowledged += 1;
             }
         }
-        self.event("told", &json!({"op": op.0, "answer": format!("{answer:?}")}));
+        note!(self, "told", {"op": op.0, "answer": format!("{answer:?}")});
         let answer = self.excuse(op, answer);
         self.history.answer(op, high, answer);
-        self.put(client, Doing::Nothing);
         let delay = self.schedule.between(1, 2000) * 1000;
         self.after(delay, Happening::Client(client));
     }
@@ -469,8 +490,7 @@ impl World {
 
     pub(crate) fn client_blob_refused(&mut self, blob: BlobId, reason: PackRefusal) -> Checked {
         let Some(client) = self.staging_of(blob) else { return Ok(()) };
-        let fields = json!({"blob": blob.to_string(), "reason": format!("{reason:?}")});
-        self.event("blob-refused", &fields);
+        note!(self, "blob-refused", {"blob": blob.to_string(), "reason": format!("{reason:?}")});
         self.counters.sometimes(State::NoSpace, reason == PackRefusal::NoSpace);
         if let Some(Client { doing: Doing::Staging(staging), .. }) = self.clients.get_mut(client) {
             staging.refused = Some(reason);

@@ -5,7 +5,7 @@ use super::node::{Life, Waiter};
 use super::{Happening, World};
 use crate::invariants::Violation;
 use crate::sometimes::State;
-use serde_json::json;
+use crate::world::note;
 use siltstone::engine::history::{WindowEnd, beyond_window};
 use siltstone::engine::outcome::{EngineError, Receipt};
 use siltstone_log::event::{Actor, Door};
@@ -53,7 +53,7 @@ impl World {
     /// What came of it: a refusal is tried again at the next look.
     pub(crate) fn expired(&mut self, result: &Result<Receipt, EngineError>) {
         self.counters.sometimes(State::VersionsExpired, result.is_ok());
-        self.event("expired", &json!({"done": result.is_ok()}));
+        note!(self, "expired", {"done": result.is_ok()});
     }
 
     /// A reader has begun: what it reads stays until it ends (`engine::content::BlobKeeper`).

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cut;
 pub mod disk;
 pub mod history;
+pub mod network;
 pub mod node;
 pub mod random;
 pub mod reading;
@@ -17,6 +18,7 @@ pub mod serve;
 pub mod store;
 pub mod sweep;
 
+use crate::audited::Audited;
 use crate::fault::Plan;
 use crate::invariants::Violation;
 use crate::oracle::{History, OpId};
@@ -36,6 +38,17 @@ use siltstone_log::pack::BlobPlace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use store::{SimIndex, SimStore};
+
+/// Notes an event in the trace, where one is kept.
+macro_rules! note {
+    ($world:ident, $kind:expr, $($fields:tt)+) => {
+        if $world.trace.is_on() {
+            let fields = ::serde_json::json!($($fields)+);
+            $world.event($kind, &fields);
+        }
+    };
+}
+pub(crate) use note;
 
 /// What ends a run that was asked for up to an instant: no promise.
 pub const UNTIL: &str = "the run ends here";
@@ -66,6 +79,12 @@ enum Happening {
     Tell,
     /// A client begins its next operation.
     Client(usize),
+    /// A client's request arrives at the node.
+    Arrive(usize),
+    /// A client is told what its request came to.
+    Told(usize),
+    /// A client waits no longer for this operation.
+    GiveUp(usize, OpId),
     /// The poller looks at the disk, and repeats second halves that were refused.
     Poll,
     /// The history worker looks for versions that have left the window.
@@ -141,6 +160,10 @@ pub struct World {
     pub emptied: BTreeSet<Position>,
     /// Why the last start came to nothing.
     pub start_failure: Option<boot::StartFailure>,
+    /// Until then the node stands still.
+    pub(crate) paused_until: u64,
+    /// What earlier looks found sound.
+    pub(crate) audited: Audited,
     /// When the run ends, whatever is left to do.
     pub until: Option<u64>,
     /// Events handled.
@@ -188,6 +211,8 @@ impl World {
             condemned: false,
             emptied: BTreeSet::new(),
             start_failure: None,
+            paused_until: 0,
+            audited: Audited::default(),
             until: None,
             handled: 0,
             queue: BTreeMap::new(),
@@ -262,12 +287,19 @@ impl World {
             return Err(Violation::new(UNTIL, "the instant that was asked for"));
         }
         self.handled += 1;
+        if self.stands_still(happening) {
+            self.at(self.paused_until, happening);
+            return Ok(true);
+        }
         match happening {
             Happening::Disk(id) => self.disk_done(id)?,
             Happening::WriterTick => self.writer_tick()?,
             Happening::Follow => self.follow()?,
             Happening::Tell => self.tell()?,
             Happening::Client(client) => self.client_turn(client)?,
+            Happening::Arrive(client) => self.arrive(client)?,
+            Happening::Told(client) => self.tell_client(client),
+            Happening::GiveUp(client, op) => self.give_up(client, op),
             Happening::Poll => self.poll()?,
             Happening::Expire => self.expire()?,
             Happening::Sweep => self.sweep()?,
@@ -326,7 +358,7 @@ impl World {
         self.event("disk", &fields);
     }
 
-    /// Notes an event in the trace.
+    /// Notes an event in the trace; [`note`] does not make its fields where nobody keeps it.
     pub(crate) fn event(&mut self, kind: &str, fields: &serde_json::Value) {
         self.trace.event(self.clock.monotonic_nanos(), kind, fields);
     }
@@ -339,13 +371,14 @@ impl World {
         };
         let under_way: Vec<String> =
             self.in_flight.values().map(|(by, op)| format!("{by:?} {}", operation_name(&op.op))).collect();
-        self.event("down", &json!({"why": format!("{down:?}"), "under_way": under_way}));
+        note!(self, "down", {"why": format!("{down:?}"), "under_way": under_way});
         if self.node.as_ref().is_some_and(Node::is_rolling) && down != Down::Clean {
             self.counters.reach(State::CrashInRoll);
         }
         let in_flight: Vec<InFlight> =
             std::mem::take(&mut self.in_flight).into_values().map(|(_, op)| op).collect();
         self.queue.clear();
+        self.paused_until = 0;
         self.node = None;
         if self.boot.take().is_some() {
             self.counters.reach(State::CrashInRecovery);

@@ -7,7 +7,7 @@ use super::{Owner, World};
 use crate::invariants::Violation;
 use crate::oracle::{Answer, Intent, OpId, Seen, SeenVersion, etag_of};
 use crate::sometimes::State;
-use serde_json::json;
+use crate::world::note;
 use siltstone_log::event::{Content, ContentSource};
 use siltstone_log::host::DiskResult;
 use siltstone_log::id::{BlobId, Seq, StreamId, VersionRef};
@@ -113,7 +113,7 @@ impl World {
         match bytes {
             Err(message) if self.rotten => {
                 self.counters.reach(State::DamagedContent);
-                self.event("damaged", &json!({"op": op.0, "why": message}));
+                note!(self, "damaged", {"op": op.0, "why": message});
                 self.finish(client, *op, *high, Answer::Damaged);
                 Ok(())
             }

@@ -6,18 +6,19 @@ use super::{Happening, Owner, World};
 use crate::invariants::Violation;
 use crate::oracle::{Intent, OpId};
 use crate::sometimes::State;
-use serde_json::json;
+use crate::world::note;
 use siltstone::engine::bucket_protocol::{SecondHalf, unfinished};
 use siltstone::engine::command::{Command, StartNode};
 use siltstone::engine::outcome::{EngineError, Fault, Receipt};
 use siltstone::engine::stream_task::{Refusal, TaskEffect, TaskInput};
 use siltstone::engine::{Action, FreeSpace, Permit, Unavailable};
-use siltstone_log::event::{Actor, Door, NodeStarted, TailDiscarded};
+use siltstone_log::event::{Actor, Body, Door, NodeStarted, TailDiscarded, in_first_schema};
 use siltstone_log::host::{Completion, DiskError, DiskOp, DiskResult, Ticket};
-use siltstone_log::id::{Position, Seq, StreamId};
+use siltstone_log::id::{Position, Salt, Seq, StreamId};
 use siltstone_log::pack::{BlobIndex, PackEffect, PackInput};
+use siltstone_log::record::Salted;
 use siltstone_log::witness::is_refused;
-use siltstone_log::writer::{CommittedBatch, WriteRefusal, WriterEffect, WriterInput};
+use siltstone_log::writer::{CommittedBatch, Submission, WriteRefusal, WriterEffect, WriterInput};
 use siltstone_projections::{FollowerEffect, FollowerInput};
 use std::sync::PoisonError;
 
@@ -67,8 +68,7 @@ impl World {
         if node.has_failed() {
             return self.answered(token, Err(Fault::LogStopped.into()));
         }
-        let fields = json!({"token": token, "action": command.action.name(), "stream": stream.to_string()});
-        self.event("command", &fields);
+        note!(self, "command", {"token": token, "action": command.action.name(), "stream": stream.to_string()});
         self.task(stream, TaskInput::Command { token, command: Box::new(command), now })
     }
 
@@ -82,12 +82,32 @@ impl World {
                 TaskEffect::Submit(submission) if self.faults.once_in(self.plan.refused_one_in) => {
                     self.refused(submission.token, WriteRefusal::NoSpace)?;
                 }
-                TaskEffect::Submit(submission) => self.writer_input(WriterInput::Submit(submission))?,
+                TaskEffect::Submit(submission) => {
+                    let submission = self.of_some_program(submission);
+                    self.writer_input(WriterInput::Submit(submission))?;
+                }
                 TaskEffect::Answer { token, result } => self.answered(token, result)?,
                 TaskEffect::Free(blobs) => blobs.into_iter().try_for_each(|blob| self.free(blob))?,
             }
         }
         self.give_back()
+    }
+
+    /// Some records as the first release would have written them.
+    fn of_some_program(&mut self, mut submission: Submission) -> Submission {
+        for draft in &mut submission.drafts {
+            if self.plan.first_schema_percent == 0 || !self.faults.percent(self.plan.first_schema_percent) {
+                continue;
+            }
+            let Some((salt, bytes)) = draft.body.bytes.split_first_chunk::<{ Salt::LEN }>() else { continue };
+            let body = Body::decode(draft.kind, bytes).ok();
+            if let Some((kind, bytes)) = body.and_then(|body| in_first_schema(&body)) {
+                self.counters.reach(State::FirstSchema);
+                draft.body = Salted::new(Salt(*salt), &bytes);
+                draft.kind = kind;
+            }
+        }
+        submission
     }
 
     /// What staged blobs nobody came to name: their guards were dropped.
@@ -157,9 +177,7 @@ impl World {
     }
 
     fn committed(&mut self, batch: CommittedBatch) -> Checked {
-        let fields =
-            json!({"tokens": batch.tokens, "durable": batch.durable.get(), "records": batch.records.len()});
-        self.event("committed", &fields);
+        note!(self, "committed", {"tokens": batch.tokens, "durable": batch.durable.get(), "records": batch.records.len()});
         self.counters.sometimes(State::GroupCommit, batch.tokens.len() > 1);
         let Some(node) = &mut self.node else { return Ok(()) };
         if node.writer_state == PartState::Failed {
@@ -186,7 +204,7 @@ impl World {
     }
 
     fn refused(&mut self, token: u64, reason: WriteRefusal) -> Checked {
-        self.event("refused", &json!({"token": token, "reason": format!("{reason:?}")}));
+        note!(self, "refused", {"token": token, "reason": format!("{reason:?}")});
         self.counters.sometimes(State::NoSpace, reason == WriteRefusal::NoSpace);
         self.counters.sometimes(State::RefusedByQuarantine, matches!(reason, WriteRefusal::Quarantined(_)));
         let owner = self.node.as_ref().and_then(|node| node.owner(token));
@@ -259,7 +277,7 @@ impl World {
                 }
                 PackEffect::Refused { blob, reason } => self.client_blob_refused(blob, reason)?,
                 PackEffect::Freed { blob } => {
-                    self.event("freed", &json!({"blob": blob.to_string()}));
+                    note!(self, "freed", {"blob": blob.to_string()});
                     self.index.remove(blob).map_err(failed)?;
                 }
                 PackEffect::Sealed { pack } => {
@@ -284,7 +302,7 @@ impl World {
 
     /// The log or the packs failed: from here on nothing may be acknowledged, and the process ends.
     fn failed(&mut self, error: &DiskError) -> Checked {
-        self.event("failed", &json!({"why": error.to_string()}));
+        note!(self, "failed", {"why": error.to_string()});
         self.counters.sometimes(State::FailedSync, matches!(error.operation, "sync" | "sync-folder"));
         let Some(node) = &mut self.node else { return Ok(()) };
         let streams: Vec<StreamId> = node.tasks.keys().copied().collect();
@@ -303,7 +321,7 @@ impl World {
             ));
         };
         let (failed, quarantine) = (node.has_failed(), node.recovered.quarantine.clone());
-        self.event("answer", &json!({"token": token, "result": format!("{result:?}")}));
+        note!(self, "answer", {"token": token, "result": format!("{result:?}")});
         if let Ok(receipt) = &result {
             if failed {
                 return Err(Violation::new(
@@ -331,7 +349,7 @@ impl World {
                 Ok(())
             }
             Waiter::Finish(half) => {
-                self.event("finished", &json!({"result": format!("{:?}", result.is_ok())}));
+                note!(self, "finished", {"result": format!("{:?}", result.is_ok())});
                 if result.is_err() {
                     self.note_unfinished(Actor::server(Door::Recovery), half);
                 }
@@ -348,7 +366,7 @@ impl World {
 
     /// Tells the node to stop. It has when [`World::has_stopped`] says so.
     pub fn stop(&mut self) -> Checked {
-        self.event("stop", &json!({}));
+        note!(self, "stop", {});
         if let Some(node) = &mut self.node {
             node.life = Life::Stopping;
         }

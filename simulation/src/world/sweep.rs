@@ -7,7 +7,7 @@ use super::{Happening, World};
 use crate::invariants::Violation;
 use crate::oracle::Model;
 use crate::sometimes::State;
-use serde_json::json;
+use crate::world::note;
 use siltstone::engine::sweep::{Surroundings, Turn};
 use siltstone_log::host::Folder;
 use siltstone_log::id::BlobId;
@@ -41,7 +41,7 @@ impl World {
             Turn::Free(found) => {
                 for (blob, place) in found {
                     self.counters.reach(State::Swept);
-                    self.event("swept", &json!({"blob": blob.to_string(), "bytes": place.len}));
+                    note!(self, "swept", {"blob": blob.to_string(), "bytes": place.len});
                     self.swept.insert(blob);
                     self.free_at(blob, place)?;
                 }

@@ -234,6 +234,13 @@ impl Inode {
         Ok(self.cache.read(offset, len))
     }
 
+    /// Whether reads of a range give the same in both, by the pages it lies in.
+    pub(super) fn has_same_bytes(&self, other: &Self, offset: u64, len: u64) -> bool {
+        self.unreadable == other.unreadable
+            && self.len() == other.len()
+            && self.cache.shares(&other.cache, offset, len)
+    }
+
     fn drop_clean_pages(&mut self, pages: Range<u64>) {
         let dirty: BTreeSet<u64> = self.pending.iter().flat_map(|(_, change)| touched(change)).collect();
         for page in pages.filter(|page| !dirty.contains(page)) {

@@ -435,6 +435,15 @@ impl SimDisk {
         inode.map(|inode| inode.durable().read(offset, len)).unwrap_or_default()
     }
 
+    /// Whether reads of a file's range give the same bytes as on an older copy, as far as is seen without reading.
+    pub fn has_same_bytes(&self, before: &Self, file: &FilePath, offset: u64, len: u64) -> bool {
+        let (Some(number), Some(older)) = (self.number(file), before.number(file)) else { return false };
+        match (self.inodes.get(&number), before.inodes.get(&older)) {
+            (Some(inode), Some(older)) => inode.has_same_bytes(older, offset, len),
+            _ => false,
+        }
+    }
+
     /// Flips one bit of a file at rest.
     pub fn flip_bit(&mut self, file: &FilePath, offset: u64, bit: u8) {
         if let Some(inode) = self.number(file).and_then(|number| self.inodes.get_mut(&number)) {

@@ -66,6 +66,17 @@ impl Sparse {
         }
     }
 
+    /// Whether a range lies in the very same pages as another file's: the bytes are equal then.
+    pub(super) fn shares(&self, other: &Self, offset: u64, len: u64) -> bool {
+        (offset / PAGE..(offset + len).div_ceil(PAGE)).all(|page| {
+            match (self.pages.get(&page), other.pages.get(&page)) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            }
+        })
+    }
+
     /// Takes over one page of another file.
     pub(super) fn copy_page(&mut self, from: &Self, page: u64) {
         match from.pages.get(&page) {
