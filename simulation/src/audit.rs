@@ -126,7 +126,9 @@ impl World {
                 Script::new(move |io| async move { read_blob(&io, log_id, &index, blob, 0..len).await });
             match read.run(&mut disk) {
                 Ok(bytes) if bytes == piece.op.body(len) => {
-                    place.into_iter().for_each(|place| self.audited.read_blob(blob, place, len));
+                    if let Some(place) = place {
+                        self.audited.read_blob(blob, place, len);
+                    }
                 }
                 Ok(_) => {
                     let message = format!("blob {blob} of {:?} holds other bytes", piece.op);

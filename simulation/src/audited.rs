@@ -34,10 +34,21 @@ pub struct Audited {
     blobs: BTreeMap<BlobId, (BlobPlace, u64)>,
 }
 
+/// Whether a record is another look's. Recovery may have copied it into another file.
+fn is_same_record(one: &Record, other: &Record) -> bool {
+    let of = |record: &Record| (record.place.position, record.stream, record.seq, record.hlc, record.epoch);
+    let hashes = |record: &Record| (record.kind, record.body_hash, record.content_hash, record.head);
+    of(one) == of(other)
+        && hashes(one) == hashes(other)
+        && (one.ignorable, one.content_len) == (other.ignorable, other.content_len)
+        && one.body == other.body
+}
+
 impl Audited {
     /// How many of the log's first records are those of the last look.
     pub fn begin(&mut self, log: &LogView) -> usize {
-        let same = self.records.iter().zip(&log.records).take_while(|(one, other)| one == other).count();
+        let pairs = self.records.iter().zip(&log.records);
+        let same = pairs.take_while(|(one, other)| is_same_record(one, other)).count();
         if same < self.records.len() || self.unreadable != log.unreadable.len() {
             *self =
                 Self { disk: self.disk.take(), blobs: std::mem::take(&mut self.blobs), ..Self::default() };

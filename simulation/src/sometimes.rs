@@ -100,6 +100,10 @@ states! {
     MessageLost "message lost";
     /// A client reached nobody for a while.
     Partition "client cut off";
+    /// An upload's completion and its abortion were under way at the same time.
+    CompleteRacedAbort "completion raced with an abortion";
+    /// A listing went on behind a key that had been deleted meanwhile.
+    MarkerGone "listing from a marker whose key is gone";
     /// A request arrived after one that was sent later.
     Overtaken "request overtaken by a later one";
     /// A client gave up waiting.
@@ -184,6 +188,8 @@ impl State {
             | Self::RolledBack
             | Self::DiskMissing => of(&[Scenario::LyingDisk]),
             Self::Overtaken
+            | Self::CompleteRacedAbort
+            | Self::MarkerGone
             | Self::GaveUp
             | Self::LateRequest
             | Self::LateAnswer

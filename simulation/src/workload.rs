@@ -129,7 +129,11 @@ impl World {
                 let version = self.draw_version(stream, &key, 3);
                 Self::plain(Intent::Get { stream, key, version })
             }
-            Kind::List => Self::plain(Intent::List { stream }),
+            Kind::List => {
+                // A client goes on with the next page where another key was the last of the one before; that may be long gone.
+                let behind = self.plan.delay_millis > 0 && self.work.coin();
+                Self::plain(Intent::List { stream, after: behind.then_some(key) })
+            }
             Kind::ListVersions => Self::plain(Intent::ListVersions { stream }),
             Kind::SetVersioning => {
                 let most = if self.work.once_in(10) { 3 } else { 2 };

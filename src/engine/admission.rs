@@ -5,6 +5,7 @@
 
 use super::outcome::Unavailable;
 use bytes::Bytes;
+use siltstone_log::mutants::{Mutant, active};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -230,7 +231,9 @@ impl Permit {
 impl Drop for Share {
     fn drop(&mut self) {
         self.admission.bytes.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
-        self.admission.requests.fetch_sub(1, Ordering::Relaxed);
+        if !active(Mutant::KeepPermit) {
+            self.admission.requests.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

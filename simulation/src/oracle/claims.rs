@@ -126,9 +126,10 @@ fn holds(model: &Model, entry: &Entry) -> bool {
                 _ => false,
             }
         }
-        (Intent::List { .. }, Answer::Listed(seen)) => {
+        (Intent::List { after, .. }, Answer::Listed(seen)) => {
             let mut seen = seen.iter();
-            let same = bucket.objects().all(|(key, version, object)| {
+            let behind = |key: &str| after.as_ref().is_none_or(|after| key > after.as_str());
+            let same = bucket.objects().filter(|(key, ..)| behind(key)).all(|(key, version, object)| {
                 seen.next().is_some_and(|(name, seen)| name == key && is_seen(version, object, seen))
             });
             same && seen.next().is_none()

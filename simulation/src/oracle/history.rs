@@ -171,6 +171,8 @@ pub enum Intent {
     },
     List {
         stream: StreamId,
+        /// The page after this key; none for all pages from the beginning.
+        after: Option<ObjectKey>,
     },
     ListVersions {
         stream: StreamId,
@@ -195,7 +197,7 @@ impl Intent {
             | Self::Complete { stream, .. }
             | Self::Abort { stream, .. }
             | Self::Get { stream, .. }
-            | Self::List { stream }
+            | Self::List { stream, .. }
             | Self::ListVersions { stream } => *stream,
         }
     }

@@ -74,7 +74,12 @@ pub fn listings_show_what_was_stored(history: &History) -> Result<(), Violation>
                 }
                 let shown: BTreeSet<&str> = shown.into_iter().collect();
                 let stream = entry.intent.stream();
-                for ((_, key), changes) in changes.iter().filter(|((of, _), _)| *of == stream) {
+                let from = match &entry.intent {
+                    Intent::List { after: Some(after), .. } => after.as_str(),
+                    _ => "",
+                };
+                let listed = |of: &StreamId, key: &str| *of == stream && key > from;
+                for ((_, key), changes) in changes.iter().filter(|((of, key), _)| listed(of, key)) {
                     let must = must_show(changes, entry.began, entry.ended);
                     if must.is_some_and(|must| must != shown.contains(key)) {
                         let message = format!("{op:?}: key {key} should be there: {must:?}; {changes:?}");

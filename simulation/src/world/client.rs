@@ -154,9 +154,9 @@ impl World {
                 let stream = *stream;
                 self.list_versions(client, op, stream)
             }
-            Intent::List { stream } => {
-                let stream = *stream;
-                self.list(client, op, stream)
+            Intent::List { stream, after } => {
+                let (stream, after) = (*stream, after.clone());
+                self.list(client, op, stream, after)
             }
             Intent::Put { size, .. } if *size > self.plan.inline_max => self.stage(client, op, work),
             Intent::Part { size, .. } if *size > 0 => self.stage(client, op, work),

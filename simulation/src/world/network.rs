@@ -4,7 +4,7 @@
 
 use super::client::{Checked, Client, Doing};
 use super::{Happening, World};
-use crate::oracle::{Answer, OpId};
+use crate::oracle::{Answer, Intent, OpId};
 use crate::sometimes::State;
 use crate::workload::Work;
 use crate::world::note;
@@ -62,6 +62,7 @@ impl World {
         if let Some(client) = self.clients.get_mut(client) {
             client.asked = op;
         }
+        self.note_race(&work.intent);
         self.maybe_stand_still();
         self.maybe_deafen(client);
         if self.plan.patience_millis > 0 {
@@ -74,6 +75,18 @@ impl World {
         let delay = self.delay();
         self.after(delay, Happening::Arrive(client));
         Ok(())
+    }
+
+    fn note_race(&mut self, intent: &Intent) {
+        let (Intent::Complete { upload, .. } | Intent::Abort { upload, .. }) = intent else { return };
+        let completes = matches!(intent, Intent::Complete { .. });
+        let mut others = self.clients.iter().filter(|client| !client.is_idle());
+        let raced = others.any(|client| match self.history.get(client.asked).map(|entry| &entry.intent) {
+            Some(Intent::Complete { upload: other, .. }) => other == upload && !completes,
+            Some(Intent::Abort { upload: other, .. }) => other == upload && completes,
+            _ => false,
+        });
+        self.counters.sometimes(State::CompleteRacedAbort, raced);
     }
 
     pub(super) fn arrive(&mut self, client: usize) -> Checked {

@@ -168,11 +168,21 @@ impl World {
         self.history.shown(stream, high);
     }
 
-    pub(crate) fn list(&mut self, client: usize, op: OpId, stream: StreamId) -> Checked {
+    pub(crate) fn list(
+        &mut self,
+        client: usize,
+        op: OpId,
+        stream: StreamId,
+        marker: Option<ObjectKey>,
+    ) -> Checked {
         let high = visible(self.store.rows(), stream);
         let limit = self.work.index(5) + 1;
         let mut listed = Vec::new();
-        let mut after: Option<After> = None;
+        if let Some(marker) = &marker {
+            let there = objects::current(self.store.rows(), stream, marker).map_err(failed)?;
+            self.counters.sometimes(State::MarkerGone, there.is_none());
+        }
+        let mut after = marker.map(|marker| After::Key(marker.to_string()));
         loop {
             let query = ListQuery { after, limit, ..ListQuery::default() };
             let page = objects::list(self.store.rows(), stream, &query).map_err(failed)?;

@@ -74,7 +74,8 @@ pub async fn read_blob(
             Ok(other) => return Err(format!("a read answered {other:?}")),
             Err(error) => return Err(error.to_string()),
         };
-        out.extend(reader.accept(bytes).map_err(|damage| damage.to_string())?.unwrap_or_default());
+        let read = reader.accept(bytes).map_err(|damage| damage.to_string())?;
+        out.extend_from_slice(&read.unwrap_or_default());
     }
     Ok(out)
 }

@@ -11,6 +11,15 @@ pub struct Pending {
     operation: u64,
     of: Holder,
     index: usize,
+    part: Part,
+}
+
+/// What of a write is meant: a sync that is under way when the power goes may have come to a part of its newest write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Whole,
+    First,
+    Second,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,29 +64,42 @@ impl SimDisk {
         disk
     }
 
-    /// The unsynced changes, oldest first.
+    /// The unsynced changes, oldest first. The newest write of all is in two parts, cut at a sector's border.
     pub fn pending(&self) -> Vec<Pending> {
         let names = self.folders.iter().flat_map(|(folder, names)| {
             let operations = names.pending.iter().map(|(operation, _)| *operation);
-            operations.enumerate().map(|(index, operation)| (operation, Holder::Names(*folder), index))
+            operations.enumerate().map(|(index, operation)| (operation, Holder::Names(*folder), index, None))
         });
         let bytes = self.inodes.iter().flat_map(|(number, inode)| {
-            inode.pending().enumerate().map(|(index, operation)| (operation, Holder::Bytes(*number), index))
+            let pending = inode.pending().enumerate();
+            pending.map(|(index, (operation, tear))| (operation, Holder::Bytes(*number), index, tear))
         });
-        let all = names.chain(bytes).map(|(operation, of, index)| Pending { operation, of, index });
-        let mut all: Vec<Pending> = all.collect();
+        let mut all: Vec<_> = names.chain(bytes).collect();
         all.sort_unstable();
-        all
+        let torn = all.iter().rposition(|(.., tear)| tear.is_some());
+        let parts = |at: usize| match torn {
+            Some(torn) if torn == at => &[Part::First, Part::Second][..],
+            _ => &[Part::Whole],
+        };
+        let all = all.into_iter().enumerate().flat_map(|(at, (operation, of, index, _))| {
+            parts(at).iter().map(move |part| Pending { operation, of, index, part: *part })
+        });
+        all.collect()
     }
 
     /// Power is cut: what is durable is left, and of the unsynced changes these, in their order.
     pub fn cut_power_but(&mut self, survivors: &[Pending]) {
-        let survivors: BTreeSet<(Holder, usize)> = survivors.iter().map(|one| (one.of, one.index)).collect();
+        let survivors: BTreeSet<(Holder, usize, Part)> =
+            survivors.iter().map(|one| (one.of, one.index, one.part)).collect();
         for (number, inode) in &mut self.inodes {
-            inode.lose_power_but(|index| survivors.contains(&(Holder::Bytes(*number), index)));
+            inode.lose_power_but(|index| {
+                let has = |part| survivors.contains(&(Holder::Bytes(*number), index, part));
+                let whole = has(Part::Whole);
+                (whole || has(Part::First), whole || has(Part::Second))
+            });
         }
         for (folder, names) in &mut self.folders {
-            names.lose_power_but(|index| survivors.contains(&(Holder::Names(*folder), index)));
+            names.lose_power_but(|index| survivors.contains(&(Holder::Names(*folder), index, Part::Whole)));
         }
         self.forget_unreachable();
     }

@@ -234,10 +234,10 @@ impl Inode {
         Ok(self.cache.read(offset, len))
     }
 
-    /// Whether reads of a range give the same in both, by the pages it lies in.
+    /// Whether reads of a range that both have give the same, by the pages it lies in.
     pub(super) fn has_same_bytes(&self, other: &Self, offset: u64, len: u64) -> bool {
         self.unreadable == other.unreadable
-            && self.len() == other.len()
+            && offset + len <= self.len().min(other.len())
             && self.cache.shares(&other.cache, offset, len)
     }
 
@@ -255,16 +255,26 @@ impl Inode {
         self.forget_cache();
     }
 
-    /// The operations that made the unsynced changes, in the changes' order.
-    pub(super) fn pending(&self) -> impl Iterator<Item = u64> {
-        self.pending.iter().map(|(operation, _)| *operation)
+    /// The operations that made the unsynced changes, in the changes' order, and where each can be torn in two.
+    pub(super) fn pending(&self) -> impl Iterator<Item = (u64, Option<u64>)> {
+        self.pending.iter().map(|(operation, change)| (*operation, tears_at(change)))
     }
 
-    /// Power is cut, and of the unsynced changes exactly those survive that are asked for by their index.
-    pub(super) fn lose_power_but(&mut self, survives: impl Fn(usize) -> bool) {
+    /// Power is cut, and of the unsynced changes exactly those survive that are asked for by their index and their part:
+    /// the first, the second, or both.
+    pub(super) fn lose_power_but(&mut self, survives: impl Fn(usize) -> (bool, bool)) {
         for (index, change) in self.take_for_good(u64::MAX).iter().enumerate() {
-            if survives(index) {
-                apply(&mut self.durable, change);
+            match (survives(index), tears_at(change), change) {
+                ((true, true), ..) => apply(&mut self.durable, change),
+                ((first, second), Some(at), Change::Write { offset, data }) if first || second => {
+                    let at = size(at - offset);
+                    if first {
+                        self.durable.write(*offset, &data[..at]);
+                    } else {
+                        self.durable.write(offset + at as u64, &data[at..]);
+                    }
+                }
+                _ => {}
             }
         }
         self.forget_cache();
@@ -307,6 +317,13 @@ fn apply(file: &mut Sparse, change: &Change) {
         Change::Zero { offset, len } => file.zero(*offset, *len),
         Change::Length(len) => file.set_len(*len),
     }
+}
+
+/// The border of sectors in the middle of a write that has several.
+fn tears_at(change: &Change) -> Option<u64> {
+    let Change::Write { offset, data } = change else { return None };
+    let at = (offset + data.len() as u64 / 2) / SECTOR * SECTOR;
+    (at > *offset).then_some(at)
 }
 
 fn touched(change: &Change) -> Range<u64> {
