@@ -23,7 +23,7 @@ fn a_node_that_crashes_anywhere_loses_nothing_it_acknowledged() {
 
 #[test]
 fn after_a_failed_sync_nothing_is_acknowledged_and_nothing_is_lost() {
-    sweep(Scenario::FailedFsync, &[2829, 102_422]);
+    sweep(Scenario::FailedFsync, &[1450, 2829, 102_422]);
 }
 
 #[test]

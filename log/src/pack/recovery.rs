@@ -212,10 +212,10 @@ impl Recovery {
         file: &FilePath,
         len: u64,
     ) -> Result<Option<Vec<ExtentInfo>>, PackRecoveryError> {
-        let trailer = unless_lost(self.io.read(file, len.saturating_sub(TRAILER), TRAILER, false).await)?;
+        let trailer = unless_lost(self.io.read(file, len.saturating_sub(TRAILER), TRAILER, true).await)?;
         let offset = trailer.and_then(|trailer| footer_offset(&trailer, len));
         let Some(offset) = offset else { return Ok(None) };
-        let bytes = unless_lost(self.io.read(file, offset, len - offset, false).await)?;
+        let bytes = unless_lost(self.io.read(file, offset, len - offset, true).await)?;
         let Some(bytes) = bytes else { return Ok(None) };
         match decode_footer(&bytes, self.report.log_id, number) {
             Ok(listed) => Ok(Some(listed)),
@@ -227,8 +227,8 @@ impl Recovery {
         }
     }
 
-    /// Leaves out the extents that were freed after the pack was sealed. One whose header is damaged stays: the
-    /// footer still knows where it lies.
+    /// Leaves out the extents that were freed after the pack was sealed: on the disk, and not in the page cache alone.
+    /// One whose header is damaged stays: the footer still knows where it lies.
     async fn still_there(
         &mut self,
         file: &FilePath,
@@ -236,7 +236,7 @@ impl Recovery {
     ) -> Result<Vec<ExtentInfo>, DiskError> {
         let mut there = Vec::with_capacity(listed.len());
         for info in listed {
-            let page = unless_lost(self.io.read(file, info.place.offset, PAGE, false).await)?;
+            let page = unless_lost(self.io.read(file, info.place.offset, PAGE, true).await)?;
             let header = page.map(|page| {
                 ExtentHeader::decode(&page, self.report.log_id, info.place.pack, info.place.offset)
             });
