@@ -202,7 +202,7 @@ impl World {
             .collect();
         let Some(Target { file, .. }) = self.faults.pick(&wanted).copied() else { return Ok(()) };
         self.rotten = true;
-        self.event("rot", &json!({"file": file.to_string(), "gone": true}));
+        note!(self, "rot", {"file": file.to_string(), "gone": true});
         self.remove(file.clone())
     }
 
@@ -244,7 +244,7 @@ impl World {
             let bit = u8::try_from(self.faults.below(8)).unwrap_or(0);
             self.disk.flip_bit(&file, self.faults.below(8), bit);
         }
-        self.event("rot", &json!({"file": "log/QUARANTINE", "gone": gone}));
+        note!(self, "rot", {"file": "log/QUARANTINE", "gone": gone});
         Ok(true)
     }
 

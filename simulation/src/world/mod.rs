@@ -408,7 +408,7 @@ impl World {
         self.store.clear();
         self.index = Arc::new(SimIndex::default());
         self.counters.reach(State::Rebuilt);
-        self.event("projections-lost", &json!({}));
+        note!(self, "projections-lost", {});
     }
 
     fn cut_power(&mut self) -> Result<(), Violation> {
