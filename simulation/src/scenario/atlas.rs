@@ -4,7 +4,6 @@
 //! | what | copies | damage must end in |
 //! |---|---|---|
 //! | the newest batch, while no witness tells of it | the last good one | it is kept off: a single node cannot tell a damaged last batch from a torn one |
-//! | `log/QUARANTINE` | the last good one | it is kept off |
 //! | every other batch, content in packs | one | a quarantine or an error for it alone, never silence |
 //! | `log/CHECKPOINT`, segments' headers and footers, projections, the index of blobs | the log or the packs say the same | a recovery that loses nothing |
 

@@ -69,7 +69,7 @@ impl SimDisk {
 
     /// The answer to a read that fails once or is stale; none where it is neither.
     ///
-    /// `log/QUARANTINE` is never read wrong: it is the last good copy of what it says.
+    /// `log/QUARANTINE` is never read wrong here: what its loss comes to is for [`crate::fault::Scenario::DiskRot`].
     pub(super) fn lying_read(&mut self, in_flight: &InFlight) -> Option<DiskResult> {
         let DiskOp::Read { file, offset, len, .. } = &in_flight.op else { return None };
         if !(in_flight.fails || in_flight.stale) || *file == quarantine_file() {
