@@ -148,7 +148,7 @@ fn what_is_left_of_a_pack_is_read_from_the_disk_and_not_from_the_page_cache() {
             }
             step = script.resume(Some(disk.execute(&op)));
         }
-        assert!(reads > 2);
+        assert!(reads >= 2, "the trailer, and what is there");
     }
 }
 
