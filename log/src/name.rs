@@ -20,6 +20,9 @@ pub enum BucketNameError {
     /// Two dots in a row.
     #[error("a bucket name has no two adjacent dots")]
     AdjacentDots,
+    /// A dot beside a hyphen.
+    #[error("a bucket name has no hyphen beside a dot")]
+    HyphenBesideDot,
     /// Formatted like an IPv4 address.
     #[error("a bucket name is not formatted like an IP address")]
     IpAddress,
@@ -60,6 +63,14 @@ impl BucketName {
             return Err(BucketNameError::Reserved);
         }
         Ok(Self(name.to_owned()))
+    }
+
+    /// Refuses what a new bucket may not be called, though older ones are: logs and clients go on to name those.
+    pub fn check_new(&self) -> Result<(), BucketNameError> {
+        if self.0.contains(".-") || self.0.contains("-.") {
+            return Err(BucketNameError::HyphenBesideDot);
+        }
+        Ok(())
     }
 
     /// The name as text.
@@ -172,6 +183,17 @@ mod tests {
         ];
         for (name, error) in refused {
             assert_eq!(BucketName::parse(name), Err(error), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_hyphen_beside_a_dot_is_for_older_buckets_only() {
+        for name in ["a.-b", "a-.b", "ab-.-c"] {
+            let older = BucketName::parse(name).unwrap();
+            assert_eq!(older.check_new(), Err(BucketNameError::HyphenBesideDot), "{name}");
+        }
+        for name in ["a-b.c", "a.b-c", "a--b"] {
+            assert_eq!(BucketName::parse(name).unwrap().check_new(), Ok(()), "{name}");
         }
     }
 

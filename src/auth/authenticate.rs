@@ -40,6 +40,9 @@ pub enum AuthError {
     /// Something other than Signature Version 4 with HMAC-SHA256.
     #[error("the authorization mechanism is not supported; use AWS4-HMAC-SHA256")]
     UnsupportedMechanism,
+    /// An `Authorization` of a scheme that is no signature of AWS's.
+    #[error("unsupported authorization type")]
+    UnknownScheme,
     /// A signature in the query, where no links are made.
     #[error("a signed query is not accepted here; sign in the Authorization header")]
     LinksRefused,

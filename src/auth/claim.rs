@@ -1,5 +1,6 @@
 use super::authenticate::AuthError;
 use super::credentials::Secret;
+use crate::s3::body::checksum::names_value;
 use crate::s3::request::{Query, RequestHead};
 use crate::s3::sigv4::{Form, KeyCache, Payload, Scope};
 use crate::s3::{sigv2, sigv4};
@@ -105,7 +106,7 @@ impl Claim {
 }
 
 fn stands_for_header(name: &HeaderName) -> bool {
-    const NOT: [&str; 16] = [
+    const NOT: [&str; 11] = [
         "x-amz-algorithm",
         "x-amz-credential",
         "x-amz-date",
@@ -117,11 +118,6 @@ fn stands_for_header(name: &HeaderName) -> bool {
         "x-amz-decoded-content-length",
         "x-amz-trailer",
         "x-amz-sdk-checksum-algorithm",
-        "x-amz-checksum-crc32",
-        "x-amz-checksum-crc32c",
-        "x-amz-checksum-crc64nvme",
-        "x-amz-checksum-sha1",
-        "x-amz-checksum-sha256",
     ];
-    name.as_str().starts_with("x-amz-") && !NOT.contains(&name.as_str())
+    name.as_str().starts_with("x-amz-") && !NOT.contains(&name.as_str()) && !names_value(name.as_str())
 }

@@ -118,6 +118,7 @@ impl From<AuthError> for Problem {
             }
             AuthError::SeveralMechanisms
             | AuthError::UnsupportedMechanism
+            | AuthError::UnknownScheme
             | AuthError::LinksRefused
             | AuthError::TokenUnsupported
             | AuthError::Malformed { .. }

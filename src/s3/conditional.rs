@@ -124,8 +124,18 @@ impl ReadConditions {
     }
 }
 
-/// Reads the conditions of a write. Dates are refused: S3 has none for writes, and a condition must not be ignored.
+/// Reads the conditions of a write. Of an object that is there S3 asks only whether there is any (`If-None-Match: *`); an
+/// ETag is refused (measured: versity/versitygw, issues 1708 and 2108).
 pub fn write_conditions(headers: &HeaderMap) -> Result<Conditions, S3Error> {
+    let conditions = change_conditions(headers)?;
+    match conditions.if_none_match {
+        Some(EtagMatch::Etags(_)) => Err(unsupported("If-None-Match")),
+        Some(EtagMatch::Any) | None => Ok(conditions),
+    }
+}
+
+/// Reads the conditions of a change. Dates are refused: S3 has none for writes, and a condition must not be ignored.
+fn change_conditions(headers: &HeaderMap) -> Result<Conditions, S3Error> {
     for (name, shown) in
         [(IF_MODIFIED_SINCE, "If-Modified-Since"), (IF_UNMODIFIED_SINCE, "If-Unmodified-Since")]
     {
@@ -147,12 +157,25 @@ pub fn write_conditions(headers: &HeaderMap) -> Result<Conditions, S3Error> {
 /// Reads the conditions of a deletion. They are about what the key holds now (AWS's guide to conditional deletes): beside
 /// a version S3 refuses them (measured: localstack/localstack, issue 13894).
 pub fn delete_conditions(headers: &HeaderMap, names_version: bool) -> Result<Conditions, S3Error> {
-    let conditions = write_conditions(headers)?;
+    let conditions = change_conditions(headers)?;
     match &conditions {
         Conditions { if_match: Some(_), .. } if names_version => Err(unsupported("If-Match")),
         Conditions { if_none_match: Some(_), .. } if names_version => Err(unsupported("If-None-Match")),
         _ => Ok(conditions),
     }
+}
+
+/// Reads the condition of an abort, and decides: the upload has to have begun in that very second. It never changes when
+/// an upload began, so that nothing can come between this and the abort.
+pub fn check_initiated(headers: &HeaderMap, initiated: Hlc) -> Result<(), S3Error> {
+    let name = "x-amz-if-match-initiated-time";
+    let Some(text) = joined(headers, name)? else { return Ok(()) };
+    let wanted = parse_http_date(&text)
+        .ok_or_else(|| S3Error::invalid_argument(name, text, "The header's value is no HTTP date"))?;
+    if wanted == HttpDate(initiated).unix_seconds() {
+        return Ok(());
+    }
+    Err(S3Error::new(S3ErrorCode::PreconditionFailed).extra("Condition", name))
 }
 
 struct Etag {
@@ -345,6 +368,27 @@ mod tests {
         assert!(!applies(&[("if-range", "W/\"abc\"")]));
         assert!(applies(&[("if-range", SAME)]));
         assert!(!applies(&[("if-range", BEFORE)]));
+    }
+
+    #[test]
+    fn an_etag_that_must_not_be_there_is_refused_of_a_write_and_read_of_a_deletion() {
+        for value in ["\"a\"", "a", "\"a\", *", "true", "W/\"a\""] {
+            let sent = headers(&[("if-none-match", value)]);
+            assert_eq!(write_conditions(&sent).unwrap_err().code, S3ErrorCode::NotImplemented, "{value}");
+            assert!(delete_conditions(&sent, false).is_ok(), "{value}");
+        }
+    }
+
+    #[test]
+    fn an_abort_may_name_the_second_in_which_its_upload_began() {
+        let check = |pairs: &[(&'static str, &'static str)]| {
+            check_initiated(&headers(pairs), MODIFIED).map_err(|error| error.code)
+        };
+        let name = "x-amz-if-match-initiated-time";
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&[(name, SAME)]), Ok(()));
+        assert_eq!(check(&[(name, BEFORE)]), Err(S3ErrorCode::PreconditionFailed));
+        assert_eq!(check(&[(name, "yesterday")]), Err(S3ErrorCode::InvalidArgument));
     }
 
     #[test]

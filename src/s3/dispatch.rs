@@ -7,13 +7,14 @@ use super::copy_source::{AuthorisedSource, COPY_SOURCE, CopySource};
 use super::date::HttpDate;
 use super::domains::Domains;
 use super::error::{S3Error, S3ErrorCode};
-use super::operation::Operation;
+use super::operation::{Operation, Scope};
 use super::request::{Query, RequestContext, RequestHead, RequestId, S3Request, Target};
 use super::response::{Report, ResponseBody, S3Response};
 use super::{Observation, OpenBucket, S3State, permission};
 use crate::auth::{AuthError, Authenticated, Verified};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
+    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HOST, HeaderName,
+    HeaderValue, ORIGIN, TRANSFER_ENCODING, USER_AGENT,
 };
 use http::request::Parts;
 use http::{Method, Response, Version};
@@ -139,13 +140,17 @@ async fn run(
     watch: &BodyWatch,
     known: &mut Known,
 ) -> Result<S3Response, S3Error> {
+    if head.method == Method::OPTIONS {
+        watch.keep(source);
+        return Err(preflight(head));
+    }
     let verified = state.authenticator.authenticate(head).await.map_err(|error| {
         known.denied = !matches!(error, AuthError::Unavailable(_));
         known.claimed = state.authenticator.evident_key(head, &error);
         if let AuthError::Unavailable(fault) = &error {
             tracing::error!(error = %fault, "the identities cannot be read");
         }
-        S3Error::from(error)
+        told(head, error, &known.claimed)
     });
     let verified = match verified {
         Ok(verified) => verified,
@@ -198,6 +203,45 @@ async fn run(
     state.handler.call(request).await
 }
 
+/// What a refused caller is told of the claim. An access key that may not be kept, because it could be a secret, is not
+/// repeated either. A scheme that nobody here knows is, as AWS does; it is kept nowhere.
+fn told(head: &RequestHead, error: AuthError, claimed: &str) -> S3Error {
+    let unknown_scheme = matches!(error, AuthError::UnknownScheme);
+    let error = S3Error::from(error);
+    match head.headers.get(AUTHORIZATION).filter(|_| unknown_scheme) {
+        Some(value) => error.extra("ArgumentValue", String::from_utf8_lossy(value.as_bytes())),
+        None if claimed.is_empty() => error,
+        None => error.extra("AWSAccessKeyId", claimed),
+    }
+}
+
+/// What a browser that asks whether it may send a request hears: no bucket has CORS rules yet. Preflights are never
+/// signed, and are answered without a look at the bucket. Messages are AWS's.
+fn preflight(head: &RequestHead) -> S3Error {
+    let bad = |message: &'static str| S3Error::with_message(S3ErrorCode::BadRequest, message);
+    if !head.headers.contains_key(ORIGIN) {
+        return bad("Insufficient information. Origin request header needed.");
+    }
+    let Some(method) = head.header(ACCESS_CONTROL_REQUEST_METHOD.as_str()) else {
+        return bad("Invalid Access-Control-Request-Method: null");
+    };
+    let resource = Target::of(head).map_or("SERVICE", |target| match target.scope() {
+        Scope::Service => "SERVICE",
+        Scope::Bucket => "BUCKET",
+        Scope::Object => "OBJECT",
+    });
+    S3Error::new(S3ErrorCode::AccessForbidden).extra("Method", method).extra("ResourceType", resource)
+}
+
+/// The one expectation that HTTP knows (RFC 9110, 10.1.1); another cannot be met.
+fn check_expectation(head: &RequestHead) -> Result<(), S3Error> {
+    let mut expected = head.headers.get_all(EXPECT).iter();
+    if expected.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Ok(());
+    }
+    Err(S3ErrorCode::ExpectationFailed.into())
+}
+
 /// Where a bucket is for whoever sent this request, in the style that they use.
 fn bucket_url(scheme: &str, head: &RequestHead, bucket: Option<&BucketName>) -> String {
     let host = head.header(HOST.as_str()).unwrap_or_default();
@@ -242,6 +286,11 @@ async fn admit(
 ) -> Result<Admitted, S3Error> {
     let Asked { target, query, operation } = Asked::of(head)?;
     known.asks_for(operation);
+    check_expectation(head)?;
+    if operation == Operation::WriteGetObjectResponse {
+        // Its path is no bucket's.
+        return Err(S3ErrorCode::NotImplemented.into());
+    }
     let bucket = target.bucket.map(|name| {
         BucketName::parse(&name)
             .map_err(|_| S3Error::new(S3ErrorCode::InvalidBucketName).extra("BucketName", name))
@@ -256,10 +305,11 @@ async fn admit(
     let names_version = query.contains("versionId");
     permission::check(caller, &permission::of_request(operation, names_version, &head.headers), owner)?;
     let key = target.key.map(|key| {
+        let size = key.len();
         ObjectKey::parse(key).map_err(|error| match error {
-            ObjectKeyError::TooLong => {
-                S3Error::new(S3ErrorCode::KeyTooLongError).extra("MaxSizeAllowed", "1024")
-            }
+            ObjectKeyError::TooLong => S3Error::new(S3ErrorCode::KeyTooLongError)
+                .extra("Size", size.to_string())
+                .extra("MaxSizeAllowed", ObjectKey::MAX_BYTES.to_string()),
             ObjectKeyError::Empty => S3ErrorCode::InvalidURI.into(),
         })
     });

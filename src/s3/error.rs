@@ -62,6 +62,7 @@ codes! {
     ConditionalRequestConflict 409 "A conflicting operation occurred during the request to this resource.";
     EntityTooLarge 400 "Your proposed upload exceeds the maximum allowed object size.";
     EntityTooSmall 400 "Your proposed upload is smaller than the minimum allowed object size.";
+    ExpectationFailed 417 "The expectation given in the Expect header could not be met.";
     ExpiredToken 400 "The provided token has expired.";
     IllegalLocationConstraintException 400 "The specified location constraint is incompatible for the region specific endpoint this request was sent to.";
     IllegalVersioningConfigurationException 400 "The Versioning element must be specified";
@@ -237,6 +238,9 @@ impl From<BodyError> for S3Error {
                 let message = format!("The {name} you specified did not match the calculated checksum.");
                 Self::with_message(Code::BadDigest, message)
             }
+            BodyError::UnknownChecksum => {
+                invalid("The algorithm type you specified in x-amz-checksum- header is invalid.")
+            }
             BodyError::SeveralChecksums => {
                 invalid("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
             }
@@ -305,6 +309,10 @@ impl From<AuthError> for S3Error {
                 Code::InvalidRequest,
                 "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
             ),
+            AuthError::UnknownScheme => {
+                Self::with_message(Code::InvalidArgument, "Unsupported Authorization Type")
+                    .extra("ArgumentName", "Authorization")
+            }
             AuthError::TokenUnsupported => Code::InvalidToken.into(),
             AuthError::Malformed { form, message } => Self::with_message(malformed(form), message),
             AuthError::WrongRegion { form, ref expected, .. } => {
@@ -380,6 +388,7 @@ mod tests {
             (AuthError::Anonymous, Code::AccessDenied),
             (AuthError::SeveralMechanisms, Code::InvalidArgument),
             (AuthError::UnsupportedMechanism, Code::InvalidRequest),
+            (AuthError::UnknownScheme, Code::InvalidArgument),
             (AuthError::TokenUnsupported, Code::InvalidToken),
             (AuthError::LinksRefused, Code::AccessDenied),
             (AuthError::malformed(header, "m"), Code::AuthorizationHeaderMalformed),
@@ -424,6 +433,7 @@ mod tests {
             (BodyError::Md5Mismatch, Code::BadDigest),
             (BodyError::InvalidChecksum(crc), Code::InvalidRequest),
             (BodyError::ChecksumMismatch(crc), Code::BadDigest),
+            (BodyError::UnknownChecksum, Code::InvalidRequest),
             (BodyError::SeveralChecksums, Code::InvalidRequest),
             (BodyError::UnknownTrailer, Code::InvalidRequest),
             (BodyError::TrailerUnannounced, Code::InvalidRequest),

@@ -44,12 +44,16 @@ pub fn content_headers(headers: &HeaderMap) -> ContentHeaders {
     }
 }
 
-/// The object's own encodings: `aws-chunked` says how the request travelled and is not one of them.
+/// The object's own encodings, as they were sent: `aws-chunked` says how the request travelled and is not one of them.
 fn content_encoding(headers: &HeaderMap) -> Option<String> {
-    let values = headers.get_all(CONTENT_ENCODING).iter().map(text).collect::<Vec<_>>();
-    let codings = values.iter().flat_map(|value| value.split(',')).map(str::trim);
-    let own = codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("aws-chunked"));
-    let own = own.collect::<Vec<_>>().join(",");
+    let values = headers.get_all(CONTENT_ENCODING).iter().map(text).collect::<Vec<_>>().join(",");
+    let travels = |coding: &&str| coding.trim().eq_ignore_ascii_case("aws-chunked");
+    let own = if values.split(',').any(|coding| travels(&coding)) {
+        let own = values.split(',').filter(|coding| !travels(coding)).collect::<Vec<_>>().join(",");
+        own.trim().to_owned()
+    } else {
+        values
+    };
     (!own.is_empty()).then_some(own)
 }
 
@@ -308,6 +312,20 @@ pub fn refuse_customer_keys(headers: &HeaderMap) -> Result<(), S3Error> {
     Ok(())
 }
 
+/// Reads what a listing is to tell beside what it always tells (AWS's API reference, ListObjectsV2): the state of
+/// restoration, which no object here has. Another attribute is refused, since it would be missed.
+pub fn check_optional_attributes(headers: &HeaderMap) -> Result<(), S3Error> {
+    let name = "x-amz-optional-object-attributes";
+    for value in headers.get_all(name) {
+        let value = text(value);
+        if value.split(',').any(|attribute| attribute.trim() != "RestoreStatus") {
+            let message = "Invalid attribute name specified";
+            return Err(S3Error::invalid_argument(name, value, message));
+        }
+    }
+    Ok(())
+}
+
 /// Accepts the canned ACLs that say what holds anyway, the owner's full control; refuses every other grant.
 pub fn refuse_acl(headers: &HeaderMap) -> Result<(), S3Error> {
     const CANNED: [&str; 8] = [
@@ -371,6 +389,16 @@ mod tests {
         let mut expected = sent.clone();
         expected.insert("content-encoding", HeaderValue::from_static("gzip"));
         assert_eq!(out, expected);
+        for (sent, kept) in [
+            ("gzip, br", "gzip, br"),
+            ("gzip,,br", "gzip,,br"),
+            ("AWS-Chunked,gzip , br", "gzip , br"),
+            ("gzip, aws-chunked, br", "gzip, br"),
+            ("gzip,aws-chunked", "gzip"),
+        ] {
+            let stored = content_headers(&headers(&[("content-encoding", sent.as_bytes())]));
+            assert_eq!(stored.content_encoding.as_deref(), Some(kept), "{sent}");
+        }
         let bare = content_headers(&headers(&[("content-encoding", b"aws-chunked")]));
         assert_eq!(bare, ContentHeaders::default());
         let mut out = HeaderMap::new();

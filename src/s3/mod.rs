@@ -20,6 +20,7 @@ mod multipart;
 mod object;
 pub mod operation;
 pub mod operations;
+mod parameters;
 mod permission;
 pub mod range;
 mod refusal;

@@ -5,6 +5,7 @@
 
 use super::copy_source::COPY_SOURCE;
 use super::error::{S3Error, S3ErrorCode};
+use super::parameters;
 use super::request::Query;
 use crate::auth::{Action, Class};
 use http::{HeaderMap, Method};
@@ -42,6 +43,8 @@ macro_rules! operations {
 operations! {
     // Service
     ListBuckets "s3:ListAllMyBuckets" List;
+    ListDirectoryBuckets "s3express:ListAllMyDirectoryBuckets" List;
+    WriteGetObjectResponse "s3-object-lambda:WriteGetObjectResponse" Write;
     // Bucket
     CreateBucket "s3:CreateBucket" Manage;
     DeleteBucket "s3:DeleteBucket" Manage;
@@ -87,6 +90,7 @@ operations! {
     GetBucketMetadataConfiguration "s3:GetBucketMetadataTableConfiguration" Read;
     CreateBucketMetadataConfiguration "s3:CreateBucketMetadataTableConfiguration" Manage;
     DeleteBucketMetadataConfiguration "s3:DeleteBucketMetadataTableConfiguration" Manage;
+    UpdateBucketMetadataAnnotationTableConfiguration "s3:UpdateBucketMetadataAnnotationTableConfiguration" Manage;
     UpdateBucketMetadataInventoryTableConfiguration "s3:UpdateBucketMetadataInventoryTableConfiguration" Manage;
     UpdateBucketMetadataJournalTableConfiguration "s3:UpdateBucketMetadataJournalTableConfiguration" Manage;
     GetBucketMetadataTableConfiguration "s3:GetBucketMetadataTableConfiguration" Read;
@@ -134,6 +138,10 @@ operations! {
     GetObjectAcl "s3:GetObjectAcl" Read;
     PutObjectAcl "s3:PutObjectAcl" Manage;
     UpdateObjectEncryption "s3:UpdateObjectEncryption" Write;
+    GetObjectAnnotation "s3:GetObjectAnnotation" Read;
+    ListObjectAnnotations "s3:ListObjectAnnotations" Read;
+    PutObjectAnnotation "s3:PutObjectAnnotation" Write;
+    DeleteObjectAnnotation "s3:DeleteObjectAnnotation" Write;
     GetObjectLegalHold "s3:GetObjectLegalHold" Read;
     PutObjectLegalHold "s3:PutObjectLegalHold" Manage;
     GetObjectRetention "s3:GetObjectRetention" Read;
@@ -220,6 +228,7 @@ const OF_BUCKET: &[Subresource] = subresources! {
     "lifecycle" => get GetBucketLifecycleConfiguration, put PutBucketLifecycleConfiguration, delete DeleteBucketLifecycle;
     "location" => get GetBucketLocation;
     "logging" => get GetBucketLogging, put PutBucketLogging;
+    "metadataAnnotationTable" => put UpdateBucketMetadataAnnotationTableConfiguration;
     "metadataConfiguration" => get GetBucketMetadataConfiguration, post CreateBucketMetadataConfiguration, delete DeleteBucketMetadataConfiguration;
     "metadataInventoryTable" => put UpdateBucketMetadataInventoryTableConfiguration;
     "metadataJournalTable" => put UpdateBucketMetadataJournalTableConfiguration;
@@ -243,6 +252,7 @@ const OF_BUCKET: &[Subresource] = subresources! {
 
 const OF_OBJECT: &[Subresource] = subresources! {
     "acl" => get GetObjectAcl, put PutObjectAcl;
+    "annotation" => get GetObjectAnnotation, put PutObjectAnnotation, delete DeleteObjectAnnotation;
     "attributes" => get GetObjectAttributes;
     "encryption" => put UpdateObjectEncryption;
     "legal-hold" => get GetObjectLegalHold, put PutObjectLegalHold;
@@ -279,23 +289,48 @@ impl Operation {
         }
     }
 
+    /// Whether the body becomes content.
+    pub fn stores_body(self) -> bool {
+        matches!(self, Self::PutObject | Self::UploadPart)
+    }
+
     /// Whether it reads a second object, which `x-amz-copy-source` names.
     pub fn copies(self) -> bool {
         matches!(self, Self::CopyObject | Self::UploadPartCopy)
     }
 
-    /// Recognises the operation of a request.
+    /// Recognises the operation of a request. A change whose parameters could mean another is none.
     pub fn recognise(
         method: &Method,
         scope: Scope,
         query: &Query,
         headers: &HeaderMap,
     ) -> Result<Self, S3Error> {
+        let operation = Self::asked_for(method, scope, query, headers)?;
+        if matches!(*method, Method::PUT | Method::POST | Method::DELETE) {
+            parameters::check_change(operation, query)?;
+        }
+        Ok(operation)
+    }
+
+    fn asked_for(method: &Method, scope: Scope, query: &Query, headers: &HeaderMap) -> Result<Self, S3Error> {
         match scope {
+            // AWS tells the two apart by their hosts; here only what ListBuckets has not says so.
+            Scope::Service
+                if method == Method::GET
+                    && (query.contains("max-directory-buckets")
+                        || query.get("x-id") == Some(Self::ListDirectoryBuckets.name())) =>
+            {
+                Ok(Self::ListDirectoryBuckets)
+            }
             Scope::Service if method == Method::GET => Ok(Self::ListBuckets),
             // The identity protocols (STS, IAM) speak POST here.
             Scope::Service if method == Method::POST => Err(S3ErrorCode::NotImplemented.into()),
             Scope::Service => Err(method_not_allowed(method, "SERVICE")),
+            // What answers for a function of S3 Object Lambda has a path of its own, which looks like a bucket's.
+            _ if method == Method::POST && headers.contains_key("x-amz-request-route") => {
+                Ok(Self::WriteGetObjectResponse)
+            }
             Scope::Bucket => Self::of_bucket(method, query, headers),
             Scope::Object => Self::of_object(method, query, headers),
         }
@@ -333,18 +368,15 @@ impl Operation {
         if let Some(subresource) = find_subresource(query, OF_OBJECT, OF_BUCKET, "key")? {
             let operation = subresource.operation(method);
             let operation = operation.ok_or_else(|| method_not_allowed(method, subresource.name))?;
-            return Ok(if copies && operation == Self::UploadPart {
-                Self::UploadPartCopy
-            } else {
-                operation
+            return Ok(match operation {
+                Self::UploadPart if copies => Self::UploadPartCopy,
+                // Without a name, GET lists them.
+                Self::GetObjectAnnotation if !query.contains("annotationName") => Self::ListObjectAnnotations,
+                operation => operation,
             });
         }
         match *method {
             Method::GET => Ok(Self::GetObject),
-            // A part without its upload must not replace the object.
-            Method::PUT if query.contains("partNumber") => {
-                Err(S3Error::invalid_argument("uploadId", "", "A partNumber needs an uploadId"))
-            }
             Method::PUT if copies => Ok(Self::CopyObject),
             Method::PUT => Ok(Self::PutObject),
             Method::DELETE => Ok(Self::DeleteObject),
@@ -437,6 +469,13 @@ mod tests {
             ("PUT", "/b/", Op::CreateBucket),
             ("HEAD", "/b", Op::HeadBucket),
             ("DELETE", "/b", Op::DeleteBucket),
+            ("GET", "/?max-directory-buckets=5", Op::ListDirectoryBuckets),
+            ("GET", "/?x-id=ListDirectoryBuckets", Op::ListDirectoryBuckets),
+            ("PUT", "/b?metadataAnnotationTable", Op::UpdateBucketMetadataAnnotationTableConfiguration),
+            ("GET", "/b/k?annotation", Op::ListObjectAnnotations),
+            ("GET", "/b/k?annotation&annotationName=n", Op::GetObjectAnnotation),
+            ("PUT", "/b/k?annotation&annotationName=n&versionId=1", Op::PutObjectAnnotation),
+            ("DELETE", "/b/k?annotation=&annotationName=n", Op::DeleteObjectAnnotation),
             ("GET", "/b", Op::ListObjects),
             ("GET", "/b?list-type=1", Op::ListObjects),
             ("GET", "/b?prefix=acl", Op::ListObjects),
@@ -475,6 +514,8 @@ mod tests {
         assert_eq!(recognise("PUT", "/b/k?partNumber=1&uploadId=u", &copy), Ok(Op::UploadPartCopy));
         let form = [("content-type", "Multipart/Form-Data; boundary=x")];
         assert_eq!(recognise("POST", "/b", &form), Ok(Op::PostObject));
+        let route = [("x-amz-request-route", "r")];
+        assert_eq!(recognise("POST", "/WriteGetObjectResponse", &route), Ok(Op::WriteGetObjectResponse));
     }
 
     #[test]
@@ -523,6 +564,6 @@ mod tests {
     fn every_operation_is_reached_or_belongs_to_a_header_and_has_its_own_name() {
         let names: BTreeSet<&str> = Operation::ALL.iter().map(|operation| operation.name()).collect();
         assert_eq!(names.len(), Operation::ALL.len());
-        assert!(Operation::ALL.iter().all(|operation| operation.action().name.starts_with("s3:")));
+        assert!(Operation::ALL.iter().all(|operation| operation.action().name.starts_with("s3")));
     }
 }

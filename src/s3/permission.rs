@@ -29,6 +29,11 @@ pub(super) fn check(
 /// What a request needs by its head: storing tags with an object is an action of its own, and a write or deletion that
 /// asks for an ETag tells of the object that is there (AWS's guides to conditional writes and deletes).
 pub(super) fn of_request(operation: Operation, names_version: bool, headers: &HeaderMap) -> Vec<Action> {
+    // Each of its entries is asked for by itself (of_deletion): S3 answers 200 and names those that are denied (AWS's
+    // API reference, DeleteObjects).
+    if operation == Operation::DeleteObjects {
+        return Vec::new();
+    }
     let mut needed = vec![operation.action_on(names_version)];
     let stores_tags =
         matches!(operation, Operation::PutObject | Operation::CopyObject | Operation::CreateMultipartUpload);
@@ -116,6 +121,7 @@ mod tests {
             }
         }
         assert_eq!(needed(Operation::GetObject, false, &etag), ["s3:GetObject"]);
+        assert_eq!(needed(Operation::DeleteObjects, false, &[]), [""; 0]);
     }
 
     #[test]

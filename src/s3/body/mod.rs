@@ -69,6 +69,9 @@ pub enum BodyError {
     /// Another checksum than the one given.
     #[error("the body does not match {}", header_name(*.0))]
     ChecksumMismatch(ChecksumAlgorithm),
+    /// A checksum of an algorithm that is not known here.
+    #[error("an x-amz-checksum- header is of an unknown algorithm")]
+    UnknownChecksum,
     /// More than one checksum.
     #[error("more than one checksum is given")]
     SeveralChecksums,
@@ -174,7 +177,7 @@ impl BodyStream {
         // Held first: a body that is refused here is still there to be discarded.
         let source = Held::new(source, watch.clone());
         let promises = Promises::read(operation, headers, &payload)?;
-        let declared = declared_len(headers, &payload, ended)?;
+        let declared = declared_len(operation, headers, &payload, ended)?;
         let framing = |signed, trailer| {
             let decoded_len = declared.ok_or(BodyError::LengthMissing)?;
             let decoder = ChunkDecoder::new(Framing { signed, trailer, decoded_len });
@@ -442,7 +445,12 @@ impl BodyStream {
 }
 
 /// How many bytes of content a request announces; none where it has a body without saying how long.
-fn declared_len(headers: &HeaderMap, payload: &Payload, ended: bool) -> Result<Option<u64>, BodyError> {
+fn declared_len(
+    operation: Operation,
+    headers: &HeaderMap,
+    payload: &Payload,
+    ended: bool,
+) -> Result<Option<u64>, BodyError> {
     let number = |name: &str| {
         let value = headers.get(name)?;
         let text = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
@@ -459,6 +467,9 @@ fn declared_len(headers: &HeaderMap, payload: &Payload, ended: bool) -> Result<O
             match number(CONTENT_LENGTH.as_str()).transpose()? {
                 // Over HTTP/1.1 a request with neither header has no body. Over HTTP/2 it may have one, which must not pass
                 // for nothing: what is announced is what is admitted.
+                // Content is never taken from silence: S3 wants the length of an object or part said, so also here
+                // where HTTP/2 would show that there is none (its clients say 0).
+                None if operation.stores_body() => Ok(None),
                 None if ended && !headers.contains_key(TRANSFER_ENCODING) => Ok(Some(0)),
                 length => Ok(length),
             }

@@ -1,9 +1,9 @@
-use super::checksum::{ALGORITHMS, Hasher, header_name, wire_name};
+use super::checksum::{ALGORITHMS, Hasher, Promises, header_name, wire_name};
 use super::chunked::{ChunkDecoder, Framing, FramingError, Item};
 use super::{BodyError, BodyFailure, BodySource, BodyStream, BodySummary, BodyWatch};
 use crate::s3::operation::Operation;
 use crate::s3::sigv4::Payload;
-use crate::s3::testing::{Signer, authenticator, sha256_hex, signature_of};
+use crate::s3::testing::{Signer, authenticator, head, sha256_hex, signature_of};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -228,6 +228,16 @@ async fn contradictory_or_malformed_promises_are_refused_before_a_byte_is_read()
     assert_eq!(plain(&[length, ("x-amz-checksum-crc32", "AAAAAAA=")]), invalid);
     assert_eq!(plain(&[length, crc, crc]), BodyError::SeveralChecksums);
     assert_eq!(plain(&[length, crc, ("x-amz-checksum-crc32c", "AAAAAA==")]), BodyError::SeveralChecksums);
+    for newer in ["sha512", "md5", "xxhash64", "xxhash3", "xxhash128", "whatever"] {
+        let name = format!("x-amz-checksum-{newer}");
+        let pair = (name.as_str(), "AAAA");
+        for operation in [Operation::PutObject, Operation::UploadPart, Operation::CompleteMultipartUpload] {
+            let headers = head("PUT", "/b/k", &[length, pair]).headers;
+            let found = Promises::read(operation, &headers, &Payload::Unsigned);
+            assert_eq!(found, Err(BodyError::UnknownChecksum), "{operation:?} {newer}");
+        }
+        assert_eq!(plain(&[length, crc, pair]), BodyError::UnknownChecksum, "{newer}");
+    }
     let trailer = ("x-amz-trailer", "x-amz-checksum-crc32");
     assert_eq!(plain(&[length, trailer]), BodyError::TrailerUnannounced);
     let decoded = ("x-amz-decoded-content-length", "9");
@@ -555,13 +565,17 @@ proptest! {
 
 #[tokio::test]
 async fn a_body_that_does_not_say_how_long_it_is_does_not_pass_for_none() {
-    let open = |bytes: &[u8]| {
+    let open = |operation, bytes: &[u8]| {
         let (headers, watch) = (HeaderMap::new(), BodyWatch::default());
         let source = source(bytes, 4, End::Clean);
-        BodyStream::new(source, Operation::PutObject, &headers, Payload::Unsigned, &watch).unwrap()
+        BodyStream::new(source, operation, &headers, Payload::Unsigned, &watch).unwrap()
     };
-    assert_eq!(open(b"").declared_len(), Ok(0));
-    let code = open(b"more than nothing").declared_len().map_err(|error| error.code);
-    assert_eq!(code, Err(crate::s3::error::S3ErrorCode::MissingContentLength));
-    assert_eq!(open(b"a document").read_bounded(100).await.unwrap(), "a document");
+    let document = |bytes| open(Operation::PutObjectTagging, bytes);
+    assert_eq!(document(b"").declared_len(), Ok(0));
+    let missing = Err(crate::s3::error::S3ErrorCode::MissingContentLength);
+    assert_eq!(document(b"more than nothing").declared_len().map_err(|error| error.code), missing);
+    for operation in [Operation::PutObject, Operation::UploadPart] {
+        assert_eq!(open(operation, b"").declared_len().map_err(|error| error.code), missing);
+    }
+    assert_eq!(document(b"a document").read_bounded(100).await.unwrap(), "a document");
 }

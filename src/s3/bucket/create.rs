@@ -23,6 +23,8 @@ pub(in crate::s3) async fn create(
 ) -> Result<S3Response, S3Error> {
     refuse_promises(&request.headers)?;
     let name = request.bucket()?.clone();
+    name.check_new()
+        .map_err(|_| S3Error::new(S3ErrorCode::InvalidBucketName).extra("BucketName", name.as_str()))?;
     let actor = request.context.actor();
     let owner = request.context.caller.identity.account;
     let (document, permit) =
@@ -68,8 +70,11 @@ fn check_location(location: &str, region: &str) -> Result<(), S3Error> {
 fn refuse_promises(headers: &HeaderMap) -> Result<(), S3Error> {
     refuse_acl(headers)?;
     // A bucket without ACLs is what every bucket is; one without object lock too.
-    let harmless =
-        [("x-amz-object-ownership", "BucketOwnerEnforced"), ("x-amz-bucket-object-lock-enabled", "false")];
+    let harmless = [
+        ("x-amz-object-ownership", "BucketOwnerEnforced"),
+        ("x-amz-bucket-object-lock-enabled", "false"),
+        ("x-amz-bucket-namespace", "global"),
+    ];
     for (name, value) in harmless {
         if headers.get(name).is_some_and(|found| !found.as_bytes().eq_ignore_ascii_case(value.as_bytes())) {
             return Err(unsupported(name));
@@ -104,6 +109,8 @@ mod tests {
         assert_eq!(refused("x-amz-bucket-object-lock-enabled", "False"), Ok(()));
         assert_eq!(refused("x-amz-acl", "private"), Ok(()));
         assert_eq!(refused("x-amz-object-ownership", "ObjectWriter"), Err(S3ErrorCode::NotImplemented));
+        assert_eq!(refused("x-amz-bucket-namespace", "global"), Ok(()));
+        assert_eq!(refused("x-amz-bucket-namespace", "account-regional"), Err(S3ErrorCode::NotImplemented));
         assert_eq!(refused("x-amz-bucket-object-lock-enabled", "true"), Err(S3ErrorCode::NotImplemented));
         assert_eq!(refused("x-amz-acl", "public-read"), Err(S3ErrorCode::AccessControlListNotSupported));
     }

@@ -2,6 +2,7 @@
 
 use crate::s3::OpenBucket;
 use crate::s3::error::S3Error;
+use crate::s3::headers::check_optional_attributes;
 use crate::s3::list_params::ListObjectsParams;
 use crate::s3::operations::Operations;
 use crate::s3::request::S3Request;
@@ -27,6 +28,7 @@ async fn answer(
     request: S3Request,
     params: ListObjectsParams,
 ) -> Result<S3Response, S3Error> {
+    check_optional_attributes(&request.headers)?;
     request.open_bucket()?;
     let query = ListQuery {
         prefix: params.prefix.clone(),

@@ -2,6 +2,7 @@
 
 use crate::s3::OpenBucket;
 use crate::s3::error::S3Error;
+use crate::s3::headers::check_optional_attributes;
 use crate::s3::list_params::ListVersionsParams;
 use crate::s3::operations::Operations;
 use crate::s3::request::S3Request;
@@ -14,6 +15,7 @@ pub(in crate::s3) async fn list_versions(
     request: S3Request,
 ) -> Result<S3Response, S3Error> {
     let params = ListVersionsParams::parse(&request.query)?;
+    check_optional_attributes(&request.headers)?;
     request.open_bucket()?;
     let query = VersionQuery {
         prefix: params.prefix.clone(),

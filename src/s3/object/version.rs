@@ -20,7 +20,12 @@ pub(super) const DELETE_MARKER: HeaderName = HeaderName::from_static("x-amz-dele
 /// The version that a request names; none where it means what the key holds.
 pub(super) fn version_id(query: &Query) -> Result<Option<VersionRef>, S3Error> {
     let Some(text) = query.get("versionId") else { return Ok(None) };
-    let invalid = |_| S3Error::invalid_argument("versionId", text, "Invalid version id specified");
+    let message = if text.is_empty() {
+        "Version id cannot be the empty string"
+    } else {
+        "Invalid version id specified"
+    };
+    let invalid = |_| S3Error::invalid_argument("versionId", text, message);
     VersionRef::parse(text).map(Some).map_err(invalid)
 }
 

@@ -15,6 +15,8 @@ use subtle::ConstantTimeEq;
 const MAX_SKEW_SECONDS: i64 = 15 * 60;
 /// The longest life of a presigned link: seven days.
 const MAX_EXPIRES_SECONDS: i64 = 7 * 24 * 3600;
+/// Signature Version 4A, over several regions: one that AWS knows and this server does not.
+const ASYMMETRIC: &str = "AWS4-ECDSA-P256-SHA256";
 /// More signed headers than any client has; bounds the work for a stranger.
 const MAX_SIGNED_HEADERS: usize = 128;
 
@@ -71,7 +73,7 @@ impl Claim {
         }
         match authorization {
             Some(value) => {
-                let value = value.to_str().map_err(|_| AuthError::UnsupportedMechanism)?;
+                let value = value.to_str().map_err(|_| AuthError::UnknownScheme)?;
                 Self::from_header(head, value, scope)
             }
             None if query.is_empty() => Err(AuthError::Anonymous),
@@ -83,8 +85,11 @@ impl Claim {
     fn from_header(head: &RequestHead, value: &str, scope: &Scope) -> Result<Self, AuthError> {
         let malformed = |message: &'static str| AuthError::malformed(Form::Header, message);
         let (algorithm, fields) = value.trim().split_once(' ').unwrap_or((value, ""));
-        if algorithm != ALGORITHM {
-            return Err(AuthError::UnsupportedMechanism);
+        match algorithm {
+            ALGORITHM => {}
+            // Signature Version 2, whose switch is off, or version 4 of another kind.
+            "AWS" | ASYMMETRIC => return Err(AuthError::UnsupportedMechanism),
+            _ => return Err(AuthError::UnknownScheme),
         }
         let mut parts: BTreeMap<&str, &str> = BTreeMap::new();
         for field in fields.split(',') {

@@ -289,11 +289,14 @@ fn only_one_mechanism_of_the_right_kind_is_accepted() {
     let mut twice = Signer::default().signed("GET", "/b", EMPTY, &[]);
     twice.headers.append("authorization", "AWS4-HMAC-SHA256 x=y".parse().unwrap());
     assert!(matches!(authenticate(&twice), Err(AuthError::SeveralMechanisms)));
-    for value in
-        ["AWS AKID:signature", "Basic dXNlcjpwYXNz", "Bearer x", "AWS4-ECDSA-P256-SHA256 Credential=a", ""]
-    {
+    for value in ["AWS AKID:signature", "AWS4-ECDSA-P256-SHA256 Credential=a"] {
         let request = head("GET", "/b", &[HOST, ("authorization", value)]);
         assert!(matches!(authenticate(&request), Err(AuthError::UnsupportedMechanism)), "{value}");
+    }
+    for value in ["Basic dXNlcjpwYXNz", "Bearer x", "AWS4-HMAC-SHA25 Credential=a", "aws AKID:signature", ""]
+    {
+        let request = head("GET", "/b", &[HOST, ("authorization", value)]);
+        assert!(matches!(authenticate(&request), Err(AuthError::UnknownScheme)), "{value}");
     }
     let token = Signer::default().signed("GET", "/b", EMPTY, &[("x-amz-security-token", "t")]);
     assert!(matches!(authenticate(&token), Err(AuthError::TokenUnsupported)));
