@@ -6,6 +6,7 @@ mod paced;
 pub(crate) mod progress;
 mod sniff;
 mod tls;
+mod worded;
 
 pub use tls::{Tls, TlsError};
 
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, HOST, HeaderValue};
 use http::uri::Authority;
 use http::{Request, Response, StatusCode, Version};
-use http_body_util::{Either, Empty};
+use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -34,8 +35,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use worded::{Exchange, Worded};
 
-/// The most bytes of request line and headers; more is answered with 431.
+/// The most bytes of request line and headers; more is refused.
 const MAX_HEADER_BYTES: u16 = 32 * 1024;
 /// The most headers.
 const MAX_HEADERS: usize = 128;
@@ -65,7 +67,10 @@ pub struct Limits {
 /// Something that answers requests.
 pub trait Service: Send + Sync + 'static {
     /// The answers' bodies.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
 
     /// Answers a request from an address.
     fn call(
@@ -73,6 +78,14 @@ pub trait Service: Send + Sync + 'static {
         address: IpAddr,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// Answers a head that never becomes a request, in place of the HTTP library's bare status. Sets no header about the
+    /// connection or the length.
+    fn refuse(&self, _address: IpAddr, status: StatusCode) -> Response<Bytes> {
+        let mut answer = Response::new(Bytes::new());
+        *answer.status_mut() = status;
+        answer
+    }
 }
 
 /// Serves until `shutdown` is done, then takes no more connections and lets the requests under way finish. True if all
@@ -150,18 +163,28 @@ impl<S: Service> Door<S> {
         http2: bool,
     ) -> Result<(), BoxError> {
         let Self { service, address, limits, stopped } = self;
-        let activity = http2.then(Activity::new);
-        let watched = activity.clone();
-        let answer = service_fn(move |request| {
-            let (service, activity) = (service.clone(), watched.clone());
-            async move { Ok::<_, Infallible>(respond(&service, activity.as_ref(), address, request).await) }
-        });
-        let stream = TokioIo::new(stream);
         let idle = limits.header_timeout;
-        if let Some(activity) = activity {
-            let connection = http2_builder(&limits).serve_connection(stream, answer);
+        if http2 {
+            let activity = Activity::new();
+            let watched = activity.clone();
+            let answer = service_fn(move |request| {
+                let (service, activity) = (service.clone(), watched.clone());
+                async move { Ok::<_, Infallible>(respond(&service, &activity, address, request).await) }
+            });
+            let connection = http2_builder(&limits).serve_connection(TokioIo::new(stream), answer);
             attend(connection, stopped, async move { activity.idle(idle).await }, idle).await
         } else {
+            let exchange = Exchange::default();
+            let refusing = service.clone();
+            let words = move |status| refusing.refuse(address, status);
+            let stream = TokioIo::new(Worded::new(stream, exchange.clone(), words));
+            let answer = service_fn(move |request| {
+                let (service, under_way) = (service.clone(), exchange.begin());
+                async move {
+                    let answer = respond_alone(&service, address, request).await;
+                    Ok::<_, Infallible>(answer.map(|body| under_way.answer(body)))
+                }
+            });
             let connection = http1_builder(&limits).serve_connection(stream, answer);
             // The library watches headers and idleness itself, and the transport shows what is not read.
             attend(connection, stopped, std::future::pending(), idle).await
@@ -196,26 +219,29 @@ async fn attend<C: GracefulConnection<Error: Into<BoxError>>>(
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// An answer's body: as it is over HTTP/1, watched over HTTP/2, or none.
-type Answer<B> = Either<B, Either<Watched<B>, Empty<Bytes>>>;
+/// Answers a request over HTTP/1.
+async fn respond_alone<S: Service>(
+    service: &Arc<S>,
+    address: IpAddr,
+    request: Request<Incoming>,
+) -> Response<Either<S::Body, Full<Bytes>>> {
+    if has_one_host(&request) {
+        return service.call(address, request).await.map(Either::Left);
+    }
+    let mut refused = service.refuse(address, StatusCode::BAD_REQUEST);
+    refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    refused.map(|body| Either::Right(Full::new(body)))
+}
 
-/// Answers a request. There is an activity for HTTP/2 only.
+/// Answers one of the requests of a connection over HTTP/2.
 async fn respond<S: Service>(
     service: &Arc<S>,
-    activity: Option<&Arc<Activity>>,
+    activity: &Arc<Activity>,
     address: IpAddr,
     mut request: Request<Incoming>,
-) -> Response<Answer<S::Body>> {
-    let Some(activity) = activity else {
-        if !has_one_host(&request) {
-            note_refused_host(address);
-            let mut refused = refused(StatusCode::BAD_REQUEST);
-            refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            return refused;
-        }
-        return service.call(address, request).await.map(Either::Left);
-    };
+) -> Response<Either<Watched<S::Body>, Full<Bytes>>> {
     let under_way = activity.request();
+    let refused = |status| service.refuse(address, status).map(|body| Either::Right(Full::new(body)));
     if request.headers().len() > MAX_HEADERS {
         return refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
@@ -224,13 +250,12 @@ async fn respond<S: Service>(
     if let Some(Ok(host)) = authority {
         request.headers_mut().insert(HOST, host);
     } else if !has_one_host(&request) {
-        note_refused_host(address);
         return refused(StatusCode::BAD_REQUEST);
     }
     let mut response = service.call(address, request).await;
     // Of one stream among many it says nothing, and the protocol forbids it.
     response.headers_mut().remove(CONNECTION);
-    response.map(|body| Either::Right(Either::Left(under_way.answer(body))))
+    response.map(|body| Either::Left(under_way.answer(body)))
 }
 
 /// Whether a request says once which host it is for (RFC 9112, 3.2; HTTP/1.0 need not say it, nor HTTP/2 where there is no
@@ -242,18 +267,6 @@ fn has_one_host<B>(request: &Request<B>) -> bool {
     let target = request.uri().authority();
     hosts.next().is_none()
         && authority.is_ok_and(|authority| target.is_none_or(|target| *target == authority))
-}
-
-/// Such a request reaches no door, whose metrics would count it.
-fn note_refused_host(address: IpAddr) {
-    tracing::debug!(%address, "refused: a request must say once, and readably, which host it is for");
-}
-
-/// Answers what no door is to see, as the HTTP library does with a head that it cannot read: without a body.
-fn refused<B>(status: StatusCode) -> Response<Answer<B>> {
-    let mut refused = Response::new(Either::Right(Either::Right(Empty::new())));
-    *refused.status_mut() = status;
-    refused
 }
 
 fn http1_builder(limits: &Limits) -> http1::Builder {

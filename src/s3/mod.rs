@@ -35,6 +35,7 @@ pub mod tags;
 #[cfg_attr(fuzzing, allow(dead_code, reason = "the targets need a part of it"))]
 pub(crate) mod testing;
 mod transfer;
+mod unread;
 pub mod xml;
 
 use crate::auth::Authenticator;

@@ -3,9 +3,10 @@
 //! Next hop: [`super::handle`].
 
 use super::response::ResponseBody;
-use super::{S3State, handle};
+use super::{S3State, handle, unread};
 use crate::listener::{self, Limits, Service, Tls};
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use std::future::Future;
@@ -41,6 +42,10 @@ impl Service for S3State {
         let (parts, body) = request.into_parts();
         let source = body.map_err(Into::into).boxed_unsync();
         handle(self, parts, source, address).await
+    }
+
+    fn refuse(&self, address: IpAddr, status: StatusCode) -> Response<Bytes> {
+        unread::refuse(self, address, status)
     }
 }
 

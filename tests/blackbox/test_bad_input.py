@@ -207,7 +207,7 @@ FORGERIES = [
     (host_not_signed, (403, "AccessDenied")),
     (signed_header_absent, (403, "AccessDenied")),
     (anonymous, (403, "AccessDenied")),
-    (unknown_authentication, (400, "InvalidRequest")),
+    (unknown_authentication, (400, "InvalidArgument")),
     (signature_version_2, (400, "InvalidRequest")),
     (another_method, (403, "SignatureDoesNotMatch")),
 ]
@@ -220,6 +220,72 @@ def test_forged_requests_are_refused(server, unchanged, forge, expected):
         connection.sendall(request_bytes(method, "/raw/never", headers))
         status, _, body = read_answer(connection)
     assert (status, code(body)) == expected
+
+
+def test_a_refused_claim_is_named_unless_it_could_be_a_secret(server, unchanged):
+    def refusal(signer=None, **changed):
+        headers = {**(signer or signed_now(server)).headers("GET", "/raw/good", EMPTY_SHA256), **changed}
+        with server.connect() as connection:
+            connection.sendall(request_bytes("GET", "/raw/good", headers))
+            return read_answer(connection)[2]
+
+    scheme = refusal(authorization="Bearer abc")
+    assert b"<ArgumentName>Authorization</ArgumentName><ArgumentValue>Bearer abc</ArgumentValue>" in scheme
+    named = lambda key: f"<AWSAccessKeyId>{key}</AWSAccessKeyId>".encode()
+    unknown = "AKIAUNKNOWNKEY012345"
+    assert named(unknown) in refusal(signed_now(server, access_key=unknown))
+    assert named(signed_now(server).access_key) in refusal(signed_now(server, secret_key="wrong"))
+    secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    assert secret.encode() not in refusal(signed_now(server, access_key=secret))
+
+
+def test_a_preflight_hears_that_there_are_no_cors_rules(server, unchanged):
+    host = {"host": signed_now(server).host}
+    asks = {"origin": "http://a.example.org", "access-control-request-method": "PUT"}
+    for headers, expected in (
+        ({**host, **asks}, (403, "AccessForbidden")),
+        ({**host, "origin": "http://a.example.org"}, (400, "BadRequest")),
+        (host, (400, "BadRequest")),
+    ):
+        with server.connect() as connection:
+            connection.sendall(request_bytes("OPTIONS", "/raw/good", headers))
+            status, _, body = read_answer(connection)
+        assert (status, code(body)) == expected
+
+
+def test_an_expectation_that_cannot_be_met_is_refused(server, unchanged):
+    headers = signed_now(server).headers("PUT", "/raw/never", "UNSIGNED-PAYLOAD", {"content-length": 5, "expect": "foo"})
+    with server.connect() as connection:
+        connection.sendall(request_bytes("PUT", "/raw/never", headers, b"12345"))
+        status, _, body = read_answer(connection)
+    assert (status, code(body)) == (417, "ExpectationFailed")
+
+
+@pytest.mark.parametrize("path,query", [("/raw/never", ""), ("/raw/never", "partNumber=1&uploadId=" + "0" * 32)])
+def test_content_says_how_long_it_is(server, unchanged, path, query):
+    headers = signed_now(server).headers("PUT", path, EMPTY_SHA256, query=query)
+    with server.connect() as connection:
+        connection.sendall(request_bytes("PUT", f"{path}?{query}" if query else path, headers))
+        status, _, body = read_answer(connection)
+    assert (status, code(body)) == (411, "MissingContentLength")
+
+
+@pytest.mark.parametrize("algorithm", ["sha512", "md5", "xxhash64", "xxhash3", "xxhash128", "newer"])
+def test_a_checksum_of_an_unknown_algorithm_is_refused(server, algorithm):
+    status, _, body = put(server, "never", b"abc", headers={f"x-amz-checksum-{algorithm}": "AAAA"})
+    assert (status, code(body)) == (400, "InvalidRequest")
+    upload = server.client().create_multipart_upload(Bucket="raw", Key="never")["UploadId"]
+    try:
+        for method, query, sent in (("PUT", f"partNumber=1&uploadId={upload}", b"abc"), ("POST", f"uploadId={upload}", b"<a/>")):
+            every = {"content-length": len(sent), f"x-amz-checksum-{algorithm}": "AAAA"}
+            headers = signed_now(server).headers(method, "/raw/never", hashlib.sha256(sent).hexdigest(), every, query=query)
+            with server.connect() as connection:
+                connection.sendall(request_bytes(method, f"/raw/never?{query}", headers, sent))
+                status, _, body = read_answer(connection)
+            assert (status, code(body)) == (400, "InvalidRequest") and b"x-amz-checksum-" in body
+        assert not server.client().list_parts(Bucket="raw", Key="never", UploadId=upload).get("Parts")
+    finally:
+        server.client().abort_multipart_upload(Bucket="raw", Key="never", UploadId=upload)
 
 
 def test_two_kinds_of_authentication_are_refused(server, unchanged):
@@ -285,8 +351,9 @@ def test_a_body_that_nobody_asked_for_is_verified(server, unchanged):
 def test_heads_beyond_32_kib_are_refused(server, unchanged, size):
     with server.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n" + b"x-a: " + b"a" * size)
-        status, _, _ = read_answer(connection)
-    assert status == 431
+        status, headers, body = read_answer(connection)
+    assert (status, code(body)) == (400, "RequestHeaderSectionTooLarge")
+    assert headers["x-amz-request-id"].encode() in body
 
 
 @pytest.mark.parametrize("target", ["/raw/%ff", "/raw/%zz", "/raw/%", "/raw/a%00b%c0%af"])

@@ -187,3 +187,16 @@ def test_uploads_and_parts_are_listed_in_pages(s3, bucket):
     assert s3.list_parts(**named, PartNumberMarker=7).get("Parts") is None
     assert code_of(s3.list_parts, **named, MaxParts=-1) == ("InvalidArgument", 400)
     assert code_of(s3.list_parts, **{**named, "Key": "other"}) == ("NoSuchUpload", 404)
+
+
+@pytest.mark.parametrize("name", ["a.-b", "a-.b"])
+def test_a_hyphen_beside_a_dot_names_no_new_bucket(s3, name):
+    assert code_of(s3.create_bucket, Bucket=name) == ("InvalidBucketName", 400)
+    assert code_of(s3.head_bucket, Bucket=name) == ("404", 404)
+
+
+def test_a_bucket_of_another_namespace_is_refused(s3):
+    name = "another-namespace"
+    make = lambda: s3.create_bucket(Bucket=name, BucketNamespace="account-regional")
+    assert code_of(make) == ("NotImplemented", 501)
+    assert code_of(s3.head_bucket, Bucket=name) == ("404", 404)

@@ -1,10 +1,16 @@
 """Multipart uploads."""
 
+import datetime
 import hashlib
 import os
+import re
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
+from rawsign import Signer, request_bytes
 from test_objects import KIB, MIB, code_of
 
 
@@ -109,3 +115,105 @@ def test_space_of_aborted_uploads_is_given_back_at_once(own_server):
         s3.put_object(Bucket="space", Key="flush", Body=b"x")
     written = 3 * 10 * 6 * MIB
     assert used() < before + written / 4
+
+
+def test_of_racing_uploads_that_want_to_be_the_first_one_is(s3, bucket):
+    bodies = [os.urandom(100) for _ in range(8)]
+    uploads = [s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"] for _ in bodies]
+    parts = [put_part(s3, bucket, upload, 1, body) for upload, body in zip(uploads, bodies)]
+
+    def finish(number):
+        try:
+            s3.complete_multipart_upload(
+                Bucket=bucket, Key="k", UploadId=uploads[number], MultipartUpload={"Parts": [parts[number]]}, IfNoneMatch="*")
+            return number
+        except ClientError as error:
+            assert error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict")
+            return None
+
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        winners = [number for number in pool.map(finish, range(len(bodies))) if number is not None]
+    assert len(winners) == 1
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == bodies[winners[0]]
+    left = {entry["UploadId"] for entry in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])}
+    assert left == {upload for number, upload in enumerate(uploads) if number not in winners}
+
+
+def test_an_upload_that_is_completed_at_once_with_different_parts_becomes_one_of_them(s3, bucket, upload):
+    bodies = {1: os.urandom(5 * MIB), 2: os.urandom(5 * MIB), 3: os.urandom(10)}
+    parts = {number: put_part(s3, bucket, upload, number, body) for number, body in bodies.items()}
+    lists = [(1,), (2,), (3,), (1, 2), (1, 3), (2, 3), (1, 2, 3), (1, 2, 3)]
+
+    def finish(numbers):
+        try:
+            return complete(s3, bucket, upload, [parts[number] for number in numbers])["ETag"]
+        except ClientError as error:
+            assert error.response["Error"]["Code"] == "NoSuchUpload"
+            return None
+
+    with ThreadPoolExecutor(len(lists)) as pool:
+        etags = list(pool.map(finish, lists))
+    won = {numbers for numbers, etag in zip(lists, etags) if etag}
+    assert len(won) == 1 and len({etag for etag in etags if etag}) == 1
+    got = s3.get_object(Bucket=bucket, Key="k")
+    assert got["Body"].read() == b"".join(bodies[number] for number in next(iter(won)))
+    assert got["ETag"] in etags
+
+
+def test_a_completion_is_answered_again_while_its_version_is_there(s3, bucket, upload):
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    parts = [put_part(s3, bucket, upload, 1, b"first")]
+    done = complete(s3, bucket, upload, parts)
+    newer = s3.put_object(Bucket=bucket, Key="k", Body=b"newer")["VersionId"]
+    again = complete(s3, bucket, upload, parts)
+    assert (again["ETag"], again["VersionId"]) == (done["ETag"], done["VersionId"])
+    assert s3.head_object(Bucket=bucket, Key="k")["VersionId"] == newer
+    s3.delete_object(Bucket=bucket, Key="k", VersionId=done["VersionId"])
+    assert code_of(complete, s3=s3, bucket=bucket, upload=upload, parts=parts) == ("NoSuchUpload", 404)
+    s3.delete_object(Bucket=bucket, Key="k", VersionId=newer)
+
+
+def test_an_abort_may_name_when_its_upload_began(s3, bucket, upload):
+    began = s3.list_multipart_uploads(Bucket=bucket)["Uploads"][0]["Initiated"]
+    abort = lambda at: s3.abort_multipart_upload(Bucket=bucket, Key="k", UploadId=upload, IfMatchInitiatedTime=at)
+    wrong = lambda: abort(began - datetime.timedelta(seconds=1))
+    assert code_of(wrong) == ("PreconditionFailed", 412)
+    s3.list_parts(Bucket=bucket, Key="k", UploadId=upload)
+    abort(began)
+    assert code_of(s3.list_parts, Bucket=bucket, Key="k", UploadId=upload) == ("NoSuchUpload", 404)
+
+
+def test_a_completion_that_takes_long_is_answered_with_white_space_first(own_server):
+    """The disk is slow for once: a sync takes longer than a client is left without a word."""
+    s3 = own_server.client()
+    s3.create_bucket(Bucket="slow")
+    upload = s3.create_multipart_upload(Bucket="slow", Key="k")["UploadId"]
+    part = put_part(s3, "slow", upload, 1, b"slow")
+    document = f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{part['ETag']}</ETag></Part></CompleteMultipartUpload>"
+    body, query = document.encode(), f"uploadId={upload}"
+    path = "/slow/k"
+    signed = Signer(own_server.address()).headers(
+        "POST", path, hashlib.sha256(body).hexdigest(), {"content-length": len(body)}, query=query)
+    tracer = subprocess.Popen(
+        ["strace", "-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=7s:when=1",
+         "-p", str(own_server.process.pid)],
+        stderr=subprocess.PIPE, text=True,
+    )
+    try:
+        assert "attached" in tracer.stderr.readline()
+        with own_server.connect(seconds=60) as connection:
+            connection.sendall(request_bytes("POST", f"{path}?{query}", signed, body))
+            stream = connection.makefile("rb")
+            assert stream.readline().split()[1] == b"200"
+            head = b"".join(iter(stream.readline, b"\r\n"))
+            assert b"transfer-encoding: chunked" in head.lower()
+            pieces = []
+            while size := int(stream.readline(), 16):
+                pieces.append(stream.read(size))
+                stream.readline()
+    finally:
+        tracer.terminate()
+        tracer.wait()
+    answer = b"".join(pieces)
+    assert len(pieces) > 1 and re.match(rb"<\?xml[^>]*\?>\s*<CompleteMultipartUploadResult", answer), answer
+    assert s3.get_object(Bucket="slow", Key="k")["Body"].read() == b"slow"

@@ -131,6 +131,42 @@ def test_delete_many(s3, bucket):
     assert [entry["Key"] for entry in left] == keys[201:]
 
 
+def test_racing_deletions_of_the_same_keys_all_succeed_and_leave_the_rest(s3, bucket):
+    keys = [f"k{number:03}" for number in range(120)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: s3.put_object(Bucket=bucket, Key=key, Body=b"x"), keys))
+        overlapping = [keys[start : start + 60] for start in range(0, 60, 10)]
+        delete = lambda named: s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in named]})
+        for named, answer in zip(overlapping, pool.map(delete, overlapping)):
+            assert not answer.get("Errors") and [entry["Key"] for entry in answer["Deleted"]] == named
+    assert [entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket)["Contents"]] == keys[110:]
+
+
+def test_an_etag_that_must_not_be_there_is_refused(s3, bucket):
+    etag = s3.put_object(Bucket=bucket, Key="k", Body=b"1")["ETag"]
+    put = lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"2", IfNoneMatch=etag)
+    copy = lambda: s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/k", IfNoneMatch=etag)
+    assert code_of(put) == code_of(copy) == ("NotImplemented", 501)
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"1"
+    assert code_of(s3.head_object, Bucket=bucket, Key="copy") == ("404", 404)
+
+
+@pytest.mark.parametrize("encoding", ["gzip, br", "gzip,br", "gzip , br"])
+def test_the_encoding_comes_back_as_it_was_sent(s3, bucket, encoding):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x", ContentEncoding=encoding)
+    assert s3.head_object(Bucket=bucket, Key="k")["ContentEncoding"] == encoding
+
+
+@pytest.mark.parametrize("listing", ["list_objects", "list_objects_v2", "list_object_versions"])
+def test_listings_know_which_attributes_they_can_tell(s3, bucket, listing):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    told = getattr(s3, listing)(Bucket=bucket, OptionalObjectAttributes=["RestoreStatus"])
+    entry = told["Versions" if listing == "list_object_versions" else "Contents"][0]
+    assert entry["Key"] == "k" and "RestoreStatus" not in entry, "nothing here was ever archived"
+    unknown = lambda: getattr(s3, listing)(Bucket=bucket, OptionalObjectAttributes=["Colour"])
+    assert code_of(unknown) == ("InvalidArgument", 400)
+
+
 def test_content_md5_is_verified(s3, bucket):
     md5 = lambda body: base64.b64encode(hashlib.md5(body).digest()).decode()
     s3.put_object(Bucket=bucket, Key="k", Body=b"good", ContentMD5=md5(b"good"))

@@ -152,6 +152,9 @@ def test_users_keys_and_policies(own_server):
     assert client.list_objects_v2(Bucket="shared")["KeyCount"] == 1
     assert code_of(client.put_object, Bucket="shared", Key="k", Body=b"y") == ("AccessDenied", 403)
     assert code_of(client.delete_object, Bucket="shared", Key="k") == ("AccessDenied", 403)
+    named = client.delete_objects(Bucket="shared", Delete={"Objects": [{"Key": "k"}, {"Key": "none"}]})
+    denied = [(entry["Key"], entry["Code"]) for entry in named["Errors"]]
+    assert denied == [("k", "AccessDenied"), ("none", "AccessDenied")] and "Deleted" not in named
     given = admin("key", "create", "--user", "reader", "--access-key", "GIVENKEY", "--secret-key-file", "-", "--json", stdin="given-secret\n")
     assert created_key(given)["access_key"] == "GIVENKEY"
     assert own_server.client("GIVENKEY", "given-secret").get_object(Bucket="shared", Key="k")["Body"].read() == b"x"
@@ -177,6 +180,9 @@ def test_another_account_sees_nothing_of_ours(own_server):
     for call in (client.get_object, client.delete_object):
         assert code_of(call, Bucket="ours", Key="k") == ("AccessDenied", 403)
     assert code_of(client.list_objects_v2, Bucket="ours") == ("AccessDenied", 403)
+    named = client.delete_objects(Bucket="ours", Delete={"Objects": [{"Key": "k"}]})
+    assert [entry["Code"] for entry in named["Errors"]] == ["AccessDenied"]
+    assert own_server.client().get_object(Bucket="ours", Key="k")["Body"].read() == b"x"
     assert code_of(client.delete_bucket, Bucket="ours") == ("AccessDenied", 403)
     assert code_of(client.create_bucket, Bucket="ours") == ("BucketAlreadyExists", 409)
     client.create_bucket(Bucket="theirs")

@@ -156,20 +156,44 @@ async fn two_lengths_in_one_head_do_not_smuggle_a_second_request() {
 }
 
 #[tokio::test]
-async fn heads_that_are_too_large_or_no_http_are_refused() {
+async fn heads_that_are_too_large_or_no_http_are_refused_in_the_words_of_s3() {
     let running = start(ServerLimits::default()).await;
     let large = format!("x-large: {}\r\n", "a".repeat(40_000));
-    for (bytes, status) in [
-        (request("GET", "/bucket/k", EMPTY, &large), "HTTP/1.1 431"),
-        ("GET /bucket HTTP/1.1\r\nbad header\r\n\r\n".to_owned(), "HTTP/1.1 400"),
-        ("GET / HTTP/1.1\r\na: b\r\n c: d\r\n\r\n".to_owned(), "HTTP/1.1 400"),
-        ("\u{0}\r\n\r\n".to_owned(), "HTTP/1.1 400"),
-    ] {
-        let mut stream = connect(&running).await;
-        stream.write_all(bytes.as_bytes()).await.unwrap();
-        let answer = read_until(&mut stream, "\r\n").await;
-        assert!(answer.starts_with(status), "{answer}");
+    let many = (0..200).map(|number| format!("a-{number}: 1\r\n")).collect::<Vec<_>>().concat();
+    let with = |more: &str| request("PUT", "/bucket/k", EMPTY, more);
+    let cases = [
+        (with(&large), "RequestHeaderSectionTooLarge"),
+        (with(&many), "RequestHeaderSectionTooLarge"),
+        (with("content-length: 1\r\ncontent-length: 2\r\n"), "BadRequest"),
+        (with("content-length: -1\r\n"), "BadRequest"),
+        (with("transfer-encoding: gzip\r\n"), "BadRequest"),
+        ("GET /bucket HTTP/1.1\r\nbad header\r\n\r\n".to_owned(), "BadRequest"),
+        ("GET / HTTP/1.1\r\na: b\r\n c: d\r\n\r\n".to_owned(), "BadRequest"),
+        ("GET / HTTP/1.1\r\na: b\r\n\r\n".to_owned(), "BadRequest"),
+        ("\u{0}\r\n\r\n".to_owned(), "BadRequest"),
+    ];
+    let refused = cases.len();
+    for (bytes, code) in cases {
+        // Alone, and behind a request that was answered on the same connection.
+        for before in [false, true] {
+            let mut stream = connect(&running).await;
+            if before {
+                stream.write_all(request("GET", "/bucket/k", EMPTY, "").as_bytes()).await.unwrap();
+                read_until(&mut stream, "GetObject bucket k").await;
+            }
+            stream.write_all(bytes.as_bytes()).await.unwrap();
+            let answer = read_until(&mut stream, "</Error>").await;
+            assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+            assert!(answer.contains(&format!("<Error><Code>{code}</Code>")), "{answer}");
+            let (head, document) = answer.split_once("\r\n\r\n").unwrap();
+            let id = head.lines().find_map(|line| line.strip_prefix("x-amz-request-id: ")).unwrap();
+            assert!(document.contains(&format!("<RequestId>{id}</RequestId><HostId>")), "{answer}");
+            assert!(head.contains(&format!("content-length: {}", document.len())), "{answer}");
+            assert!(head.contains("connection: close") && head.contains("\r\ndate: "), "{answer}");
+        }
     }
+    let observed = running.recorder.observed.lock().unwrap();
+    assert_eq!(observed.iter().filter(|seen| seen.operation.is_empty()).count(), 2 * refused);
 }
 
 #[tokio::test]
