@@ -252,7 +252,7 @@ async fn contradictory_or_malformed_promises_are_refused_before_a_byte_is_read()
     assert_eq!(plain(&[length, crc, sdk("CRC33")]), BodyError::SdkAlgorithmInvalid);
     assert!(stream(source(b"", 9, End::Clean), Payload::Unsigned, &[length, crc, sdk("crc32")]).is_ok());
     assert_eq!(plain(&[length, decoded]), BodyError::FramingUnannounced);
-    let none = stream(source(b"", 9, End::Clean), sha256(b"x"), &[]);
+    let none = stream(source(b"", 9, End::Clean), sha256(b"x"), &[("content-length", "0")]);
     assert_eq!(none.err(), Some(BodyError::PayloadMismatch));
 }
 
