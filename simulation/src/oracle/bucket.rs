@@ -109,11 +109,6 @@ impl Bucket {
         Some((version, version.object.as_ref()?))
     }
 
-    /// The versions of a key, the newest last.
-    pub fn versions(&self, key: &str) -> &[Version] {
-        self.keys.get(key).map_or(&[], Vec::as_slice)
-    }
-
     /// Every key that holds an object.
     pub fn objects(&self) -> impl Iterator<Item = (&String, &Version, &Object)> {
         self.keys.iter().filter_map(|(key, versions)| {

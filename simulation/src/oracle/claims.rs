@@ -113,10 +113,9 @@ fn holds(model: &Model, entry: &Entry) -> bool {
         (
             Intent::Complete { key, .. },
             Answer::Done { outcome: Outcome::MultipartCompleted(completed), .. },
-        ) => bucket.versions(key.as_str()).iter().any(|version| {
-            // Asked for again it is answered while what it made is a version of the key, whatever came after.
-            let object = version.object.as_ref();
-            object.is_some_and(|object| object.etag == completed.etag && object.size == completed.size)
+        ) => bucket.current(key.as_str()).is_some_and(|(version, object)| {
+            object.etag == completed.etag
+                && object.size == completed.size
                 && bucket.told(version.id) == completed.version
         }),
         (Intent::Get { key, version, .. }, answer) => {
