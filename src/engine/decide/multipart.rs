@@ -14,7 +14,7 @@ use siltstone_log::event::{
 };
 use siltstone_log::id::{Salt, StreamId, UploadId};
 use siltstone_log::name::ObjectKey;
-use siltstone_projections::rows::{BucketRow, ObjectRow, PartRow, UploadRow, VersionRow};
+use siltstone_projections::rows::{BucketRow, PartRow, UploadRow};
 use siltstone_projections::store::Rows;
 use siltstone_projections::{multipart, objects};
 use std::collections::BTreeMap;
@@ -124,40 +124,22 @@ pub(super) fn complete_or_delete(rows: &dyn Rows, action: &CompleteMultipart) ->
     complete(rows, action).or_else(|error| if held { Ok(Decision::event(event)) } else { Err(error) })
 }
 
-/// How many versions of a key are looked through for the one that an upload made. Whoever asks again does so soon.
-const MAX_LATER_VERSIONS: usize = 1000;
-
-/// The object that an upload made, while it is a version of its key.
-fn made_by(
-    rows: &dyn Rows,
-    stream: StreamId,
-    key: &ObjectKey,
-    upload: UploadId,
-) -> Result<Option<ObjectRow>, DecideError> {
-    for version in objects::versions(rows, stream, key).take(MAX_LATER_VERSIONS) {
-        match version? {
-            VersionRow::Object(row) if row.upload == Some(upload) => return Ok(Some(row)),
-            VersionRow::Object(_) | VersionRow::Marker(_) => {}
-        }
-    }
-    Ok(None)
-}
-
-/// A completion whose upload is gone. A client that did not hear the answer asks again: while there is the version that
-/// this very upload made of just these parts it hears the same answer, whatever the key got since.
+/// A completion whose upload is gone. A client that did not hear the answer asks again: while the key still holds
+/// the object that this very upload made of just these parts it hears the same answer.
 fn repeated(rows: &dyn Rows, bucket: &BucketRow, action: &CompleteMultipart) -> Decided {
-    let made = made_by(rows, action.stream, &action.key, action.upload)?.ok_or(Rejection::NoSuchUpload)?;
+    let current = objects::current(rows, action.stream, &action.key)?.ok_or(Rejection::NoSuchUpload)?;
     let numbers = action.parts.iter().map(|part| part.number);
-    let same_parts = made.parts.iter().map(|part| part.number).eq(numbers);
-    if !same_parts || combined_etag(&action.parts).ok().as_ref() != Some(&made.etag) {
+    let same_upload = current.upload == Some(action.upload);
+    let same_parts = current.parts.iter().map(|part| part.number).eq(numbers);
+    if !same_upload || !same_parts || combined_etag(&action.parts).ok().as_ref() != Some(&current.etag) {
         return Err(Rejection::NoSuchUpload.into());
     }
     Ok(Decision::nothing(Outcome::MultipartCompleted(CompletedObject {
-        etag: made.etag,
-        size: made.size,
-        checksums: made.checksums,
-        parts: made.parts.len(),
-        version: object::told(bucket, made.version),
+        etag: current.etag,
+        size: current.size,
+        checksums: current.checksums,
+        parts: current.parts.len(),
+        version: object::told(bucket, current.version),
     })))
 }
 

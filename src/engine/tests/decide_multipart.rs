@@ -1,18 +1,17 @@
 use super::*;
 use crate::engine::command::{
-    AbortMultipart, CompleteMultipart, Conditions, CreateMultipart, DeleteBucket, DeleteObject, EtagMatch,
-    KeyDeletion, MIN_PART_SIZE, NamedPart, PutObject, SetVersioning, UploadPart,
+    AbortMultipart, CompleteMultipart, Conditions, CreateMultipart, DeleteBucket, EtagMatch, MIN_PART_SIZE,
+    NamedPart, UploadPart,
 };
 use crate::engine::content::{BlobGuard, StagedBlob, StagedContent};
 use crate::engine::outcome::{CompletedObject, FailedCondition, InvalidRequest, Rejection};
-use crate::engine::tests::decide_object::{delete, deletion, put};
+use crate::engine::tests::decide_object::{delete, put};
 use bytes::Bytes;
 use md5::{Digest, Md5};
 use siltstone_log::event::{
     Checksum, ChecksumAlgorithm, ChecksumKind, Content, ContentHeaders, ContentSlice, ContentSource, Event,
-    Versioning,
 };
-use siltstone_log::id::{Salt, UploadId, VersionId, VersionRef};
+use siltstone_log::id::{Salt, UploadId, VersionId};
 use siltstone_projections::objects;
 
 const UPLOAD: UploadId = UploadId([9; 16]);
@@ -128,25 +127,6 @@ fn a_completion_that_is_asked_for_again_is_answered_the_same_while_the_object_is
     world.run(put("big", "other")).unwrap();
     assert_eq!(world.run(complete(&[1, 5])), rejected(Rejection::NoSuchUpload));
     world.run(delete("big")).unwrap();
-    assert_eq!(world.run(complete(&[1, 5])), rejected(Rejection::NoSuchUpload));
-}
-
-#[test]
-fn a_completion_that_is_asked_for_again_is_answered_the_same_while_its_version_is_there() {
-    let mut world = uploaded();
-    let versioning = Versioning::Enabled;
-    world.run(SetVersioning { stream: BUCKET, versioning }).unwrap();
-    let first = world.run(complete(&[1, 5])).unwrap();
-    let made = complete(&[1, 5]).version;
-    world.run(PutObject { version: VersionId([8; 16]), ..put("big", "newer") }).unwrap();
-    world.run(delete("big")).unwrap();
-    let records = world.durable.len();
-    assert_eq!(world.run(complete(&[1, 5])), Ok(first));
-    assert_eq!(world.run(complete(&[1, 2])), rejected(Rejection::NoSuchUpload));
-    assert_eq!(world.durable.len(), records);
-    let version = Some(VersionRef::Id(made));
-    let deletion = KeyDeletion { version, ..deletion("big", Conditions::default()) };
-    world.run(DeleteObject { stream: BUCKET, deletion }).unwrap();
     assert_eq!(world.run(complete(&[1, 5])), rejected(Rejection::NoSuchUpload));
 }
 
