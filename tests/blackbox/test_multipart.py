@@ -160,19 +160,6 @@ def test_an_upload_that_is_completed_at_once_with_different_parts_becomes_one_of
     assert got["ETag"] in etags
 
 
-def test_a_completion_is_answered_again_while_its_version_is_there(s3, bucket, upload):
-    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    parts = [put_part(s3, bucket, upload, 1, b"first")]
-    done = complete(s3, bucket, upload, parts)
-    newer = s3.put_object(Bucket=bucket, Key="k", Body=b"newer")["VersionId"]
-    again = complete(s3, bucket, upload, parts)
-    assert (again["ETag"], again["VersionId"]) == (done["ETag"], done["VersionId"])
-    assert s3.head_object(Bucket=bucket, Key="k")["VersionId"] == newer
-    s3.delete_object(Bucket=bucket, Key="k", VersionId=done["VersionId"])
-    assert code_of(complete, s3=s3, bucket=bucket, upload=upload, parts=parts) == ("NoSuchUpload", 404)
-    s3.delete_object(Bucket=bucket, Key="k", VersionId=newer)
-
-
 def test_an_abort_may_name_when_its_upload_began(s3, bucket, upload):
     began = s3.list_multipart_uploads(Bucket=bucket)["Uploads"][0]["Initiated"]
     abort = lambda at: s3.abort_multipart_upload(Bucket=bucket, Key="k", UploadId=upload, IfMatchInitiatedTime=at)
